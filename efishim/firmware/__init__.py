@@ -1,0 +1,1 @@
+"""The EFI shim: what a kernel's EFI stub finds instead of firmware."""

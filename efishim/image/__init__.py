@@ -1,0 +1,1 @@
+"""Opening images: headers, sections, payloads, ELF notes, symbols."""

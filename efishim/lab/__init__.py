@@ -1,0 +1,1 @@
+"""Runs one experiment: boot, milestones, observers, record."""

@@ -1,0 +1,1 @@
+"""Devices, ACPI, SMBIOS, CPUID, and the profiles made of them."""

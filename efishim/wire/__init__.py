@@ -1,0 +1,1 @@
+"""Byte layouts, one file per specification. No logic."""

@@ -1,0 +1,1 @@
+"""Our own guest programs: sources, binaries and their hashes."""
