@@ -1,7 +1,7 @@
-"""What the rooms below may ask of the processor and of the machine around it, without knowing how either is emulated.
+"""What the rooms below may ask of the processor and the machine around it, without knowing how either is emulated.
 
-`Cpu` and `Board` are protocols so that devices and firmware can be tested against a plain object; `Machine` (machine.py)
-is the real one.
+`Cpu` and `Board` are protocols, so that devices and firmware can be tested against a plain object; `Machine`
+(machine.py) is the real one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class GuestFault(Exception):
 class Cpu(Protocol):
     """Registers by name and memory by linear address, usable while the guest does not run (traps, faults, stops).
 
-    Names: rax..r15, rip, eflags, cr0 cr2 cr3 cr4 cr8 efer, cs ds es fs gs ss (selectors), fs_base gs_base, gdtr.base, gdtr.limit,
-    idtr.base, idtr.limit, tr, ldtr.
+    Names: rax..r15, rip, eflags, cr0 cr2 cr3 cr4 cr8 efer, cs ds es fs gs ss (selectors), fs_base gs_base,
+    gdtr.base gdtr.limit idtr.base idtr.limit, tr, ldtr.
     """
 
     def get(self, register: str) -> int:
@@ -88,7 +88,8 @@ class Board(Protocol):
     def trap(self, port: int, handler: Callable[[int], None]) -> None:
         """Call `handler(value)` when the guest executes OUT to `port` (8-bit value).
 
-        The handler runs while the guest is stopped; RIP is the address after the OUT. It may change any register and memory.
+        The handler runs while the guest is stopped; RIP is the address after the OUT. It may change any register
+        and memory.
         """
 
     def stop(self, reason: str) -> None:
