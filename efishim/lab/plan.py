@@ -1,0 +1,262 @@
+"""A plan: everything that decides a run, as one frozen value that can be pickled and sent to another process.
+
+A run is a pure function from a plan to a record. Files are named by path together with the hash that they had when the
+plan was made, so that a worker that finds something else says so instead of measuring it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from efishim.errors import ImageError, UsageError
+from efishim.lab.record import File, Milestone, Options, RouteName
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+DEFAULT_MEMORY = 512 * MIB
+MEMORY_RANGE = (64 * MIB, 64 * GIB)
+DEFAULT_CMDLINE = b"console=ttyS0"
+DEFAULT_MAX_INSNS = 20_000_000_000
+DEFAULT_TIMEOUT = 900.0
+DEFAULT_EPOCH = 1_460_000_000
+"""2016-04-07T03:33:20Z, the week of the thread."""
+
+BLOB_LIMIT = 1 << 30
+"""Largest image or ramdisk, bytes. Larger files are refused before they are read."""
+
+CMDLINE_LIMIT = 64 << 10
+"""Longest command line, bytes. x86 Linux takes 2047 (COMMAND_LINE_SIZE); longer ones test what it does about it."""
+
+_SIZE = re.compile(r"^(\d{1,12})([kKmMgGtT]?)(?:i?[bB])?$")
+_SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_OPTION = re.compile(r"^([a-z][a-z0-9_-]*)\.([a-z][a-z0-9_-]*)=(.*)$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file that takes part in a run: named by `path` and read when the run starts, or embedded as `data`."""
+
+    label: str
+    """As the user named it: a path, `deb:PACKAGE`, `embedded:probe`."""
+    sha256: str
+    size: int
+    path: str | None = None
+    data: bytes | None = None
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, label: str = "", what: str = "image") -> Blob:
+        """Hash a file. Raises ImageError with the reason when it cannot be read or is larger than BLOB_LIMIT."""
+        data = read_bounded(path, what)
+        return cls(label or str(path), hashlib.sha256(data).hexdigest(), len(data), path=str(path))
+
+    @classmethod
+    def embedded(cls, label: str, data: bytes) -> Blob:
+        """Bytes that travel with the plan."""
+        return cls(label, hashlib.sha256(data).hexdigest(), len(data), data=data)
+
+    def read(self) -> bytes:
+        """The bytes. Raises ImageError when the file is not what it was when the plan was made."""
+        if self.data is not None:
+            return self.data
+        if self.path is None:
+            raise ImageError(f"{self.label} has neither a path nor embedded bytes")
+        data = read_bounded(self.path, "file")
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ImageError(f"{self.label} changed since the plan was made", hint="start the run again")
+        return data
+
+    def as_file(self) -> File:
+        """How a record names it."""
+        return File(path=printable(self.label), sha256=self.sha256, size=self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. Sizes in bytes, times in seconds."""
+
+    image: Blob
+    provider: str
+    entry: str
+    platform: str
+    cmdline: bytes = DEFAULT_CMDLINE
+    initrds: tuple[Blob, ...] = ()
+    memory: int = DEFAULT_MEMORY
+    until: Milestone = Milestone.SHUTDOWN
+    max_insns: int = DEFAULT_MAX_INSNS
+    timeout: float = DEFAULT_TIMEOUT
+    """Host seconds after which the run is given up, the last resort; 0 is never."""
+    seed: int = 0
+    epoch: int = DEFAULT_EPOCH
+    options: tuple[tuple[str, str], ...] = ()
+    """(`group.name`, value), sorted, each name once."""
+    observers: bool = True
+    system_map: Blob | None = None
+    default_initrd: bool = False
+    """The initial ramdisk is the embedded reporting init, put there because the user gave none."""
+
+    @property
+    def route(self) -> str:
+        """provider/entry."""
+        return f"{self.provider}/{self.entry}"
+
+    def option(self, name: str, default: str = "") -> str:
+        """Value of `group.name`, or the default."""
+        return dict(self.options).get(name, default)
+
+    def option_group(self, group: str) -> dict[str, str]:
+        """All options of one group, without the group's name."""
+        prefix = group + "."
+        return {name.removeprefix(prefix): value for name, value in self.options if name.startswith(prefix)}
+
+    def route_name(self) -> RouteName:
+        """How a record names the route."""
+        return RouteName(provider=self.provider, entry=self.entry, platform=self.platform)
+
+    def record_options(self) -> Options:
+        """How a record says what was asked."""
+        return Options(
+            cmdline=printable(self.cmdline),
+            initrds=[initrd.as_file() for initrd in self.initrds],
+            memory=self.memory,
+            until=self.until,
+            max_insns=self.max_insns,
+            timeout=self.timeout,
+            seed=self.seed,
+            epoch=self.epoch,
+            options=dict(self.options),
+            observers=self.observers,
+            system_map=self.system_map.as_file() if self.system_map else None,
+        )
+
+    def reproduce(self) -> str:
+        """The command that makes this very plan, every default spelled out where it could change."""
+        words: list[str | bytes] = ["efishim", "run"]
+        if self.image.data is None:
+            words.append(self.image.label)
+        words += ["-p", self.provider, "-e", self.entry, "--platform", self.platform]
+        words += ["-a", b"@" + self.cmdline if self.cmdline.startswith(b"@") else self.cmdline]
+        if not self.default_initrd:
+            words += [word for initrd in self.initrds for word in ("-i", initrd.label)] or ["--no-initrd"]
+        words += ["-m", format_size(self.memory), "--until", self.until.value, "--max-insns", str(self.max_insns)]
+        words += ["--seed", str(self.seed), "--epoch", str(self.epoch)]
+        words += [word for name, value in self.options for word in ("--option", f"{name}={value}")]
+        if not self.observers:
+            words.append("--no-observers")
+        if self.system_map:
+            words += ["--system-map", self.system_map.label]
+        return " ".join(shell_word(word) for word in words)
+
+
+def printable(text: str | bytes) -> str:
+    """Text for a record: bytes that are not UTF-8 become \\xNN, also those that Python keeps as surrogates in paths."""
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    return data.decode("utf-8", "backslashreplace")
+
+
+def shell_word(word: str | bytes) -> str:
+    """A word quoted for bash; what is not printable is written as $'\\xNN'."""
+    data = word.encode("utf-8", "surrogateescape") if isinstance(word, str) else word
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and (text or not data):
+        return shlex.quote(text)
+    plain = frozenset(range(0x20, 0x7F)) - {0x27, 0x5C}
+    return "$'" + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in data) + "'"
+
+
+def read_bounded(path: str | Path, what: str) -> bytes:
+    """All of a regular file of at most BLOB_LIMIT bytes. Raises ImageError with one sentence."""
+    place = Path(path)
+    try:
+        if place.is_dir():
+            raise ImageError(f"{path} is a directory, not a {what}")
+        if not place.exists():
+            raise ImageError(f"{path} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel package")
+        if not place.is_file():
+            raise ImageError(f"{path} is not a regular file")
+        with place.open("rb") as stream:
+            data = stream.read(BLOB_LIMIT + 1)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ImageError(f"the path {str(path)!r} cannot be used: {error}") from error
+    if len(data) > BLOB_LIMIT:
+        raise ImageError(f"{path} is larger than {BLOB_LIMIT >> 20} MiB, which no {what} is")
+    return data
+
+
+def parse_size(text: str, *, what: str = "size") -> int:
+    """`512M`, `2G`, `1048576` in bytes (powers of 1024). A number without unit is MiB below 1 MiB, as in QEMU's -m."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a {what}", hint="write it like 512M or 2G")
+    number, unit = int(match[1]), match[2].lower()
+    if not unit and number < MIB:
+        unit = "m"
+    return number << _SHIFT[unit]
+
+
+def format_size(size: int) -> str:
+    """The shortest form that `parse_size` reads back."""
+    for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift}{unit}"
+    return str(size)
+
+
+def parse_memory(text: str) -> int:
+    """Guest RAM: a size between 64 MiB and 64 GiB in whole MiB. Raises UsageError."""
+    size = parse_size(text, what="memory size")
+    low, high = MEMORY_RANGE
+    if not low <= size <= high:
+        raise UsageError(f"a guest has between {format_size(low)} and {format_size(high)} of memory, not {text}")
+    if size % MIB:
+        raise UsageError(f"guest memory comes in whole MiB, and {text} is not")
+    return size
+
+
+def parse_cmdline(text: str) -> bytes:
+    """A command line, or `@FILE` for the contents of a file (line ends at its end removed). Raises UsageError.
+
+    `@@` at the start stands for one `@` that belongs to the command line.
+    """
+    if text.startswith("@@"):
+        data = text[1:].encode("utf-8", "surrogateescape")
+    elif text.startswith("@"):
+        try:
+            data = read_bounded(text[1:], "command line file")
+        except ImageError as error:
+            raise UsageError(error.sentence) from error
+        data = data.rstrip(b"\r\n")
+    else:
+        data = text.encode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        raise UsageError("a command line holds no NUL bytes")
+    if len(data) > CMDLINE_LIMIT:
+        raise UsageError(f"the command line has {len(data)} bytes, more than {CMDLINE_LIMIT}")
+    return data
+
+
+def parse_options(texts: Iterable[str], known: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """`group.name=value` texts, sorted; `known` maps each existing `group.name` to its help. Raises UsageError."""
+    options: dict[str, str] = {}
+    for text in texts:
+        match = _OPTION.match(text)
+        if match is None:
+            raise UsageError(f"{text!r} is not an option", hint="write it like --option group.name=value")
+        name = f"{match[1]}.{match[2]}"
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"there is no option {name}", hint=f"the options of this route are: {listed}")
+        if options.get(name, match[3]) != match[3]:
+            raise UsageError(f"the option {name} is given twice, with different values")
+        options[name] = match[3]
+    return tuple(sorted(options.items()))
