@@ -1,8 +1,8 @@
 """Assemble the guest programs and write their hashes: `python -m firmware_stubs.build`, needed by developers only.
 
 Convention: every `NAME.asm` below a folder of this package becomes `NAME` next to it, and `NAME.bin` where NAME has no
-suffix of its own (`init.elf.asm` becomes `init.elf`, `hook.asm` becomes `hook.bin`). `*.inc` files are only included, from
-the folder of the source or from `include/`. `hashes.json` maps each binary to its SHA-256, lower-case hexadecimal.
+suffix of its own (`init.elf.asm` becomes `init.elf`, `hook.asm` becomes `hook.bin`). `*.inc` files are only included,
+from the folder of the source or from `include/`. `hashes.json` maps each binary to its SHA-256, lower-case hexadecimal.
 """
 
 from __future__ import annotations

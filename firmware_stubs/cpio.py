@@ -1,4 +1,6 @@
-"""The cpio archive form that Linux takes as a ramdisk: "newc", `Documentation/driver-api/early-userspace/buffer-format.rst`.
+"""The cpio archive form that Linux takes as a ramdisk: "newc".
+
+Source: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
 Deterministic: no time, no host numbers; inodes count up in the order of the entries.
 """

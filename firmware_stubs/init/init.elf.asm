@@ -47,11 +47,14 @@ SYSLOG_CONSOLE_ON  equ 7
 WARNING         equ 4                   ; the least severe level that is reported
 PATIENCE        equ 20                  ; seconds until the machine goes off whatever this program waits for
 
-; The anonymous mapping. Sizes are odd multiples of a page so that no huge page is zeroed for it.
+; The anonymous mapping, in its order: a path under construction, the report, input, directory entries. Less than 2 MiB, so
+; that no huge page is zeroed for it.
+PATH_SIZE       equ 0x1000
 OUT_SIZE        equ 256 << 10
 IN_SIZE         equ 1 << 20             ; at least a kernel log
 NAMES_SIZE      equ 32 << 10
-AREA_SIZE       equ OUT_SIZE + IN_SIZE + NAMES_SIZE + 0x1000
+AREA_SIZE       equ PATH_SIZE + OUT_SIZE + IN_SIZE + NAMES_SIZE
+PATH            equ -OUT_SIZE - PATH_SIZE                               ; from r13
 
 ; Registers that keep their meaning everywhere:
 ;     r12 stack at start (argc, argv, envp)   r13 input buffer   r14 end of output buffer   r15 next output byte
@@ -114,8 +117,8 @@ take_memory:
         sys     mmap
         cmp     rax, -4096
         ja      power_off_now
-        mov     r15, rax
-        lea     r13, [rax + OUT_SIZE]
+        lea     r15, [rax + PATH_SIZE]
+        lea     r13, [r15 + OUT_SIZE]
         lea     r14, [r13 - 256]        ; room for the end line after a report that is too long
         ret
 
@@ -411,9 +414,8 @@ numbered:
         call    put_text
         mov     al, '='
         call    put_byte
-        ; number, slash, name
         push    r15
-        lea     r15, [r13 + IN_SIZE]    ; the decimal goes into the path instead
+        lea     r15, [r13 + PATH]       ; the path is written with the same routines: number, slash, name
         mov     eax, ebp
         call    put_decimal
         mov     al, '/'
@@ -423,7 +425,7 @@ numbered:
         mov     byte [r15], 0
         pop     r15
         mov     edi, ebx
-        lea     rsi, [r13 + IN_SIZE]
+        lea     rsi, [r13 + PATH]
         xor     edx, edx
         xor     r10d, r10d
         sys     openat
