@@ -77,7 +77,7 @@ class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What all parts of a record have in common."""
 
 
-class Tool(_Struct, kw_only=True):
+class Tool(_Struct, frozen=True, kw_only=True):
     """What made the record."""
 
     name: Name
@@ -86,7 +86,7 @@ class Tool(_Struct, kw_only=True):
     """Version of the CPU emulator; its translation decides instruction counts at the margin of a fault."""
 
 
-class Image(_Struct, kw_only=True):
+class Image(_Struct, frozen=True, kw_only=True):
     """The file that was booted."""
 
     path: Text
@@ -99,7 +99,7 @@ class Image(_Struct, kw_only=True):
     entries: Annotated[list[Name], msgspec.Meta(max_length=64)]
 
 
-class RouteName(_Struct, kw_only=True):
+class RouteName(_Struct, frozen=True, kw_only=True):
     """Who told the kernel what, through which door, on which machine."""
 
     provider: Name
@@ -107,7 +107,7 @@ class RouteName(_Struct, kw_only=True):
     platform: Name
 
 
-class File(_Struct, kw_only=True):
+class File(_Struct, frozen=True, kw_only=True):
     """A file that took part: an initial ramdisk or a System.map."""
 
     path: Text
@@ -115,7 +115,7 @@ class File(_Struct, kw_only=True):
     size: Count
 
 
-class Options(_Struct, kw_only=True):
+class Options(_Struct, frozen=True, kw_only=True):
     """Everything else that decides the run."""
 
     cmdline: Text
@@ -135,7 +135,7 @@ class Options(_Struct, kw_only=True):
     system_map: File | None = None
 
 
-class CodeRef(_Struct, kw_only=True):
+class CodeRef(_Struct, frozen=True, kw_only=True):
     """A place in the guest's code."""
 
     address: Hex
@@ -143,7 +143,7 @@ class CodeRef(_Struct, kw_only=True):
     """`name+0x12` where the image's symbols allow it."""
 
 
-class MilestonePoint(_Struct, kw_only=True):
+class MilestonePoint(_Struct, frozen=True, kw_only=True):
     """A milestone that was passed."""
 
     name: Milestone
@@ -156,7 +156,7 @@ class MilestonePoint(_Struct, kw_only=True):
     at: CodeRef | None = None
 
 
-class Outcome(_Struct, kw_only=True):
+class Outcome(_Struct, frozen=True, kw_only=True):
     """How the run ended."""
 
     reached: Milestone | None
@@ -176,7 +176,7 @@ class Outcome(_Struct, kw_only=True):
     """False when the host ended the run (`timeout`, `interrupted`)."""
 
 
-class Argument(_Struct, kw_only=True):
+class Argument(_Struct, frozen=True, kw_only=True):
     """A decoded argument of a firmware call."""
 
     name: Name
@@ -184,7 +184,7 @@ class Argument(_Struct, kw_only=True):
     """Hexadecimal, or the specification's name for it (GUIDs, enumeration members, strings in quotes)."""
 
 
-class FirmwareCall(_Struct, kw_only=True):
+class FirmwareCall(_Struct, frozen=True, kw_only=True):
     """One call of the guest into firmware."""
 
     service: Name
@@ -207,7 +207,7 @@ class LedgerKind(StrEnum):
     INSTRUCTION = "instruction"
 
 
-class LedgerEntry(_Struct, kw_only=True):
+class LedgerEntry(_Struct, frozen=True, kw_only=True):
     """One thing of the machine that the guest touched."""
 
     kind: LedgerKind
@@ -225,21 +225,21 @@ class LedgerEntry(_Struct, kw_only=True):
     """Who did it first."""
 
 
-class FunctionCoverage(_Struct, kw_only=True):
+class FunctionCoverage(_Struct, frozen=True, kw_only=True):
     """How much of a function ran."""
 
     name: Name
     blocks: Count
 
 
-class Coverage(_Struct, kw_only=True):
+class Coverage(_Struct, frozen=True, kw_only=True):
     """Which code ran, by translated blocks."""
 
     blocks: Count = 0
     functions: Annotated[list[FunctionCoverage], msgspec.Meta(max_length=1 << 20)] = []
 
 
-class Record(_Struct, kw_only=True):
+class Record(_Struct, frozen=True, kw_only=True):
     """One run."""
 
     schema: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA
