@@ -1,0 +1,406 @@
+"""struct boot_params, the "zero page", and what it points to.
+
+Names and offsets: arch/x86/include/uapi/asm/bootparam.h and setup_data.h, include/uapi/linux/screen_info.h, edd.h and
+apm_bios.h of the Linux sources; meanings in Documentation/arch/x86/boot.rst and zero-page.rst. One exception: the
+e820 table is not among the leaves of BootParams, since only its first `e820_entries` entries mean anything.
+"""
+
+from __future__ import annotations
+
+from efishim.wire.layout import Bytes, Layout, Numbers, Part, Parts, text32, u8, u16, u32, u64
+
+HDRS_MAGIC = 0x53726448
+"""`hdr.header`: the letters HdrS."""
+
+E820_MAX_ENTRIES_ZEROPAGE = 128
+"""Entries in boot_params.e820_table; more of them travel as SETUP_E820_EXT."""
+
+COMMAND_LINE_SIZE = 2048
+"""What an x86 kernel copies of its command line, NUL included (arch/x86/include/asm/setup.h)."""
+
+E820_TYPES: dict[int, str] = {
+    # arch/x86/include/asm/e820/types.h
+    1: "RAM",
+    2: "RESERVED",
+    3: "ACPI",
+    4: "NVS",
+    5: "UNUSABLE",
+    7: "PMEM",
+    12: "PRAM",
+    0xEFFFFFFF: "SOFT_RESERVED",
+}
+
+SETUP_INDIRECT = 1 << 31
+
+SETUP_TYPES: dict[int, str] = {
+    # arch/x86/include/uapi/asm/setup_data.h
+    0: "SETUP_NONE",
+    1: "SETUP_E820_EXT",
+    2: "SETUP_DTB",
+    3: "SETUP_PCI",
+    4: "SETUP_EFI",
+    5: "SETUP_APPLE_PROPERTIES",
+    6: "SETUP_JAILHOUSE",
+    7: "SETUP_CC_BLOB",
+    8: "SETUP_IMA",
+    9: "SETUP_RNG_SEED",
+    10: "SETUP_KEXEC_KHO",
+    SETUP_INDIRECT: "SETUP_INDIRECT",
+}
+
+
+class ScreenInfo(Layout):
+    """struct screen_info (include/uapi/linux/screen_info.h)."""
+
+    SIZE = 0x40
+
+    orig_x = u8(0x00)
+    orig_y = u8(0x01)
+    ext_mem_k = u16(0x02)
+    orig_video_page = u16(0x04)
+    orig_video_mode = u8(0x06)
+    orig_video_cols = u8(0x07)
+    flags = u8(0x08)
+    unused2 = u8(0x09)
+    orig_video_ega_bx = u16(0x0A)
+    unused3 = u16(0x0C)
+    orig_video_lines = u8(0x0E)
+    orig_video_isVGA = u8(0x0F)
+    orig_video_points = u16(0x10)
+    lfb_width = u16(0x12)
+    lfb_height = u16(0x14)
+    lfb_depth = u16(0x16)
+    lfb_base = u32(0x18)
+    lfb_size = u32(0x1C)
+    cl_magic = u16(0x20)
+    cl_offset = u16(0x22)
+    lfb_linelength = u16(0x24)
+    red_size = u8(0x26)
+    red_pos = u8(0x27)
+    green_size = u8(0x28)
+    green_pos = u8(0x29)
+    blue_size = u8(0x2A)
+    blue_pos = u8(0x2B)
+    rsvd_size = u8(0x2C)
+    rsvd_pos = u8(0x2D)
+    vesapm_seg = u16(0x2E)
+    vesapm_off = u16(0x30)
+    pages = u16(0x32)
+    vesa_attributes = u16(0x34)
+    capabilities = u32(0x36)
+    ext_lfb_base = u32(0x3A)
+    _reserved = Bytes(0x3E, 2)
+
+
+class ApmBiosInfo(Layout):
+    """struct apm_bios_info (include/uapi/linux/apm_bios.h)."""
+
+    SIZE = 0x14
+
+    version = u16(0x00)
+    cseg = u16(0x02)
+    offset = u32(0x04)
+    cseg_16 = u16(0x08)
+    dseg = u16(0x0A)
+    flags = u16(0x0C)
+    cseg_len = u16(0x0E)
+    cseg_16_len = u16(0x10)
+    dseg_len = u16(0x12)
+
+
+class IstInfo(Layout):
+    """struct ist_info: what int 15h E980h said about SpeedStep."""
+
+    SIZE = 0x10
+
+    signature = u32(0x00)
+    command = u32(0x04)
+    event = u32(0x08)
+    perf_level = u32(0x0C)
+
+
+class SysDescTable(Layout):
+    """struct sys_desc_table: the machine's MCA description."""
+
+    SIZE = 0x10
+
+    length = u16(0x00)
+    table = Bytes(0x02, 14)
+
+
+class OlpcOfwHeader(Layout):
+    """struct olpc_ofw_header: Open Firmware of the OLPC XO."""
+
+    SIZE = 0x10
+
+    ofw_magic = u32(0x00)
+    ofw_version = u32(0x04)
+    cif_handler = u32(0x08)
+    irq_desc_table = u32(0x0C)
+
+
+class EfiInfo(Layout):
+    """struct efi_info: where the firmware's system table and memory map are."""
+
+    SIZE = 0x20
+
+    efi_loader_signature = text32(0x00)
+    efi_systab = u32(0x04)
+    efi_memdesc_size = u32(0x08)
+    efi_memdesc_version = u32(0x0C)
+    efi_memmap = u32(0x10)
+    efi_memmap_size = u32(0x14)
+    efi_systab_hi = u32(0x18)
+    efi_memmap_hi = u32(0x1C)
+
+
+class SetupHeader(Layout):
+    """struct setup_header, offsets as boot.rst counts them: from the start of the image and of boot_params."""
+
+    SIZE = 0x7B
+    ORIGIN = 0x1F1
+
+    setup_sects = u8(0x1F1)
+    root_flags = u16(0x1F2)
+    syssize = u32(0x1F4)
+    ram_size = u16(0x1F8)
+    vid_mode = u16(0x1FA)
+    root_dev = u16(0x1FC)
+    boot_flag = u16(0x1FE)
+    jump = u16(0x200)
+    header = text32(0x202)
+    version = u16(0x206)
+    realmode_swtch = u32(0x208)
+    start_sys_seg = u16(0x20C)
+    kernel_version = u16(0x20E)
+    type_of_loader = u8(0x210)
+    loadflags = u8(0x211)
+    setup_move_size = u16(0x212)
+    code32_start = u32(0x214)
+    ramdisk_image = u32(0x218)
+    ramdisk_size = u32(0x21C)
+    bootsect_kludge = u32(0x220)
+    heap_end_ptr = u16(0x224)
+    ext_loader_ver = u8(0x226)
+    ext_loader_type = u8(0x227)
+    cmd_line_ptr = u32(0x228)
+    initrd_addr_max = u32(0x22C)
+    kernel_alignment = u32(0x230)
+    relocatable_kernel = u8(0x234)
+    min_alignment = u8(0x235)
+    xloadflags = u16(0x236)
+    cmdline_size = u32(0x238)
+    hardware_subarch = u32(0x23C)
+    hardware_subarch_data = u64(0x240)
+    payload_offset = u32(0x248)
+    payload_length = u32(0x24C)
+    setup_data = u64(0x250)
+    pref_address = u64(0x258)
+    init_size = u32(0x260)
+    handover_offset = u32(0x264)
+    kernel_info_offset = u32(0x268)
+
+
+class E820Entry(Layout):
+    """struct boot_e820_entry. `size` in bytes."""
+
+    SIZE = 20
+
+    addr = u64(0)
+    size = u64(8)
+    type = u32(16)
+
+
+class EddInfo(Layout):
+    """struct edd_info (include/uapi/linux/edd.h); `params` is what int 13h AH=48h returned."""
+
+    SIZE = 82
+
+    device = u8(0)
+    version = u8(1)
+    interface_support = u16(2)
+    legacy_max_cylinder = u16(4)
+    legacy_max_head = u8(6)
+    legacy_sectors_per_track = u8(7)
+    params = Bytes(8, 74)
+
+
+class BootParams(Layout):
+    """struct boot_params: one page."""
+
+    SIZE = 0x1000
+
+    screen_info = Part(0x000, ScreenInfo)
+    apm_bios_info = Part(0x040, ApmBiosInfo)
+    _pad2 = Bytes(0x054, 4)
+    tboot_addr = u64(0x058)
+    ist_info = Part(0x060, IstInfo)
+    acpi_rsdp_addr = u64(0x070)
+    _pad3 = Bytes(0x078, 8)
+    hd0_info = Bytes(0x080, 16)
+    hd1_info = Bytes(0x090, 16)
+    sys_desc_table = Part(0x0A0, SysDescTable)
+    olpc_ofw_header = Part(0x0B0, OlpcOfwHeader)
+    ext_ramdisk_image = u32(0x0C0)
+    ext_ramdisk_size = u32(0x0C4)
+    ext_cmd_line_ptr = u32(0x0C8)
+    _pad4 = Bytes(0x0CC, 112)
+    cc_blob_address = u32(0x13C)
+    edid_info = Bytes(0x140, 128)
+    efi_info = Part(0x1C0, EfiInfo)
+    alt_mem_k = u32(0x1E0)
+    scratch = u32(0x1E4)
+    e820_entries = u8(0x1E8)
+    eddbuf_entries = u8(0x1E9)
+    edd_mbr_sig_buf_entries = u8(0x1EA)
+    kbd_status = u8(0x1EB)
+    secure_boot = u8(0x1EC)
+    _pad5 = Bytes(0x1ED, 2)
+    sentinel = u8(0x1EF)
+    _pad6 = Bytes(0x1F0, 1)
+    hdr = Part(0x1F1, SetupHeader)
+    _pad7 = Bytes(0x26C, 0x290 - 0x26C)
+    edd_mbr_sig_buffer = Numbers(0x290, 4, 16)
+    # e820_table fills 0x2d0 to 0xcd0: see e820().
+    _pad8 = Bytes(0xCD0, 48)
+    eddbuf = Parts(0xD00, EddInfo, 6)
+    _pad9 = Bytes(0xEEC, 276)
+
+    def e820(self) -> list[E820Entry]:
+        """Views of the first `e820_entries` entries of e820_table, at most 128."""
+        count = min(self.e820_entries, E820_MAX_ENTRIES_ZEROPAGE)
+        return [E820Entry(self.raw[at : at + 20]) for at in range(0x2D0, 0x2D0 + 20 * count, 20)]
+
+    def set_e820(self, entries: list[tuple[int, int, int]]) -> None:
+        """Fill e820_table and `e820_entries` from (addr, size, type). Raises ValueError for more than 128."""
+        if len(entries) > E820_MAX_ENTRIES_ZEROPAGE:
+            raise ValueError(f"{len(entries)} entries do not fit the 128 of e820_table")
+        self.e820_entries = len(entries)
+        for entry, (addr, size, kind) in zip(self.e820(), entries, strict=True):
+            entry.addr, entry.size, entry.type = addr, size, kind
+
+    def cmd_line(self) -> int:
+        """Physical address of the command line, its upper half from `ext_cmd_line_ptr`."""
+        return self.ext_cmd_line_ptr << 32 | self.hdr.cmd_line_ptr
+
+    def ramdisk(self) -> tuple[int, int]:
+        """Physical address and size of the initial ramdisk, the upper halves from the ext_ fields."""
+        hdr = self.hdr
+        return self.ext_ramdisk_image << 32 | hdr.ramdisk_image, self.ext_ramdisk_size << 32 | hdr.ramdisk_size
+
+
+class SetupData(Layout):
+    """struct setup_data: the head of every node of the chain at hdr.setup_data; `len` bytes follow it."""
+
+    SIZE = 16
+
+    next = u64(0)
+    type = u32(8)
+    len = u32(12)
+
+
+class SetupIndirect(Layout):
+    """struct setup_indirect: the body of a SETUP_INDIRECT node, which lies at `addr`."""
+
+    SIZE = 24
+
+    type = u32(0)
+    reserved = u32(4)
+    len = u64(8)
+    addr = u64(16)
+
+
+class PciSetupRom(Layout):
+    """struct pci_setup_rom without its setup_data head (arch/x86/include/asm/pci.h); the ROM follows."""
+
+    SIZE = 48
+
+    vendor = u16(0)
+    devid = u16(2)
+    pcilen = u64(8)
+    segment = u64(16)
+    bus = u64(24)
+    device = u64(32)
+    function = u64(40)
+
+
+class EfiSetupData(Layout):
+    """struct efi_setup_data (arch/x86/include/asm/efi.h): what a kexec'd kernel is told of the firmware's tables."""
+
+    SIZE = 96
+
+    fw_vendor = u64(0)
+    _unused = u64(8)
+    tables = u64(16)
+    smbios = u64(24)
+    reserved = Numbers(32, 8, 8)
+
+
+class JailhouseSetupData(Layout):
+    """struct jailhouse_setup_data up to and with version 1 (version 2 adds `flags` behind it)."""
+
+    SIZE = 280
+
+    version = u16(0)
+    compatible_version = u16(2)
+    pm_timer_address = u16(4)
+    num_cpus = u16(6)
+    pci_mmconfig_base = u64(8)
+    tsc_khz = u32(16)
+    apic_khz = u32(20)
+    standard_ioapic = u8(24)
+    cpu_ids = Bytes(25, 255)
+
+
+class CcSetupData(Layout):
+    """struct cc_setup_data without its head (arch/x86/include/asm/sev.h): where the SEV-SNP blob is."""
+
+    SIZE = 4
+
+    cc_blob_address = u32(0)
+
+
+class CcBlobSevInfo(Layout):
+    """struct cc_blob_sev_info: where SEV-SNP's secrets and CPUID pages are."""
+
+    SIZE = 40
+
+    magic = text32(0)
+    version = u16(4)
+    reserved = u16(6)
+    secrets_phys = u64(8)
+    secrets_len = u32(16)
+    rsvd1 = u32(20)
+    cpuid_phys = u64(24)
+    cpuid_len = u32(32)
+    rsvd2 = u32(36)
+
+
+class ImaSetupData(Layout):
+    """struct ima_setup_data: where the IMA measurement list of the kernel before is."""
+
+    SIZE = 16
+
+    addr = u64(0)
+    size = u64(8)
+
+
+class KhoData(Layout):
+    """struct kho_data: kexec handover."""
+
+    SIZE = 32
+
+    fdt_addr = u64(0)
+    fdt_size = u64(8)
+    scratch_addr = u64(16)
+    scratch_size = u64(24)
+
+
+class PropertiesHeader(Layout):
+    """struct properties_header (drivers/firmware/efi/apple-properties.c): the head of Apple's device properties."""
+
+    SIZE = 12
+
+    len = u32(0)
+    version = u32(4)
+    dev_count = u32(8)
