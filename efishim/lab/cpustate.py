@@ -1,0 +1,262 @@
+"""The processor's state at one moment, decoded as Intel SDM volume 3 and AMD APM volume 2 define it.
+
+Addresses and register values are ints. What cannot be read is said in a `problem` and never raised: at an entry, the
+guest's tables are whatever somebody left there.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from efishim.machine.cpu import Cpu, GuestFault
+from efishim.machine.memory import BusError, PhysicalMemory
+
+GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "eflags")
+CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
+
+MAX_GDT_ENTRIES = 64
+"""As many are shown; kernels and firmware use at most 16 of the 8192 that a limit of 0xffff allows."""
+
+CR0_PE, CR0_PG, CR4_PAE, CR4_LA57, EFER_LMA = 1 << 0, 1 << 31, 1 << 5, 1 << 12, 1 << 10
+EFLAGS_VM = 1 << 17
+
+_SYSTEM_TYPES = {
+    # SDM volume 3, table 3-2
+    1: "tss16-available",
+    2: "ldt",
+    3: "tss16-busy",
+    4: "call-gate16",
+    5: "task-gate",
+    6: "interrupt-gate16",
+    7: "trap-gate16",
+    9: "tss-available",
+    11: "tss-busy",
+    12: "call-gate",
+    14: "interrupt-gate",
+    15: "trap-gate",
+}
+
+_PTE_FLAGS = ((0, "present"), (1, "writable"), (2, "user"), (3, "write-through"), (4, "uncached"), (5, "accessed"))
+
+
+class Descriptor(Struct, frozen=True):
+    """A segment descriptor as it lies in a table. `limit` is in bytes, its granularity applied; `attributes` are the
+    descriptor's upper four bytes without base and limit, as QEMU's `info registers` prints them.
+    """
+
+    value: int
+    base: int
+    limit: int
+    attributes: int
+    kind: str
+    dpl: int
+    present: bool
+
+
+class Segment(Struct, frozen=True):
+    """A segment register. `descriptor` is what the table says now at the selector, which need not be what the
+    processor loaded earlier and still uses; None for a null selector, in real mode, and with a `problem`.
+    """
+
+    selector: int
+    base: int
+    descriptor: Descriptor | None = None
+    problem: str = ""
+
+
+class GdtEntry(Struct, frozen=True):
+    """One entry of the global descriptor table that is not all zero, `index` counted in units of 8 bytes."""
+
+    index: int
+    descriptor: Descriptor
+
+
+class DescriptorTable(Struct, frozen=True):
+    """GDTR: `base` is linear, `limit` the offset of the last byte."""
+
+    base: int
+    limit: int
+    entries: tuple[GdtEntry, ...] = ()
+    problem: str = ""
+
+
+class InterruptTable(Struct, frozen=True):
+    """IDTR, and the vectors that have a present gate."""
+
+    base: int
+    limit: int
+    present: tuple[int, ...] = ()
+    problem: str = ""
+
+
+class PageTableEntry(Struct, frozen=True):
+    """A present entry of the top-level page table; `address` is the physical address of the next level."""
+
+    index: int
+    address: int
+    flags: tuple[str, ...]
+
+
+class PageTable(Struct, frozen=True):
+    """The top-level page table. `levels` is 0 without paging, else 2 to 5."""
+
+    address: int
+    levels: int
+    entries: tuple[PageTableEntry, ...] = ()
+    problem: str = ""
+
+
+class CpuState(Struct, frozen=True):
+    """Everything the entry contracts speak about. `mode` is real16, virtual8086, protected16/32 or long16/32/64."""
+
+    mode: str
+    registers: dict[str, int]
+    control: dict[str, int]
+    segments: dict[str, Segment]
+    gdt: DescriptorTable
+    idt: InterruptTable
+    page_table: PageTable
+
+
+def decode_descriptor(value: int) -> Descriptor:
+    """Decode eight bytes of a descriptor table (SDM volume 3, section 3.4.5).
+
+    System descriptors are 16 bytes in long mode: their upper base bits are in the entry behind and not seen here.
+    """
+    high, low = value >> 32, value & 0xFFFFFFFF
+    limit = low & 0xFFFF | high & 0xF0000
+    if high & 1 << 23:
+        limit = limit << 12 | 0xFFF
+    return Descriptor(
+        value=value,
+        base=low >> 16 | (high & 0xFF) << 16 | high & 0xFF000000,
+        limit=limit,
+        attributes=high & 0xF0FF00,
+        kind=_kind(high),
+        dpl=high >> 13 & 3,
+        present=bool(high & 1 << 15),
+    )
+
+
+def _kind(high: int) -> str:
+    if not high & 1 << 12:
+        return _SYSTEM_TYPES.get(high >> 8 & 0xF, "reserved")
+    if not high & 1 << 11:
+        return "data" if high & 1 << 9 else "data-readonly"
+    if high & 1 << 21:
+        return "code64"
+    return "code32" if high & 1 << 22 else "code16"
+
+
+def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
+    """Take the state of a stopped processor. Never raises for what the guest left in its registers."""
+    control = {name: cpu.get(name) for name in CONTROL}
+    registers = {name: cpu.get(name) for name in GENERAL}
+    gdt_base, gdt_limit = cpu.get("gdtr.base"), cpu.get("gdtr.limit")
+    protected = bool(control["cr0"] & CR0_PE) and not registers["eflags"] & EFLAGS_VM
+    long_mode = bool(control["efer"] & EFER_LMA)
+    segments: dict[str, Segment] = {}
+    for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr"):
+        selector = cpu.get(name) & 0xFFFF
+        if not protected and name not in {"tr", "ldtr"}:
+            segments[name] = Segment(selector, selector << 4)
+            continue
+        segment = _segment(cpu, selector, gdt_base, gdt_limit, wide=long_mode and name in {"tr", "ldtr"})
+        if long_mode and name in {"fs", "gs"}:
+            segment = Segment(selector, cpu.get(f"{name}_base"), segment.descriptor, segment.problem)
+        segments[name] = segment
+    return CpuState(
+        mode=_mode(control, registers["eflags"], segments["cs"]),
+        registers=registers,
+        control=control,
+        segments=segments,
+        gdt=_gdt(cpu, gdt_base, gdt_limit),
+        idt=_idt(cpu, wide=long_mode, real=not control["cr0"] & CR0_PE),
+        page_table=_page_table(control, memory),
+    )
+
+
+def _mode(control: dict[str, int], eflags: int, cs: Segment) -> str:
+    if not control["cr0"] & CR0_PE:
+        return "real16"
+    if eflags & EFLAGS_VM and not control["efer"] & EFER_LMA:
+        return "virtual8086"
+    kind = cs.descriptor.kind if cs.descriptor else ""
+    width = {"code64": "64", "code32": "32", "code16": "16"}.get(kind, "-unknown")
+    if control["efer"] & EFER_LMA:
+        return f"long{width}"
+    # The L bit means nothing outside long mode; D decides.
+    return f"protected{'16' if width in {'64', '16'} else width}"
+
+
+def _segment(cpu: Cpu, selector: int, gdt_base: int, gdt_limit: int, *, wide: bool) -> Segment:
+    if selector & ~3 == 0:
+        return Segment(selector, 0)
+    if selector & 4:
+        return Segment(selector, 0, problem="the selector names the local descriptor table, which is not decoded")
+    offset = selector & ~7
+    if offset + (15 if wide else 7) > gdt_limit:
+        return Segment(selector, 0, problem=f"the selector lies behind the limit {gdt_limit:#x} of the GDT")
+    try:
+        descriptor = decode_descriptor(int.from_bytes(cpu.read(gdt_base + offset, 8), "little"))
+        upper = int.from_bytes(cpu.read(gdt_base + offset + 8, 4), "little") << 32 if wide else 0
+    except (GuestFault, BusError) as fault:
+        return Segment(selector, 0, problem=str(fault))
+    return Segment(selector, descriptor.base | upper, descriptor)
+
+
+def _gdt(cpu: Cpu, base: int, limit: int) -> DescriptorTable:
+    count = (limit + 1) // 8
+    entries: list[GdtEntry] = []
+    problem = f"only the first {MAX_GDT_ENTRIES} of {count} entries are shown" if count > MAX_GDT_ENTRIES else ""
+    for index in range(1, min(count, MAX_GDT_ENTRIES)):
+        try:
+            value = int.from_bytes(cpu.read(base + index * 8, 8), "little")
+        except (GuestFault, BusError) as fault:
+            problem = str(fault)
+            break
+        if value:
+            entries.append(GdtEntry(index, decode_descriptor(value)))
+    return DescriptorTable(base, limit, tuple(entries), problem)
+
+
+def _idt(cpu: Cpu, *, wide: bool, real: bool) -> InterruptTable:
+    base, limit = cpu.get("idtr.base"), cpu.get("idtr.limit")
+    if real:
+        return InterruptTable(base, limit, problem="real mode: a table of far pointers, which has no present bits")
+    step = 16 if wide else 8
+    present: list[int] = []
+    for vector in range(min((limit + 1) // step, 256)):
+        try:
+            gate = cpu.read(base + vector * step, 8)
+        except (GuestFault, BusError) as fault:
+            return InterruptTable(base, limit, tuple(present), str(fault))
+        if gate[5] & 0x80:
+            present.append(vector)
+    return InterruptTable(base, limit, tuple(present))
+
+
+def _page_table(control: dict[str, int], memory: PhysicalMemory) -> PageTable:
+    cr3, cr4 = control["cr3"], control["cr4"]
+    long_mode = bool(control["efer"] & EFER_LMA)
+    if not control["cr0"] & CR0_PG:
+        return PageTable(cr3, 0)
+    if long_mode:
+        levels, size, count, address = 5 if cr4 & CR4_LA57 else 4, 8, 512, cr3 & 0x000F_FFFF_FFFF_F000
+    elif cr4 & CR4_PAE:
+        levels, size, count, address = 3, 8, 4, cr3 & 0xFFFF_FFE0
+    else:
+        levels, size, count, address = 2, 4, 1024, cr3 & 0xFFFF_F000
+    try:
+        raw = memory.read(address, size * count)
+    except BusError as error:
+        return PageTable(address, levels, problem=str(error))
+    values = ((i, int.from_bytes(raw[i * size : (i + 1) * size], "little")) for i in range(count))
+    return PageTable(address, levels, tuple(_entry(index, value, size) for index, value in values if value & 1))
+
+
+def _entry(index: int, value: int, size: int) -> PageTableEntry:
+    flags = tuple(name for bit, name in _PTE_FLAGS if value >> bit & 1)
+    if size == 8 and value >> 63:
+        flags += ("no-execute",)
+    return PageTableEntry(index, value & (0x000F_FFFF_FFFF_F000 if size == 8 else 0xFFFF_F000), flags)
