@@ -75,6 +75,7 @@ class Registry:
         self._problems: list[Problem] = []
         self._cache: dict[str, dict[str, Any]] = {}
         self._versions: dict[str, str] = {}
+        self._owners: dict[tuple[str, str], str] = {}
         for source in sorted(sources, key=lambda source: source.name):
             self._load(source)
 
@@ -128,6 +129,7 @@ class Registry:
                         self._problems.append(Problem(plugin, f"{name} of {hook} exists already and is left out"))
                     else:
                         found[name] = thing
+                        self._owners[hook, name] = plugin
             except (Exception, SystemExit) as error:  # noqa: BLE001 as above
                 self._problems.append(Problem(plugin, f"{hook} failed: {_sentence(error)}"))
         return dict(sorted(found.items()))
@@ -171,6 +173,13 @@ class Registry:
     def commands(self) -> Mapping[str, click.Command]:
         """By name."""
         return self._once("efishim_commands")
+
+    def given_by(self, plugin: str) -> list[str]:
+        """What a plugin gives, as `provider NAME` and so on; asks all hooks."""
+        for hook in _NEEDS:
+            self._once(hook)
+        words = {hook: hook.removeprefix("efishim_").removesuffix("s").replace("_", " ") for hook in _NEEDS}
+        return [f"{words[hook]} {name}" for (hook, name), owner in sorted(self._owners.items()) if owner == plugin]
 
     def observers(self) -> tuple[Observer, ...]:
         """New observers for one run, in order of their names."""

@@ -34,6 +34,8 @@ CMDLINE_LIMIT = 64 << 10
 """Longest command line, bytes. x86 Linux takes 2047 (COMMAND_LINE_SIZE); longer ones test what it does about it."""
 
 _SIZE = re.compile(r"^(\d{1,12})([kKmMgGtT]?)(?:i?[bB])?$")
+_COUNT = re.compile(r"^(\d{1,15})([kKmMgG]?)$")
+_THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _OPTION = re.compile(r"^([a-z][a-z0-9_-]*)\.([a-z][a-z0-9_-]*)=(.*)$", re.DOTALL)
 
@@ -202,6 +204,14 @@ def parse_size(text: str, *, what: str = "size") -> int:
     if not unit and number < MIB:
         unit = "m"
     return number << _SHIFT[unit]
+
+
+def parse_count(text: str) -> int:
+    """A number of instructions: `500000`, `500M`, `20G` (powers of 1000). Raises UsageError."""
+    match = _COUNT.match(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"{text!r} is not a number of instructions", hint="write it like 500000, 500M or 20G")
+    return int(match[1]) * _THOUSANDS[match[2].lower()]
 
 
 def format_size(size: int) -> str:

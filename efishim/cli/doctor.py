@@ -1,0 +1,102 @@
+"""`efishim doctor`: is everything here that efishim needs, and does the CPU layer work on this machine?"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from efishim.cli.main import State
+
+LIBRARIES = ("unicorn", "pluggy", "construct", "msgspec", "pefile", "pyelftools", "lz4", "zstandard", "lzallright")
+
+PROGRAMS = (
+    ("apt-get", "apt", "fetching kernels with deb:PACKAGE"),
+    ("qemu-system-x86_64", "qemu-system-x86", "comparing with a real machine"),
+    ("nasm", "nasm", "rebuilding the guest programs in firmware_stubs/"),
+)
+"""Program, Debian package, what needs it."""
+
+FIRMWARE = (("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf", "comparing with real firmware")
+
+
+class Health(StrEnum):
+    """How a finding turned out."""
+
+    OK = "ok"
+    MISSING = "missing"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the diagnosis. Only FAILED ones make the exit status 3."""
+
+    what: str
+    state: Health
+    detail: str
+
+
+@click.command("doctor")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.pass_obj
+def command(state: State, form: str) -> int:
+    """Check this installation: versions, optional programs, and a self-test of the CPU layer.
+
+    What is missing but only needed for some commands is named with the Debian package that has it. The exit status is
+    3 when something failed that every run needs.
+    """
+    from efishim.cli.out import print_json, table
+
+    findings = list(diagnose())
+    findings += [
+        Finding(f"plugin {problem.plugin}", Health.FAILED, problem.sentence) for problem in state.registry.problems
+    ]
+    if form == "json":
+        print_json([{"what": one.what, "state": one.state.value, "detail": one.detail} for one in findings])
+    else:
+        table(("what", "state", "detail"), [(one.what, one.state.value, one.detail) for one in findings])
+    return 3 if any(one.state is Health.FAILED for one in findings) else 0
+
+
+def diagnose() -> Iterator[Finding]:
+    """Everything but the plugins, in the order in which it is shown."""
+    from efishim import __version__
+
+    yield Finding("efishim", Health.OK, __version__)
+    yield Finding("python", Health.OK, f"{platform.python_version()} at {sys.executable}")
+    yield Finding("host", Health.OK, f"{platform.system()} {platform.release()} {platform.machine()}")
+    for library in LIBRARIES:
+        try:
+            yield Finding(library, Health.OK, version(library))
+        except PackageNotFoundError:
+            yield Finding(library, Health.FAILED, "not installed; install efishim again")
+    for program, package, purpose in PROGRAMS:
+        place = shutil.which(program)
+        yield _optional(program, place, package, purpose)
+    places, package, purpose = FIRMWARE
+    yield _optional("OVMF", next((place for place in places if Path(place).exists()), None), package, purpose)
+    yield from _self_test()
+
+
+def _optional(what: str, place: str | None, package: str, purpose: str) -> Finding:
+    if place:
+        return Finding(what, Health.OK, place)
+    return Finding(what, Health.MISSING, f"only for {purpose}; apt-get install {package}")
+
+
+def _self_test() -> Iterator[Finding]:
+    """Small guest programs that check the CPU layer against the manuals."""
+    from efishim.machine.selftest import run_selftest
+
+    for name, passed, detail in run_selftest():
+        yield Finding(f"cpu: {name}", Health.OK if passed else Health.FAILED, detail)

@@ -1,0 +1,165 @@
+"""`efishim run`: one kernel through one door."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from efishim.cli import INTERRUPTED
+from efishim.errors import UsageError
+from efishim.lab.record import Milestone, Record
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from efishim.cli.main import State
+
+EMULATOR_FAILED = 3
+MILESTONES = ", ".join(milestone.value for milestone in Milestone)
+
+
+@click.command("run")
+@click.argument("kernel", required=False)
+@click.option("-p", "--provider", default="firmware", show_default=True, help="Who tells the kernel how it boots.")
+@click.option("-e", "--entry", help="Which door of the image is used.  [default: the provider's first]")
+@click.option("--platform", default="pc", show_default=True, help="The machine that the kernel finds.")
+@click.option(
+    "-a", "--append", "--cmdline", "cmdline", metavar="CMDLINE",
+    help="The kernel's command line, or @FILE.  [default: console=ttyS0]",
+)  # fmt: skip
+@click.option(
+    "-i", "--initrd", "initrds", metavar="FILE", multiple=True,
+    help="Initial ramdisk; repeat for several.  [default: the embedded reporting init]",
+)  # fmt: skip
+@click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
+@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 64G.")
+@click.option(
+    "--until", type=click.Choice([milestone.value for milestone in Milestone]), default=Milestone.SHUTDOWN.value,
+    metavar="MILESTONE", show_default=True,
+    help=f"The milestone that counts as success: {MILESTONES}.",
+)  # fmt: skip
+@click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G).  [default: 20G]")
+@click.option(
+    "--timeout", type=float, metavar="SECONDS",
+    help="Give up after this much host time, 0 for never; such a record is not reproducible.  [default: 900]",
+)  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N",
+    help="What RDRAND, the RNG protocol and so KASLR are derived from.",
+)  # fmt: skip
+@click.option(
+    "--epoch", type=int, metavar="SECONDS",
+    help="The guest's clock at power-on, since 1970.  [default: 1460000000]",
+)  # fmt: skip
+@click.option(
+    "--option", "options", metavar="GROUP.NAME=VALUE", multiple=True,
+    help="An option of the provider or the platform; `efishim providers NAME` lists them.",
+)  # fmt: skip
+@click.option("--system-map", metavar="FILE", help="Symbols from a System.map instead of those inside the image.")
+@click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
+@click.option("--record", "record_file", metavar="FILE", help="Write the record there, also when the run is cut short.")
+@click.option(
+    "--format", "form", metavar="FORMAT", default="text", show_default=True,
+    help="text streams the console to stdout; json prints the record there instead.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary on stderr.")
+@click.pass_obj
+def command(
+    state: State, /, kernel: str | None, form: str, record_file: str | None, quiet: bool, **words: Any
+) -> int:
+    """Run KERNEL through one of its doors and measure how far it comes.
+
+    KERNEL is a path, or deb:PACKAGE for a Debian kernel package that the system's apt can fetch. Without it the
+    embedded probe kernel runs. The kernel's console goes to stdout, everything else to stderr.
+
+    \b
+        efishim run
+        efishim run deb:linux-image-cloud-amd64
+        efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img --record run.json
+        efishim run vmlinuz --until startup_64 --format json | jq .milestones
+        efishim run vmlinuz --seed 7            another KASLR placement, the same each time
+
+    Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to this image.
+    """
+    from efishim.cli.kernel import find_image
+    from efishim.cli.words import Words, make_plan
+    from efishim.lab.record import encode
+    from efishim.lab.run import run_plan
+    from efishim.report import formats
+    from efishim.report.files import write_atomically
+    from efishim.report.text import summary
+
+    known = formats(state.registry)
+    if form not in known:
+        raise UsageError(f"there is no format {form!r}", hint=f"there are: {', '.join(known)}")
+    if record_file:
+        _check_writable(record_file)
+    streams = form == "text"
+    # The console and a redrawn line would spoil each other on one terminal.
+    moving = not (streams and sys.stdout.isatty())
+    with state.talk.progress(quiet=quiet, moving=moving) as progress:
+        plan = make_plan(state.registry, find_image(kernel, progress), Words(**words))
+        with _interruptible() as interrupt:
+            record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interrupt)
+            if record_file:
+                write_atomically(record_file, encode(record))
+    if not streams:
+        sys.stdout.write(known[form].render(record))
+    if not quiet:
+        state.talk.print(summary(record))
+        if record_file:
+            state.talk.print(f"record: {record_file}")
+    return exit_status(record)
+
+
+def exit_status(record: Record) -> int:
+    """0 the goal was reached, 1 it was not, 3 the emulator failed, 130 interrupted."""
+    from efishim.lab.record import Reason
+
+    if record.outcome.reason is Reason.INTERRUPTED:
+        return INTERRUPTED
+    if record.outcome.reason is Reason.EMULATOR:
+        return EMULATOR_FAILED
+    return 0 if record.outcome.met else 1
+
+
+def _stream(data: bytes) -> None:
+    """Guest console bytes to stdout, at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _check_writable(path: str) -> None:
+    """A run of minutes whose record cannot be kept is a waste: say so before."""
+    place = Path(path)
+    if place.is_dir():
+        raise UsageError(f"{path} is a directory, not a file for the record")
+    if not place.parent.is_dir():
+        raise UsageError(f"the directory of {path} does not exist")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, and the run ends with a record; the second gives up at once."""
+    interrupt = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if interrupt.is_set():
+            raise KeyboardInterrupt
+        interrupt.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # signals go to the main thread, which is somebody else's
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,128 @@
+"""Talking to the user on stderr: colours and a moving line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from efishim.report.figures import amount
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.status import Status
+
+    from efishim.lab.progress import Progress
+    from efishim.lab.record import MilestonePoint
+
+HEARTBEAT = 5.0
+"""Seconds between signs of life where no line can be redrawn."""
+
+
+class Talk:
+    """Where errors, warnings and progress go."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """A rich console on stderr; it leaves colours out where there is no terminal, or NO_COLOR is set."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._stream or sys.stderr, highlight=False, soft_wrap=True)
+        return self._console
+
+    def error(self, sentence: str, hint: str = "") -> None:
+        """One sentence, and what to do about it."""
+        self._line("error", "bold red", sentence)
+        if hint:
+            self._line("hint", "cyan", hint)
+
+    def warning(self, sentence: str) -> None:
+        """Something that did not stop the work."""
+        self._line("warning", "yellow", sentence)
+
+    def print(self, thing: RenderableType = "") -> None:
+        """Anything else for the user's eyes."""
+        self.console.print(thing)
+
+    def _line(self, word: str, style: str, text: str) -> None:
+        from rich.text import Text
+
+        self.console.print(Text.assemble((f"{word}: ", style), _one_line(text)))
+
+    @contextmanager
+    def progress(self, *, quiet: bool, moving: bool) -> Iterator[Progress]:
+        """What a run reports to. `moving` allows a redrawn line: the guest's console must not share that terminal."""
+        if quiet:
+            from efishim.lab.progress import NoProgress
+
+            yield NoProgress()
+        elif moving and self.console.is_terminal:
+            with self.console.status("") as status:
+                yield MovingProgress(self, status)
+        else:
+            yield LineProgress(self)
+
+
+class LineProgress:
+    """Progress as plain lines: each milestone once, and a sign of life every few seconds."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._phase = ""
+        self._told = time.monotonic()
+
+    def phase(self, text: str) -> None:
+        """A new phase began."""
+        self._phase = text
+        self._say(text)
+
+    def milestone(self, point: MilestonePoint) -> None:
+        """A milestone was passed."""
+        self._say(f"{point.name.value} after {amount(point.insns)} instructions, {point.seconds:.2f} s")
+
+    def tick(self, insns: int, virtual_ns: int) -> None:
+        """A sign of life, not too often."""
+        if time.monotonic() - self._told >= HEARTBEAT:
+            self._say(self._alive(insns, virtual_ns))
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+        self._say(f"note: {text}")
+
+    def _alive(self, insns: int, virtual_ns: int) -> str:
+        return f"{self._phase}: {amount(insns)} instructions, guest clock {virtual_ns / 1e9:.1f} s"
+
+    def _say(self, text: str) -> None:
+        from rich.text import Text
+
+        self._told = time.monotonic()
+        self._talk.print(Text(f"efishim: {_one_line(text)}", style="dim"))
+
+
+class MovingProgress(LineProgress):
+    """Progress on a terminal that belongs to it: a line that is redrawn, milestones above it."""
+
+    def __init__(self, talk: Talk, status: Status) -> None:
+        super().__init__(talk)
+        self._status = status
+
+    def phase(self, text: str) -> None:
+        """A new phase began."""
+        self._phase = text
+        self._status.update(text)
+
+    def tick(self, insns: int, virtual_ns: int) -> None:
+        """Redraw the line."""
+        self._status.update(self._alive(insns, virtual_ns))
+
+
+def _one_line(text: str) -> str:
+    """No line breaks and no control characters: parts of messages come from hostile files."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))

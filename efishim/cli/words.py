@@ -1,0 +1,94 @@
+"""From the words of `efishim run`'s command line to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import firmware_stubs
+from efishim.errors import UsageError
+from efishim.lab import plan as plans
+from efishim.lab.plan import Blob, Plan
+from efishim.lab.record import Milestone
+from efishim.plugins import Registry
+from efishim.provider import Platform, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The options of `run` as they were typed; None is for what was not."""
+
+    provider: str = "firmware"
+    entry: str | None = None
+    platform: str = "pc"
+    cmdline: str | None = None
+    initrds: tuple[str, ...] = ()
+    no_initrd: bool = False
+    memory: str = "512M"
+    until: str = Milestone.SHUTDOWN.value
+    max_insns: str | None = None
+    timeout: float | None = None
+    seed: int = 0
+    epoch: int | None = None
+    options: tuple[str, ...] = ()
+    system_map: str | None = None
+    no_observers: bool = False
+
+
+def make_plan(registry: Registry, image: Blob, words: Words) -> Plan:
+    """The plan that the words ask for. Raises UsageError and ImageError, one sentence each."""
+    provider = registry.provider(words.provider)
+    platform = registry.platform(words.platform)
+    epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
+    timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
+    if not 0 <= words.seed < 1 << 64:
+        raise UsageError(f"a seed is a number from 0 to 2**64-1, not {words.seed}")
+    if not 0 <= epoch < 1 << 32:
+        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
+    if not 0 <= timeout < 1 << 32:  # also refuses NaN
+        raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
+    return Plan(
+        image=image,
+        provider=words.provider,
+        entry=_entry(provider, words.entry),
+        platform=words.platform,
+        cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
+        initrds=_initrds(words),
+        default_initrd=not words.initrds and not words.no_initrd,
+        memory=plans.parse_memory(words.memory),
+        until=Milestone(words.until),
+        max_insns=plans.DEFAULT_MAX_INSNS if words.max_insns is None else plans.parse_count(words.max_insns),
+        timeout=timeout,
+        seed=words.seed,
+        epoch=epoch,
+        options=plans.parse_options(words.options, known_options(provider, platform)),
+        observers=not words.no_observers,
+        system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
+    )
+
+
+def known_options(provider: Provider, platform: Platform) -> Mapping[str, str]:
+    """What `--option` understands for a route on a platform: full names and their help."""
+    groups = {provider.name: provider.options, "platform": platform.options}
+    return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
+
+
+def _entry(provider: Provider, entry: str | None) -> str:
+    doors = [one.name for one in provider.entries]
+    if not doors:
+        raise UsageError(f"the provider {provider.name} drives no entry")
+    if entry is None:
+        return doors[0]
+    if entry not in doors:
+        raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=f"it has: {', '.join(doors)}")
+    return entry
+
+
+def _initrds(words: Words) -> tuple[Blob, ...]:
+    if words.no_initrd:
+        if words.initrds:
+            raise UsageError("--no-initrd and -i contradict each other")
+        return ()
+    if words.initrds:
+        return tuple(Blob.from_file(path, what="ramdisk") for path in words.initrds)
+    return (Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),)

@@ -1,0 +1,50 @@
+"""A record as text for people: how far it came, what it cost, why it ended."""
+
+from __future__ import annotations
+
+from efishim.lab.record import Outcome, Record
+from efishim.report.figures import amount
+
+
+class Text:
+    """`--format text`: the console, then the summary. `run` streams the console and prints the summary apart."""
+
+    name = "text"
+    summary = "the console and a summary"
+
+    def render(self, record: Record) -> str:
+        """Console and summary, with a line end between them."""
+        console = record.console
+        return (console if not console or console.endswith("\n") else console + "\n") + summary(record) + "\n"
+
+
+def summary(record: Record) -> str:
+    """The milestones as a table and the outcome as sentences; no line end after the last."""
+    lines = [f"{record.image.path} through {record.route.provider}/{record.route.entry} on {record.route.platform}", ""]
+    lines.append(f"  {'milestone':<20}{'instructions':>18}{'seconds':>10}{'guest clock':>14}")
+    for point in record.milestones:
+        guest = f"{point.virtual_ns / 1e9:.3f} s"
+        lines.append(f"  {point.name.value:<20}{point.insns:>18,}{point.seconds:>10.2f}{guest:>14}")
+    if not record.milestones:
+        lines.append("  none was passed")
+    lines += ["", verdict(record.outcome)]
+    calls = len(record.firmware_calls) + record.firmware_calls_dropped
+    lines.append(
+        f"{calls:,} firmware calls, {amount(record.outcome.insns)} instructions in {record.outcome.seconds:.2f} s"
+    )
+    if not record.outcome.reproducible:
+        lines.append("The host ended this run, so the record cannot be had again byte for byte.")
+    lines += [f"note: {note}" for note in record.notes]
+    return "\n".join(lines)
+
+
+def verdict(outcome: Outcome) -> str:
+    """One or two sentences: was the goal reached, and why did it end."""
+    where = ""
+    if outcome.at is not None:
+        where = f" at {outcome.at.symbol or outcome.at.address}"
+    detail = f": {outcome.details}" if outcome.details else ""
+    if outcome.met:
+        return f"{outcome.goal.value} reached{detail}"
+    last = f"the last milestone was {outcome.reached.value}" if outcome.reached else "no milestone was passed"
+    return f"{outcome.goal.value} not reached ({outcome.reason.value}{where}){detail}; {last}"
