@@ -41,6 +41,8 @@ org 0
 %define GOLDEN 0x9E3779B97F4A7C15
 %define ENV_EFLAGS 136
 %define IF_BIT 9
+%define ENV_HFLAGS 176
+%define INHIBIT_IRQ_BIT 3   ; the instruction after STI or MOV SS
 
 %define CAUSE_DEADLINE  1
 %define CAUSE_INTERRUPT 2
@@ -103,6 +105,8 @@ consider_stopping:
         mov [rcx + ENV], rbp
         cmp qword [rcx + ATTENTION], 0
         je no_attention
+        bt dword [rbp + ENV_HFLAGS], INHIBIT_IRQ_BIT
+        jc no_attention
         bt qword [rbp + ENV_EFLAGS], IF_BIT
         jc interruptible
 no_attention:

@@ -1,0 +1,305 @@
+"""Unicorn, wired up: memory mapped, hooks in place, translated blocks watched. The run loop is in machine.py.
+
+Nothing here decides what the guest sees; callbacks go to `EngineClient`. A callback that wants the guest stopped calls
+`stop`, and the emulation ends at the next point where Unicorn looks (a block's start or a memory access).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
+
+from efishim.errors import MachineError
+from efishim.machine.env import Env, Pending, verify
+from efishim.machine.memory import PAGE, PhysicalMemory
+from efishim.machine.native import BlockFlag, NativeHooks
+from efishim.machine.processor import GPR_INDEX, Processor
+from efishim.machine.sites import Site, find_sites
+
+PHYSICAL_LIMIT = 1 << 40
+TCG_BUFFER = 256 << 20
+NOWHERE = 0
+"""Given to Unicorn as the address to stop at. Any other value makes it look that address up in the guest's tables after each
+run, which changes CR2 and the exception in flight when it is not mapped."""
+
+_IN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
+_OUT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
+_CPUID = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+_CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+_MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+_MMIO_WRITE = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+)
+
+
+class EngineClient(Protocol):
+    """What the engine reports. Called from within the emulation."""
+
+    def port_read(self, port: int, size: int) -> int:
+        """IN."""
+
+    def port_write(self, port: int, size: int, value: int) -> None:
+        """OUT."""
+
+    def mmio_read(self, address: int, size: int) -> int:
+        """A load from a physical address without memory."""
+
+    def mmio_write(self, address: int, size: int, value: int) -> None:
+        """A store to a physical address without memory."""
+
+    def cpuid_hook(self) -> bool:
+        """CPUID; True when the registers were filled."""
+
+    def syscall(self, sysenter: bool) -> None:
+        """SYSCALL or SYSENTER."""
+
+    def exception(self, vector: int) -> None:
+        """An exception or INT n."""
+
+    def site(self, site: Site) -> None:
+        """One of our own instructions is about to run."""
+
+    def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
+        """A block was translated; returns flags (`BlockFlag`)."""
+
+
+class Engine:
+    """One Unicorn instance over the given memory."""
+
+    def __init__(self, memory: PhysicalMemory, client: EngineClient) -> None:
+        self._client = client
+        self._memory = memory
+        self._keep: list[Any] = []
+        self._sites: dict[int, Site] = {}
+        self.failure: BaseException | None = None
+        self.uc: Any = Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+        self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
+        self._handle = self.uc._uch
+        emu_stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
+        self.native = NativeHooks(emu_stop=emu_stop or 0, new_block=self._new_block)
+        self.state = self.native.state
+        self._map_memory()
+        self._code_buffer = ctypes.create_string_buffer(0x10000)
+        self._raw_hook(uc_const.UC_HOOK_BLOCK, self.native.block_hook, self.native.state_address)
+        self._raw_hook(uc_const.UC_HOOK_EDGE_GENERATED, self.native.edge_hook, self.native.state_address)
+        env, self.pending = self._learn_env()
+        self.processor = Processor(self.uc, env, memory)
+        self._install_hooks()
+
+    @property
+    def env(self) -> Env:
+        """The processor's state in place."""
+        return self.processor.env
+
+    def _map_memory(self) -> None:
+        position = 0
+        for region in self._memory:
+            self._map_hole(position, region.start)
+            host = ctypes.addressof(ctypes.c_char.from_buffer(region.host))
+            permissions = uc_const.UC_PROT_ALL if region.writable else uc_const.UC_PROT_READ | uc_const.UC_PROT_EXEC
+            self.uc.mem_map_ptr(region.start, region.size, permissions, host)
+            position = region.end
+        self._map_hole(position, PHYSICAL_LIMIT)
+
+    def _map_hole(self, start: int, end: int) -> None:
+        if end <= start:
+            return
+
+        def read(_uc: int, offset: int, size: int, _data: int) -> int:
+            return self._guard(lambda: self._client.mmio_read(start + offset, size), -1) & (1 << 64) - 1
+
+        def write(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
+            self._guard(lambda: self._client.mmio_write(start + offset, size, value), None)
+
+        read_callback, write_callback = _MMIO_READ(read), _MMIO_WRITE(write)
+        self._keep += [read_callback, write_callback]
+        status = uclib.uc_mmio_map(self._handle, start, end - start, read_callback, 0, write_callback, 0)
+        if status:
+            raise MachineError(f"Unicorn refuses device memory at {start:#x} (error {status})")
+
+    def _guard(self, action: Callable[[], Any], otherwise: Any) -> Any:
+        """Run a callback; an exception in it ends the run instead of vanishing in ctypes."""
+        try:
+            return action()
+        except BaseException as error:
+            if self.failure is None:
+                self.failure = error
+            self.stop()
+            return otherwise
+
+    def _raw_hook(self, kind: int, function: int, data: int, *, begin: int = 1, end: int = 0, insn: int = 0) -> None:
+        handle = ctypes.c_size_t()
+        status = uclib.uc_hook_add(
+            self._handle,
+            ctypes.byref(handle),
+            kind,
+            ctypes.c_void_p(function),
+            ctypes.c_void_p(data),
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
+            ctypes.c_int(insn),
+        )
+        if status:
+            raise MachineError(f"Unicorn refuses a hook of kind {kind} (error {status})")
+
+    def _hook(self, kind: int, callback: Any, *, begin: int = 1, end: int = 0, insn: int = 0) -> None:
+        self._keep.append(callback)
+        self._raw_hook(kind, ctypes.cast(callback, ctypes.c_void_p).value or 0, 0, begin=begin, end=end, insn=insn)
+
+    def _learn_env(self) -> tuple[Env, Pending]:
+        """Run one NOP in the first page of RAM so that the native hook sees where the processor's state is."""
+        region = next((r for r in self._memory if r.writable), None)
+        if region is None:
+            raise MachineError("the machine has no RAM")
+        at = slice(16, 18)
+        before = region.host[at]
+        region.host[at] = b"\x90\xf4"
+        self.state.deadline = self.state.limit = 0
+        self.uc.emu_start(region.start + 16, NOWHERE)
+        region.host[at] = before
+        self.uc.ctl_flush_tb()
+        self.native.forget_blocks()
+        self.state.log_used = 0
+        if not self.state.env:
+            raise MachineError("the native hook did not run", hint="run `efishim doctor`")
+        ids = {
+            "rax": x86.UC_X86_REG_RAX,
+            "rsp": x86.UC_X86_REG_RSP,
+            "r15": x86.UC_X86_REG_R15,
+            "cr2": x86.UC_X86_REG_CR2,
+            "fs_base": x86.UC_X86_REG_FS_BASE,
+            "gs_base": x86.UC_X86_REG_GS_BASE,
+        }
+        return verify(self.state.env, lambda register, value: self.uc.reg_write(ids[register], value))
+
+    def _install_hooks(self) -> None:
+        client, guard = self._client, self._guard
+
+        def port_in(_uc: int, port: int, size: int, _data: int) -> int:
+            try:
+                return client.port_read(port, size)
+            except BaseException as error:
+                self.failure = self.failure or error
+                self.stop()
+                return 0
+
+        def port_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
+            try:
+                client.port_write(port, size, value)
+            except BaseException as error:
+                self.failure = self.failure or error
+                self.stop()
+
+        hook = self._hook
+        hook(uc_const.UC_HOOK_INSN, _IN(port_in), insn=x86.UC_X86_INS_IN)
+        hook(uc_const.UC_HOOK_INSN, _OUT(port_out), insn=x86.UC_X86_INS_OUT)
+        hook(
+            uc_const.UC_HOOK_INSN, _CPUID(lambda _uc, _d: int(guard(client.cpuid_hook, True))), insn=x86.UC_X86_INS_CPUID
+        )
+        hook(
+            uc_const.UC_HOOK_INSN,
+            _SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(False), None)),
+            insn=x86.UC_X86_INS_SYSCALL,
+        )
+        hook(
+            uc_const.UC_HOOK_INSN,
+            _SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(True), None)),
+            insn=x86.UC_X86_INS_SYSENTER,
+        )
+        hook(uc_const.UC_HOOK_INTR, _INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
+
+        def at_site(_uc: int, address: int, _size: int, _data: int) -> None:
+            guard(lambda: client.site(self._sites[address]), None)
+
+        self._site_callback = _CODE(at_site)
+
+    def _new_block(self, pc: int, size: int, icount: int) -> int:
+        try:
+            buffer = self._code_buffer
+            if uclib.uc_vmem_read(self._handle, pc, uc_const.UC_PROT_EXEC, buffer, size):
+                code = self._read_code(pc, size)
+            else:
+                code = buffer.raw[:size] if size > 64 else buffer[:size]
+            flags = self._client.block(pc, size, icount, code)
+            for site in find_sites(pc, code):
+                if self._sites.get(site.address) != site:
+                    flags |= BlockFlag.RETRANSLATE
+            return flags
+        except BaseException as error:
+            self.failure = self.failure or error
+            self.stop()
+            return BlockFlag.RETRANSLATE
+
+    def _read_code(self, pc: int, size: int) -> bytes:
+        try:
+            return self.processor.read(pc, size)
+        except Exception as error:
+            raise MachineError(f"the code at {pc:#x} was translated but cannot be read") from error
+
+    def instrument(self, pc: int) -> None:
+        """Hook the sites of the block at `pc` and drop its translation. The guest is stopped at its start."""
+        size = self.block_size(pc)
+        for site in find_sites(pc, self.processor.read(pc, size)):
+            known = self._sites.get(site.address)
+            if known is None:
+                self._raw_hook(
+                    uc_const.UC_HOOK_CODE,
+                    ctypes.cast(self._site_callback, ctypes.c_void_p).value or 0,
+                    0,
+                    begin=site.address,
+                    end=site.address,
+                )
+            self._sites[site.address] = site
+        self.drop(pc, size)
+        self.native.unmark(pc, BlockFlag.RETRANSLATE)
+
+    def block_size(self, pc: int) -> int:
+        """Size in bytes of the translation at `pc` (which is made if there is none)."""
+        size: int = self.uc.ctl_request_cache(pc)[2]
+        return size
+
+    def drop(self, linear: int, size: int) -> None:
+        """Forget translations of a linear range."""
+        try:
+            self.uc.ctl_remove_cache(linear, linear + size)
+        except UcError:
+            self.drop_all()
+
+    def drop_all(self) -> None:
+        """Forget all translations."""
+        self.uc.ctl_flush_tb()
+        self.native.forget_blocks()
+
+    def skip_instruction(self, address: int) -> None:
+        """From a site's hook: continue at `address` instead of executing the instruction."""
+        self.uc.reg_write(x86.UC_X86_REG_RIP, address)
+
+    def stop(self) -> None:
+        """Ask Unicorn to stop."""
+        uclib.uc_emu_stop(self._handle)
+
+    def run(self) -> int:
+        """Execute from RIP until something stops. Returns Unicorn's error number, 0 for none."""
+        self.state.cause = 0
+        error: int = uclib.uc_emu_start(self._handle, self.env.eip, NOWHERE, 0, 0)
+        return error
+
+    def error_text(self, number: int) -> str:
+        """Unicorn's words for an error number."""
+        text: bytes = uclib.uc_strerror(number)
+        return text.decode("ascii", "replace")
+
+    def flush_physical(self, address: int, size: int) -> None:
+        """Forget translations of physical code that the host changed. Coarse: everything goes."""
+        del address, size
+        self.drop_all()
+
+
+__all__ = ["GPR_INDEX", "PAGE", "Engine", "EngineClient"]

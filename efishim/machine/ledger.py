@@ -1,0 +1,55 @@
+"""What the guest did to the machine: ports, MMIO, MSRs, CPUID leaves, each with the code that did it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What was touched."""
+
+    PORT = "port"
+    MMIO = "mmio"
+    MSR = "msr"
+    CPUID = "cpuid"
+
+
+@dataclass
+class Touch:
+    """One kind of access from one place. `code` is a linear address (of the block, for MMIO), `first` and `last` are
+    instruction counts, `value` the last value that moved."""
+
+    kind: Kind
+    address: int
+    write: bool
+    code: int
+    count: int
+    first: int
+    last: int
+    value: int
+
+
+class Ledger:
+    """Counts accesses by (kind, address, direction, code)."""
+
+    def __init__(self) -> None:
+        self.enabled = True
+        self._touches: dict[tuple[Kind, int, bool, int], Touch] = {}
+
+    def note(self, kind: Kind, address: int, write: bool, code: int, insns: int, value: int) -> None:
+        """One access happened."""
+        if not self.enabled:
+            return
+        key = (kind, address, write, code)
+        touch = self._touches.get(key)
+        if touch is None:
+            self._touches[key] = Touch(kind, address, write, code, 1, insns, insns, value)
+        else:
+            touch.count += 1
+            touch.last = insns
+            touch.value = value
+
+    def touches(self) -> list[Touch]:
+        """Everything noted, in the order of the first access."""
+        return list(self._touches.values())

@@ -1,0 +1,418 @@
+"""The machine: memory, buses, clock and processor joined, and the loop that runs a guest until a reason to stop.
+
+Implements the protocol `Board` (cpu.py). One instance boots one guest once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from efishim.errors import MachineError
+from efishim.machine import delivery
+from efishim.machine.blocks import BlockIndex
+from efishim.machine.bus import Bus
+from efishim.machine.clock import Clock
+from efishim.machine.cpu import CpuidResult, InterruptController, MsrModel
+from efishim.machine.delivery import Delivery, Exception_, TripleFault
+from efishim.machine.engine import PHYSICAL_LIMIT, Engine
+from efishim.machine.entropy import Entropy
+from efishim.machine.env import HF_INHIBIT_IRQ, NO_EXCEPTION
+from efishim.machine.instructions import Instructions
+from efishim.machine.ledger import Kind, Ledger
+from efishim.machine.memory import PhysicalMemory
+from efishim.machine.native import NEVER, BlockFlag, Cause
+from efishim.machine.processor import Processor
+from efishim.machine.sites import Site
+from efishim.machine.timekeeper import Timekeeper
+
+SLICE = 40_000_000
+"""Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
+UC_ERR_INSN_INVALID = 10
+SPURIOUS_WAKEUPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ended: a short reason for the record, and a sentence with the circumstances."""
+
+    reason: str
+    detail: str = ""
+
+
+class Machine:
+    """Memory, buses, clock, processor. Attach devices and RAM first, then `power_on`, set the entry state, `run`."""
+
+    def __init__(self, *, seed: int = 0, tsc_hz: int = 2_100_000_000) -> None:
+        self.memory = PhysicalMemory()
+        self.ports = Bus("port", 0x10000)
+        self.mmio = Bus("mmio", PHYSICAL_LIMIT)
+        self.clock = Clock()
+        self.ledger = Ledger()
+        self.interrupts: InterruptController | None = None
+        self.msrs: MsrModel | None = None
+        self.cpuid: Callable[[int, int], CpuidResult] | None = None
+        self.on_fetch_fault: Callable[[int], bool] = lambda _address: False
+        self.on_exception: Callable[[Exception_, int], None] | None = None
+        self.on_ring3: Callable[[], None] | None = None
+        self.tsc_hz = tsc_hz
+        self.seed = seed
+        self.entropy = Entropy(seed, "cpu")
+        self._traps: dict[int, Callable[[int], None]] = {}
+        self._trap: tuple[Callable[[int], None], int, int] | None = None
+        self._event: Exception_ | None = None
+        self._syscall: bool | None = None
+        self._stop: Stop | None = None
+        self._watches: dict[int, Callable[[], None]] = {}
+        self._matchers: list[tuple[int, int, bytes, Callable[[int], None]]] = []
+        self._engine: Engine | None = None
+        self.clock.on_change = self._deadline_changed
+
+    # Assembly
+
+    def power_on(self) -> None:
+        """Create the processor over the memory attached so far. RAM cannot be added afterwards."""
+        if self._engine is not None:
+            raise MachineError("the machine is on already")
+        self._engine = Engine(self.memory, self)
+        self.time = Timekeeper(self.clock, self._engine.state, tsc_hz=self.tsc_hz, seed=self.seed)
+        self._delivery = Delivery(self._engine.processor, self.memory)
+        self._instructions = Instructions(self, self._engine, self.time)
+        self._blocks = BlockIndex(self._engine.processor)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises MachineError before `power_on`."""
+        if self._engine is None:
+            raise MachineError("the machine is not on")
+        return self._engine
+
+    @cached_property
+    def cpu(self) -> Processor:
+        """The processor (protocol `Cpu`). Raises MachineError before `power_on`."""
+        return self.engine.processor
+
+    @property
+    def insns(self) -> int:
+        """Instructions executed so far."""
+        return self._engine.state.insns if self._engine else 0
+
+    def trap(self, port: int, handler: Callable[[int], None]) -> None:
+        """See `Board.trap`."""
+        if port in self._traps:
+            raise MachineError(f"two traps at port {port:#x}")
+        self._traps[port] = handler
+
+    def watch(self, linear: int, callback: Callable[[], None]) -> None:
+        """Call back once, before the block that starts at this linear address runs."""
+        self._watches[linear] = callback
+        if self._engine:
+            self._engine.native.mark(linear, BlockFlag.WATCHED)
+
+    def watch_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
+        """Call back once with the address of the first block where `pc & mask == value` and the bytes are `code`."""
+        self._matchers.append((mask, value, code, callback))
+
+    def stop(self, reason: str, detail: str = "") -> None:
+        """See `Board.stop`. The first reason counts."""
+        if self._stop is None:
+            self._stop = Stop(reason, detail)
+        if self._engine:
+            self._engine.state.deadline = self._engine.state.limit = 0
+
+    def now(self) -> int:
+        """See `Board.now`."""
+        return self.time.now() if self._engine else self.clock.now
+
+    def flush_code(self, address: int, size: int) -> None:
+        """See `Board.flush_code`."""
+        if self._engine:
+            self._engine.flush_physical(address, size)
+
+    def interrupt_changed(self) -> None:
+        """See `Board.interrupt_changed`."""
+        if self._engine and self.interrupts and self.interrupts.pending():
+            self._engine.state.attention = 1
+            self._engine.state.deadline = 0
+
+    def _deadline_changed(self) -> None:
+        # The event may be due before the limit that the native hook has.
+        if self._engine:
+            deadline = self.clock.next_deadline()
+            if deadline is not None:
+                state = self._engine.state
+                due = self.time.insns_at(deadline)
+                if due < state.limit:
+                    state.limit = due
+                    state.deadline = min(state.deadline, due)
+
+    # Called by the engine while the guest runs
+
+    def port_read(self, port: int, size: int) -> int:
+        """IN."""
+        if not self._port_allowed(port, size):
+            return 0
+        self.time.busy()
+        self.now()
+        value = self.ports.read(port, size)
+        self.ledger.note(Kind.PORT, port, False, self.engine.env.eip, self.insns, value)
+        return value
+
+    def port_write(self, port: int, size: int, value: int) -> None:
+        """OUT."""
+        engine = self.engine
+        if not self._port_allowed(port, size):
+            return
+        handler = self._traps.get(port)
+        if handler is not None and engine.processor.cpl == 0:
+            address = engine.env.eip
+            length = 1 if engine.processor.read(address, 1)[0] in (0xEE, 0xEF) else 2
+            self._trap = (handler, value & 0xFF, address + length)
+            engine.stop()
+            return
+        self.time.busy()
+        self.now()
+        value &= (1 << (8 * size)) - 1
+        self.ledger.note(Kind.PORT, port, True, engine.env.eip, self.insns, value)
+        self.ports.write(port, size, value)
+
+    def _port_allowed(self, port: int, size: int) -> bool:
+        """IOPL and the TSS's I/O bitmap (Unicorn leaves the check out). Raises #GP in the guest when denied."""
+        cpu = self.engine.processor
+        env = cpu.env
+        if cpu.cpl <= (env.eflags >> 12 & 3) or not env.cr[0] & 1:
+            return True
+        try:
+            base = int.from_bytes(cpu.read(env.tr.base + 0x66, 2), "little")
+            if base + port // 8 + 1 <= env.tr.limit:
+                bits = int.from_bytes(cpu.read(env.tr.base + base + port // 8, 2), "little") >> (port & 7)
+                if not bits & ((1 << size) - 1):
+                    return True
+        except Exception:  # noqa: BLE001 - an unreadable bitmap denies
+            pass
+        self.raise_exception(Exception_(delivery.GP, 0))
+        return False
+
+    def mmio_read(self, address: int, size: int) -> int:
+        """A load where no memory is."""
+        self.now()
+        value = self.mmio.read(address, size)
+        self.ledger.note(Kind.MMIO, address, False, self.engine.state.last_pc, self.insns, value)
+        return value
+
+    def mmio_write(self, address: int, size: int, value: int) -> None:
+        """A store where no memory is."""
+        self.now()
+        value &= (1 << (8 * size)) - 1
+        self.ledger.note(Kind.MMIO, address, True, self.engine.state.last_pc, self.insns, value)
+        self.mmio.write(address, size, value)
+
+    def cpuid_hook(self) -> bool:
+        """CPUID through the platform's model, or the engine's own when there is none."""
+        env = self.engine.env
+        leaf, subleaf = env.regs[0] & 0xFFFFFFFF, env.regs[1] & 0xFFFFFFFF
+        self.ledger.note(Kind.CPUID, leaf << 32 | subleaf, False, env.eip, self.insns, 0)
+        if self.cpuid is None:
+            return False
+        eax, ebx, ecx, edx = self.cpuid(leaf, subleaf)
+        env.regs[0], env.regs[3], env.regs[1], env.regs[2] = eax, ebx, ecx, edx
+        return True
+
+    def syscall(self, sysenter: bool) -> None:
+        """SYSCALL or SYSENTER: completed outside of the emulation."""
+        self._syscall = sysenter
+        self.engine.stop()
+
+    def exception(self, vector: int) -> None:
+        """An exception or INT n that Unicorn noticed."""
+        pending, env = self.engine.pending, self.engine.env
+        software = bool(pending.exception_is_int)
+        cr2 = env.cr[2] if vector == delivery.PF and not software else None
+        self._event = Exception_(vector, None if software else pending.error_code & 0xFFFFFFFF, cr2, software)
+        pending.old_exception = NO_EXCEPTION
+        self.engine.stop()
+
+    def raise_exception(self, event: Exception_) -> None:
+        """From a hook: the current instruction faults instead of completing."""
+        self._event = event
+        self.engine.stop()
+
+    def site(self, site: Site) -> None:
+        """An instruction that we execute ourselves."""
+        self._instructions.execute(site)
+
+    def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
+        """A block was translated."""
+        del size, icount
+        flags = 0
+        if pc in self._watches:
+            flags |= BlockFlag.WATCHED
+        if self._matchers:
+            for matcher in self._matchers:
+                mask, value, expected, callback = matcher
+                if pc & mask == value and self._starts_with(pc, code, expected):
+                    self._matchers.remove(matcher)
+                    self._watches[pc] = lambda: callback(pc)
+                    flags |= BlockFlag.WATCHED
+                    break
+        if self.on_ring3 is not None and self.engine.processor.cpl == 3:
+            callback3, self.on_ring3 = self.on_ring3, None
+            earlier = self._watches.get(pc)
+            self._watches[pc] = lambda: (earlier() if earlier else None, callback3())[1]
+            flags |= BlockFlag.WATCHED
+        return flags
+
+    def _starts_with(self, pc: int, code: bytes, expected: bytes) -> bool:
+        if len(code) < len(expected):
+            try:
+                code = self.engine.processor.read(pc, len(expected))
+            except Exception:  # noqa: BLE001 - what cannot be read is not the code looked for
+                return False
+        return code.startswith(expected)
+
+    # The loop
+
+    def run(self, *, max_insns: int | None = None, poll: Callable[[], Stop | None] = lambda: None) -> Stop:
+        """Run until a reason to stop. `poll` is asked between slices and may end the run (timeout, Ctrl-C)."""
+        engine = self.engine
+        while self._stop is None:
+            asked = poll()
+            if asked is not None:
+                return asked
+            self.now()
+            self.clock.fire()
+            if self._stop is not None:
+                break
+            if max_insns is not None and self.insns >= max_insns:
+                return Stop("insn limit", f"{self.insns} instructions were executed")
+            self._take_interrupt()
+            self._set_limit(max_insns)
+            error = engine.run()
+            if engine.failure is not None:
+                failure, engine.failure = engine.failure, None
+                raise failure
+            try:
+                self._after(error)
+            except TripleFault:
+                return Stop("triple fault", f"at {engine.env.eip:#x}")
+        return self._stop
+
+    def _set_limit(self, max_insns: int | None) -> None:
+        state = self.engine.state
+        limit = state.insns + SLICE
+        deadline = self.clock.next_deadline()
+        if deadline is not None:
+            limit = min(limit, max(self.time.insns_at(deadline), state.insns + 1))
+        if max_insns is not None:
+            limit = min(limit, max_insns)
+        state.limit = limit
+        waiting = self.interrupts is not None and self.interrupts.pending()
+        state.attention = int(waiting)
+        state.deadline = 0 if waiting else limit
+
+    def _take_interrupt(self) -> None:
+        interrupts = self.interrupts
+        if interrupts is None:
+            return
+        env = self.engine.env
+        while interrupts.pending() and self.cpu.env.eflags & delivery.EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
+            vector = interrupts.acknowledge()
+            self._deliver(Exception_(vector, external=True))
+
+    def deliver_now(self, event: Exception_) -> None:
+        """Deliver while the guest is stopped. Raises TripleFault."""
+        self._deliver(event)
+
+    def _deliver(self, event: Exception_) -> None:
+        if self.on_exception is not None:
+            self.on_exception(event, self.engine.env.eip)
+        self._delivery.deliver(event)
+
+    def _after(self, error: int) -> None:
+        """Something ended the emulation: find out what, and do it."""
+        engine = self.engine
+        state, env = engine.state, engine.env
+        cause = state.cause
+        if self._event is not None:
+            event, self._event = self._event, None
+            self._count_partial(faulted=True)
+            if event.vector == delivery.PF and (event.error or 0) & 0x10 and event.cr2 is not None:
+                # A kernel without NX, or firmware's tables: the owner of the tables may want to open the page.
+                if self.on_fetch_fault(event.cr2):
+                    return
+            self._deliver(event)
+        elif self._syscall is not None:
+            sysenter, self._syscall = self._syscall, None
+            self._instructions.enter_kernel(sysenter)
+        elif self._trap is not None:
+            handler, value, after = self._trap
+            self._trap = None
+            self._count_partial(faulted=False)
+            env.eip = after
+            self.now()
+            handler(value)
+        elif cause == Cause.FLAGGED:
+            self._flagged(env.eip)
+        elif cause == Cause.UNKNOWN:
+            self._unknown(env.eip)
+        elif cause in (Cause.DEADLINE, Cause.INTERRUPT):
+            pass
+        elif cause == Cause.FULL:
+            engine.drop_all()
+        elif error == UC_ERR_INSN_INVALID:
+            self._count_partial(faulted=True)
+            self._deliver(Exception_(delivery.UD))
+        elif error:
+            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.eip:#x}")
+        elif self._stop is None:
+            self._halt()
+
+    def _count_partial(self, *, faulted: bool) -> None:
+        """The native hook counted a whole block; take back what did not run."""
+        state = self.engine.state
+        back = self._blocks.not_executed(state.last_pc, state.last_entry, self.engine.env.eip, faulted=faulted)
+        state.insns -= back
+
+    def count_back(self, address: int, length: int) -> None:
+        """A site's hook leaves the block after the instruction at `address`: take back the rest of the block."""
+        state = self.engine.state
+        state.insns -= self._blocks.not_executed(state.last_pc, state.last_entry, address + length, faulted=False)
+
+    def _flagged(self, pc: int) -> None:
+        engine = self.engine
+        callback = self._watches.pop(pc, None)
+        engine.native.unmark(pc, BlockFlag.WATCHED)
+        engine.instrument(pc)
+        if callback is not None:
+            callback()
+
+    def _unknown(self, pc: int) -> None:
+        # Unicorn reports no edge for the first block after a flush: translate it anew with the edge hook listening.
+        if pc == 0:
+            self._stop = Stop("wild jump", "the guest jumped to address zero")
+            return
+        _, icount, size = self.engine.uc.ctl_request_cache(pc)
+        self.engine.native.learn(pc, size, icount)
+
+    def _halt(self) -> None:
+        env = self.engine.env
+        if not env.eflags & delivery.EFLAGS_IF:
+            self._stop = Stop("halted", f"HLT with interrupts off before {env.eip:#x}")
+            return
+        interrupts = self.interrupts
+        for _ in range(SPURIOUS_WAKEUPS):
+            if interrupts is not None and interrupts.pending():
+                return
+            deadline = self.clock.next_deadline()
+            if deadline is None:
+                self._stop = Stop("halted", f"HLT before {env.eip:#x} with nothing left that could wake the processor")
+                return
+            self.time.skip_to(deadline)
+            self.clock.fire()
+            if self._stop is not None:
+                return
+        self._stop = Stop("halted", f"HLT before {env.eip:#x}: events fire but none interrupts")
+
+
+__all__ = ["NEVER", "Machine", "Stop"]

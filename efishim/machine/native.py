@@ -1,0 +1,177 @@
+"""The native hooks: block counting and deadlines without a Python call for every block that the guest runs.
+
+The code is `firmware_stubs/machine/host_x86_64.asm`, assembled once and committed; this module loads it into executable
+memory and gives it its data. Layouts here and there must agree; `tests/machine/test_native.py` holds them together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from importlib import resources
+
+from efishim.errors import MachineError
+
+ENTRIES_SHIFT = 18
+ENTRY_SIZE = 16
+NEVER = (1 << 64) - 1
+
+
+class Cause(IntEnum):
+    """Why a native hook stopped the emulation before the current block."""
+
+    NONE = 0
+    DEADLINE = 1
+    INTERRUPT = 2
+    FLAGGED = 3
+    UNKNOWN = 4
+    FULL = 5
+
+
+class BlockFlag(IntEnum):
+    """Bits of a block's flags; any of them stops before the block runs."""
+
+    RETRANSLATE = 1
+    WATCHED = 2
+
+
+class State(ctypes.Structure):
+    """What the hooks share with Python. All fields are 64 bits wide; see the assembly source for their meaning."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            "insns",
+            "deadline",
+            "limit",
+            "attention",
+            "last_pc",
+            "last_entry",
+            "cause",
+            "env",
+            "table",
+            "used",
+            "emu_stop",
+            "new_block",
+            "block_log",
+            "log_used",
+            "log_size",
+            "prev_pc",
+            "forced",
+        )
+    )
+    insns: int
+    deadline: int
+    limit: int
+    attention: int
+    last_pc: int
+    last_entry: int
+    cause: int
+    env: int
+    table: int
+    used: int
+    emu_stop: int
+    new_block: int
+    block_log: int
+    log_used: int
+    log_size: int
+    prev_pc: int
+    forced: int
+
+
+NEW_BLOCK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
+
+
+def _address_of(buffer: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+class NativeHooks:
+    """The loaded code and its data.
+
+    `new_block(pc, size, icount)` is called for every translated block before it runs and returns its flags
+    (`BlockFlag`); `size` in bytes, `icount` in instructions.
+    """
+
+    def __init__(self, *, emu_stop: int, new_block: Callable[[int, int, int], int]) -> None:
+        if platform.machine() not in {"x86_64", "AMD64"}:
+            raise MachineError(
+                f"this host is {platform.machine()}, and the native hooks exist for x86-64 only",
+                hint="run efishim on an x86-64 machine",
+            )
+        code = resources.files("firmware_stubs").joinpath("machine/host_x86_64.bin").read_bytes()
+        try:
+            self._code = mmap.mmap(-1, 0x1000, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        except OSError as error:
+            raise MachineError(f"the host refuses executable memory: {error.strerror}") from error
+        self._code.write(code)
+        base = _address_of(self._code)
+        block, edge, _ = struct.unpack_from("<3Q", code)
+        self.block_hook = base + block
+        self.edge_hook = base + edge
+        self._table = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
+        self._log = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
+        self._callback = NEW_BLOCK(new_block)
+        callback = ctypes.cast(self._callback, ctypes.c_void_p).value
+        self.state = State(
+            deadline=NEVER,
+            limit=NEVER,
+            table=_address_of(self._table),
+            block_log=_address_of(self._log),
+            log_size=1 << ENTRIES_SHIFT,
+            emu_stop=emu_stop,
+            new_block=callback or 0,
+        )
+
+    @property
+    def state_address(self) -> int:
+        """Host address of the shared structure."""
+        return ctypes.addressof(self.state)
+
+    def forget_blocks(self) -> None:
+        """Empty the block table (after all translations were dropped); the log of first translations stays."""
+        ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
+        self.state.used = 0
+
+    def learn(self, pc: int, size: int, icount: int) -> None:
+        """Enter a block that the edge hook was not called for."""
+        tb = struct.pack("<QHH4x", pc, icount, size)
+        buffer = ctypes.create_string_buffer(tb)
+        edge = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)(self.edge_hook)
+        edge(0, ctypes.addressof(buffer), 0, self.state_address)
+
+    def mark(self, pc: int, flags: int) -> None:
+        """Add flags to every known block that starts at `pc`."""
+        table = self.state.table
+        slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
+        while True:
+            entry = table + slot * ENTRY_SIZE
+            there = ctypes.c_uint64.from_address(entry).value
+            if there == 0:
+                return
+            if there == pc:
+                ctypes.c_uint32.from_address(entry + 12).value |= flags
+            slot = (slot + 1) % (1 << ENTRIES_SHIFT)
+
+    def unmark(self, pc: int, flags: int) -> None:
+        """Take flags off every known block that starts at `pc`."""
+        table = self.state.table
+        slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
+        while True:
+            entry = table + slot * ENTRY_SIZE
+            there = ctypes.c_uint64.from_address(entry).value
+            if there == 0:
+                return
+            if there == pc:
+                word = ctypes.c_uint32.from_address(entry + 12)
+                word.value &= ~flags
+            slot = (slot + 1) % (1 << ENTRIES_SHIFT)
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """(pc, size, icount) of every block in the order of first translation."""
+        raw = self._log[: self.state.log_used * ENTRY_SIZE]
+        return [(pc, size, icount) for pc, size, icount in struct.iter_unpack("<QHH4x", raw)]

@@ -1,0 +1,139 @@
+"""The processor as the other rooms use it: registers by name, memory by linear address (protocol `Cpu`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unicorn import x86_const as x86
+
+from efishim.machine.cpu import GuestFault
+from efishim.machine.env import HF_CPL, Env, derive_hflags
+from efishim.machine.memory import PAGE, BusError, PhysicalMemory
+from efishim.machine.paging import PageFault, Walker
+
+GPRS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+GPR_INDEX = {name: index for index, name in enumerate(GPRS)}
+SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
+CONTROL = {"cr0": x86.UC_X86_REG_CR0, "cr2": x86.UC_X86_REG_CR2, "cr3": x86.UC_X86_REG_CR3, "cr4": x86.UC_X86_REG_CR4}
+
+
+class Processor:
+    """Registers and linear memory of the stopped guest. `uc` is the Unicorn engine, `env` its state in place."""
+
+    def __init__(self, uc: Any, env: Env, memory: PhysicalMemory) -> None:
+        self._uc = uc
+        self.env = env
+        self._memory = memory
+        self.walker = Walker(memory)
+
+    def get(self, register: str) -> int:
+        """Value of a register; see `machine.cpu.Cpu` for the names. Raises KeyError for an unknown one."""
+        env = self.env
+        index = GPR_INDEX.get(register)
+        if index is not None:
+            return env.regs[index]
+        if register == "rip":
+            return env.eip
+        if register == "eflags":
+            value: int = self._uc.reg_read(x86.UC_X86_REG_EFLAGS)
+            return value
+        if register in SEGMENTS:
+            selector: int = getattr(env, register).selector
+            return selector
+        if register in ("cr0", "cr2", "cr3", "cr4"):
+            return env.cr[int(register[2])]
+        if register == "cr8":
+            control: int = self._uc.reg_read(x86.UC_X86_REG_CR8)
+            return control
+        if register == "efer":
+            return env.efer
+        if register in ("fs_base", "gs_base"):
+            base: int = getattr(env, register[:2]).base
+            return base
+        table, _, part = register.partition(".")
+        if table in ("gdtr", "idtr") and part in ("base", "limit"):
+            field: int = getattr(env.gdt if table == "gdtr" else env.idt, part)
+            return field
+        if register == "tr":
+            return env.tr.selector
+        if register == "ldtr":
+            return env.ldt.selector
+        raise KeyError(register)
+
+    def set(self, register: str, value: int) -> None:
+        """Change a register. Selectors alone are not loadable: use `load_segment`."""
+        env = self.env
+        index = GPR_INDEX.get(register)
+        if index is not None:
+            env.regs[index] = value & 0xFFFF_FFFF_FFFF_FFFF
+        elif register == "rip":
+            env.eip = value & 0xFFFF_FFFF_FFFF_FFFF
+        elif register == "eflags":
+            self._uc.reg_write(x86.UC_X86_REG_EFLAGS, value)
+        elif register in CONTROL:
+            self._uc.reg_write(CONTROL[register], value)
+        elif register == "efer":
+            # Unicorn's own write keeps LMA, with which its 64-bit mode starts although paging is off.
+            self.env.efer = value
+            self.sync()
+        elif register in ("fs_base", "gs_base"):
+            getattr(env, register[:2]).base = value & 0xFFFF_FFFF_FFFF_FFFF
+        elif register in ("gdtr.base", "idtr.base", "gdtr.limit", "idtr.limit"):
+            table, _, part = register.partition(".")
+            setattr(env.gdt if table == "gdtr" else env.idt, part, value)
+        else:
+            raise KeyError(register)
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        """Load a segment register (or `tr`, `ldt`) with its hidden part, as a descriptor load would.
+
+        `limit` is in bytes (already scaled), `flags` the second descriptor word (access byte at bits 8 to 15, G, D/B, L, AVL
+        above). Call `sync` after the last one.
+        """
+        getattr(self.env, register).load(selector, base, limit, flags)
+
+    def sync(self, cpl: int | None = None) -> None:
+        """Make the engine believe directly written segments and control registers."""
+        derive_hflags(self.env, self.cpl if cpl is None else cpl)
+
+    @property
+    def cpl(self) -> int:
+        """Current privilege level."""
+        return self.env.hflags & HF_CPL
+
+    def translate(self, address: int, *, write: bool = False) -> int:
+        """Physical address of a linear address for a supervisor access. Raises GuestFault."""
+        env = self.env
+        try:
+            return self.walker.translate(
+                address, cr0=env.cr[0], cr3=env.cr[3], cr4=env.cr[4] & ~(1 << 21), efer=env.efer, write=write
+            )
+        except PageFault as fault:
+            raise GuestFault(address, write=write) from fault
+
+    def _pieces(self, address: int, size: int, write: bool) -> list[tuple[int, int]]:
+        pieces = []
+        while size > 0:
+            step = min(size, PAGE - address % PAGE)
+            pieces.append((self.translate(address, write=write), step))
+            address, size = address + step, size - step
+        return pieces
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes at a linear address. Raises GuestFault when any of them is not mapped to RAM."""
+        try:
+            return b"".join(self._memory.read(where, step) for where, step in self._pieces(address, size, False))
+        except BusError as error:
+            raise GuestFault(address, write=False) from error
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store at a linear address; nothing is stored when any byte cannot be. Raises GuestFault."""
+        pieces = self._pieces(address, len(data), True)
+        for where, step in pieces:
+            region = self._memory.find(where, step)
+            if region is None or not region.writable:
+                raise GuestFault(address, write=True)
+        done = 0
+        for where, step in pieces:
+            self._memory.write(where, data[done : done + step])
+            done += step

@@ -1,0 +1,79 @@
+"""Instructions that Unicorn executes in its own way and that a deterministic machine must execute in ours.
+
+Unicorn offers instruction hooks for IN, OUT, SYSCALL, SYSENTER and CPUID only. The others are found in the bytes of each
+new block before it runs, and get a hook on their one address. A byte pattern inside another instruction costs a hook that
+never fires.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+PATTERN = re.compile(rb"\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90", re.DOTALL)
+
+
+class Op(Enum):
+    """What stands at a site."""
+
+    RDTSC = "rdtsc"
+    RDTSCP = "rdtscp"
+    RDMSR = "rdmsr"
+    WRMSR = "wrmsr"
+    RDRAND = "rdrand"
+    RDSEED = "rdseed"
+    RDPID = "rdpid"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One instruction: its linear address, its length in bytes, and for RDRAND/RDSEED/RDPID register and operand size in
+    bits."""
+
+    address: int
+    length: int
+    op: Op
+    register: int = 0
+    bits: int = 32
+
+
+def decode_site(address: int, code: bytes, at: int) -> list[Site]:
+    """The sites that the bytes at `code[at:]` can be, one for each possible start (prefixes may precede).
+
+    `code` should reach back to the start of the block. Prefix bytes 66, F2, F3 and REX are looked for backwards.
+    """
+    if code[at] == 0xF3:
+        return [Site(address + at, 2, Op.PAUSE)]
+    second = code[at + 1]
+    if second in (0x30, 0x31, 0x32):
+        op = {0x30: Op.WRMSR, 0x31: Op.RDTSC, 0x32: Op.RDMSR}[second]
+        return [Site(address + at, 2, op)]
+    if second == 0x01:
+        return [Site(address + at, 3, Op.RDTSCP)]
+    modrm = code[at + 2]
+    start, rex, wide16, repeat = at, 0, False, False
+    if start > 0 and code[start - 1] & 0xF0 == 0x40:
+        start -= 1
+        rex = code[start]
+    while start > 0 and code[start - 1] in (0x66, 0xF2, 0xF3):
+        start -= 1
+        wide16 |= code[start] == 0x66
+        repeat |= code[start] == 0xF3
+    op = Op.RDRAND if modrm & 0x38 == 0x30 else Op.RDPID if repeat else Op.RDSEED
+    register = (modrm & 7) | (8 if rex & 1 else 0)
+    bits = 64 if rex & 8 or op is Op.RDPID else 16 if wide16 else 32
+    sites = [Site(address + start, at + 3 - start, op, register, bits)]
+    if start != at:
+        # What looked like a prefix may end the instruction before; only the start that is executed fires.
+        sites.append(Site(address + at, 3, op, modrm & 7, 32))
+    return sites
+
+
+def find_sites(address: int, code: bytes) -> list[Site]:
+    """Every site in a block's bytes."""
+    found: list[Site] = []
+    for match in PATTERN.finditer(code):
+        found.extend(decode_site(address, code, match.start()))
+    return found

@@ -1,0 +1,87 @@
+"""Virtual time: how instructions and waiting become nanoseconds, and what the time stamp counter says.
+
+The processor executes `INSNS_PER_NS` instructions per virtual nanosecond. A guest that only waits (RDTSC or PAUSE in a tight
+loop, HLT) is moved forward instead of being executed; a delay loop then ends a little late, never early, as on a real machine
+under load.
+"""
+
+from __future__ import annotations
+
+from efishim.machine.clock import Clock
+from efishim.machine.native import NEVER, State
+
+INSNS_PER_NS = 4
+TSC_READ_NS = 12
+SPIN_WINDOW = 400
+SPIN_PATIENCE = 4
+SPIN_FIRST_STEP_NS = 100
+SPIN_LONGEST_STEP_NS = 200_000
+NS = 1_000_000_000
+
+
+class Timekeeper:
+    """Joins the instruction counter and the clock. `skew` is the part of `now` that no instruction accounts for."""
+
+    def __init__(self, clock: Clock, state: State, *, tsc_hz: int, seed: int) -> None:
+        self._clock = clock
+        self._state = state
+        self.tsc_hz = tsc_hz
+        self.tsc_offset = 0
+        self.skew = 0
+        self._jitter = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) & NEVER or 1
+        self._spin_at = 0
+        self._spin_insns = 0
+        self._spin_streak = 0
+
+    def now(self) -> int:
+        """Nanoseconds since power-on; brings the clock up to date."""
+        now = self.skew + self._state.insns // INSNS_PER_NS
+        self._clock.advance_to(now)
+        return now
+
+    def insns_at(self, when: int) -> int:
+        """The instruction count at which `when` (ns) is reached if the guest only executes."""
+        return max(0, (when - self.skew) * INSNS_PER_NS)
+
+    def skip_to(self, when: int) -> None:
+        """Move forward to `when` (ns) without executing."""
+        self.skew += max(0, when - self.now())
+        self._clock.advance_to(when)
+
+    def tsc(self) -> int:
+        """The time stamp counter now."""
+        return (self.now() * self.tsc_hz // NS + self.tsc_offset) & NEVER
+
+    def read_tsc(self, code: int) -> int:
+        """RDTSC at address `code`: costs a few nanoseconds, with deterministic jitter, and notices waiting loops."""
+        x = self._jitter
+        x ^= (x << 13) & NEVER
+        x ^= x >> 7
+        x ^= (x << 17) & NEVER
+        self._jitter = x
+        self.skew += TSC_READ_NS + (x & 7)
+        self.spin(code)
+        return (self.now() * self.tsc_hz // NS + self.tsc_offset + (x >> 8 & 1)) & NEVER
+
+    def spin(self, code: int) -> None:
+        """The guest may be waiting at `code`; when it keeps coming back, time moves in growing steps.
+
+        Never past the next event, so that whatever is due happens at its moment.
+        """
+        insns = self._state.insns
+        if code == self._spin_at and insns - self._spin_insns < SPIN_WINDOW:
+            self._spin_streak += 1
+            if self._spin_streak > SPIN_PATIENCE:
+                step = min(SPIN_FIRST_STEP_NS << min(self._spin_streak - SPIN_PATIENCE, 20), SPIN_LONGEST_STEP_NS)
+                deadline = self._clock.next_deadline()
+                if deadline is not None:
+                    step = min(step, max(0, deadline - self.now()))
+                self.skew += step
+        else:
+            self._spin_at = code
+            self._spin_streak = 0
+        self._spin_insns = insns
+
+    def busy(self) -> None:
+        """The guest touched hardware: what looked like waiting was polling, whose pace the device decides."""
+        self._spin_streak = 0
