@@ -14,11 +14,15 @@ from efishim.machine.memory import BusError, PhysicalMemory
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "eflags")
 CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
 
+SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
+
 MAX_GDT_ENTRIES = 64
 """As many are shown; kernels and firmware use at most 16 of the 8192 that a limit of 0xffff allows."""
 
 CR0_PE, CR0_PG, CR4_PAE, CR4_LA57, EFER_LMA = 1 << 0, 1 << 31, 1 << 5, 1 << 12, 1 << 10
 EFLAGS_VM = 1 << 17
+ATTRIBUTES = 0x00F0_FF00
+"""The bits of a descriptor's upper half that are neither base nor limit."""
 
 _SYSTEM_TYPES = {
     # SDM volume 3, table 3-2
@@ -41,7 +45,7 @@ _PTE_FLAGS = ((0, "present"), (1, "writable"), (2, "user"), (3, "write-through")
 
 class Descriptor(Struct, frozen=True):
     """A segment descriptor as it lies in a table. `limit` is in bytes, its granularity applied; `attributes` are the
-    descriptor's upper four bytes without base and limit, as QEMU's `info registers` prints them.
+    descriptor's upper four bytes without base and limit.
     """
 
     value: int
@@ -54,13 +58,19 @@ class Descriptor(Struct, frozen=True):
 
 
 class Segment(Struct, frozen=True):
-    """A segment register. `descriptor` is what the table says now at the selector, which need not be what the
-    processor loaded earlier and still uses; None for a null selector, in real mode, and with a `problem`.
+    """A segment register; fields as in Descriptor. With `hidden` they are what the processor loaded and uses, else what
+    the table says now at the selector, which need not be the same. `kind` is `null` for a null selector and empty
+    where `problem` says why nothing is known.
     """
 
     selector: int
-    base: int
-    descriptor: Descriptor | None = None
+    base: int = 0
+    limit: int = 0
+    attributes: int = 0
+    kind: str = ""
+    dpl: int = 0
+    present: bool = False
+    hidden: bool = False
     problem: str = ""
 
 
@@ -131,7 +141,7 @@ def decode_descriptor(value: int) -> Descriptor:
         value=value,
         base=low >> 16 | (high & 0xFF) << 16 | high & 0xFF000000,
         limit=limit,
-        attributes=high & 0xF0FF00,
+        attributes=high & ATTRIBUTES,
         kind=_kind(high),
         dpl=high >> 13 & 3,
         present=bool(high & 1 << 15),
@@ -155,16 +165,10 @@ def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
     gdt_base, gdt_limit = cpu.get("gdtr.base"), cpu.get("gdtr.limit")
     protected = bool(control["cr0"] & CR0_PE) and not registers["eflags"] & EFLAGS_VM
     long_mode = bool(control["efer"] & EFER_LMA)
-    segments: dict[str, Segment] = {}
-    for name in ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr"):
-        selector = cpu.get(name) & 0xFFFF
-        if not protected and name not in {"tr", "ldtr"}:
-            segments[name] = Segment(selector, selector << 4)
-            continue
-        segment = _segment(cpu, selector, gdt_base, gdt_limit, wide=long_mode and name in {"tr", "ldtr"})
-        if long_mode and name in {"fs", "gs"}:
-            segment = Segment(selector, cpu.get(f"{name}_base"), segment.descriptor, segment.problem)
-        segments[name] = segment
+    segments = {
+        name: _hidden(cpu, name) or _segment(cpu, name, gdt_base, gdt_limit, real=not protected, wide=long_mode)
+        for name in SEGMENTS
+    }
     return CpuState(
         mode=_mode(control, registers["eflags"], segments["cs"]),
         registers=registers,
@@ -179,30 +183,54 @@ def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
 def _mode(control: dict[str, int], eflags: int, cs: Segment) -> str:
     if not control["cr0"] & CR0_PE:
         return "real16"
-    if eflags & EFLAGS_VM and not control["efer"] & EFER_LMA:
-        return "virtual8086"
-    kind = cs.descriptor.kind if cs.descriptor else ""
-    width = {"code64": "64", "code32": "32", "code16": "16"}.get(kind, "-unknown")
     if control["efer"] & EFER_LMA:
-        return f"long{width}"
-    # The L bit means nothing outside long mode; D decides.
-    return f"protected{'16' if width in {'64', '16'} else width}"
+        return {"code64": "long64", "code32": "long32", "code16": "long16"}.get(cs.kind, "long")
+    if eflags & EFLAGS_VM:
+        return "virtual8086"
+    # The L bit means nothing outside long mode: D alone decides (SDM volume 3, section 3.4.5).
+    return "protected32" if cs.attributes & 1 << 22 else "protected16"
 
 
-def _segment(cpu: Cpu, selector: int, gdt_base: int, gdt_limit: int, *, wide: bool) -> Segment:
-    if selector & ~3 == 0:
-        return Segment(selector, 0)
-    if selector & 4:
-        return Segment(selector, 0, problem="the selector names the local descriptor table, which is not decoded")
-    offset = selector & ~7
-    if offset + (15 if wide else 7) > gdt_limit:
-        return Segment(selector, 0, problem=f"the selector lies behind the limit {gdt_limit:#x} of the GDT")
+def _hidden(cpu: Cpu, name: str) -> Segment | None:
+    """The hidden part of a segment register, from a processor that shows it."""
     try:
-        descriptor = decode_descriptor(int.from_bytes(cpu.read(gdt_base + offset, 8), "little"))
-        upper = int.from_bytes(cpu.read(gdt_base + offset + 8, 4), "little") << 32 if wide else 0
+        base, limit, flags = (cpu.get(f"{name}.{part}") for part in ("base", "limit", "flags"))
+    except KeyError:
+        return None
+    attributes = flags & ATTRIBUTES
+    kind = _kind(attributes) if attributes & 0xFF00 else "null"
+    return Segment(cpu.get(name), base, limit, attributes, kind, attributes >> 13 & 3, bool(attributes & 1 << 15), True)
+
+
+def _segment(cpu: Cpu, name: str, gdt_base: int, gdt_limit: int, *, real: bool, wide: bool) -> Segment:
+    """A segment register as its selector and the table in memory tell."""
+    selector = cpu.get(name) & 0xFFFF
+    system = name in {"tr", "ldtr"}
+    if real and not system:
+        return Segment(selector, selector << 4, 0xFFFF, 0x9300, "real", present=True)
+    base = cpu.get(f"{name}_base") if wide and name in {"fs", "gs"} else 0
+    if selector & ~3 == 0:
+        return Segment(selector, base, kind="null")
+    if selector & 4:
+        return Segment(selector, base, problem="the selector names the local descriptor table, which is not decoded")
+    offset, size = selector & ~7, 16 if wide and system else 8
+    if offset + size - 1 > gdt_limit:
+        return Segment(selector, base, problem=f"the selector lies behind the limit {gdt_limit:#x} of the GDT")
+    try:
+        raw = _linear(cpu, gdt_base + offset, size)
     except (GuestFault, BusError) as fault:
-        return Segment(selector, 0, problem=str(fault))
-    return Segment(selector, descriptor.base | upper, descriptor)
+        return Segment(selector, base, problem=str(fault))
+    found = decode_descriptor(int.from_bytes(raw[:8], "little"))
+    if system:
+        base = found.base | int.from_bytes(raw[8:12], "little") << 32
+    elif not wide:
+        base = found.base
+    return Segment(selector, base, found.limit, found.attributes, found.kind, found.dpl, found.present)
+
+
+def _linear(cpu: Cpu, address: int, size: int) -> bytes:
+    """Bytes of a descriptor table; a base near the top wraps as the processor's adder does."""
+    return cpu.read(address & 0xFFFF_FFFF_FFFF_FFFF, size)
 
 
 def _gdt(cpu: Cpu, base: int, limit: int) -> DescriptorTable:
@@ -211,7 +239,7 @@ def _gdt(cpu: Cpu, base: int, limit: int) -> DescriptorTable:
     problem = f"only the first {MAX_GDT_ENTRIES} of {count} entries are shown" if count > MAX_GDT_ENTRIES else ""
     for index in range(1, min(count, MAX_GDT_ENTRIES)):
         try:
-            value = int.from_bytes(cpu.read(base + index * 8, 8), "little")
+            value = int.from_bytes(_linear(cpu, base + index * 8, 8), "little")
         except (GuestFault, BusError) as fault:
             problem = str(fault)
             break
@@ -228,7 +256,7 @@ def _idt(cpu: Cpu, *, wide: bool, real: bool) -> InterruptTable:
     present: list[int] = []
     for vector in range(min((limit + 1) // step, 256)):
         try:
-            gate = cpu.read(base + vector * step, 8)
+            gate = _linear(cpu, base + vector * step, 8)
         except (GuestFault, BusError) as fault:
             return InterruptTable(base, limit, tuple(present), str(fault))
         if gate[5] & 0x80:
