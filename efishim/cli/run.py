@@ -33,42 +33,42 @@ MILESTONES = ", ".join(milestone.value for milestone in Milestone)
 @click.option(
     "-a", "--append", "--cmdline", "cmdline", metavar="CMDLINE",
     help="The kernel's command line, or @FILE.  [default: console=ttyS0]",
-)  # fmt: skip
+)
 @click.option(
     "-i", "--initrd", "initrds", metavar="FILE", multiple=True,
     help="Initial ramdisk; repeat for several.  [default: the embedded reporting init]",
-)  # fmt: skip
+)
 @click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
 @click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 64G.")
 @click.option(
     "--until", type=click.Choice([milestone.value for milestone in Milestone]), default=Milestone.SHUTDOWN.value,
     metavar="MILESTONE", show_default=True,
     help=f"The milestone that counts as success: {MILESTONES}.",
-)  # fmt: skip
+)
 @click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G).  [default: 20G]")
 @click.option(
     "--timeout", type=float, metavar="SECONDS",
     help="Give up after this much host time, 0 for never; such a record is not reproducible.  [default: 900]",
-)  # fmt: skip
+)
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N",
     help="What RDRAND, the RNG protocol and so KASLR are derived from.",
-)  # fmt: skip
+)
 @click.option(
     "--epoch", type=int, metavar="SECONDS",
     help="The guest's clock at power-on, since 1970.  [default: 1460000000]",
-)  # fmt: skip
+)
 @click.option(
     "--option", "options", metavar="GROUP.NAME=VALUE", multiple=True,
     help="An option of the provider or the platform; `efishim providers NAME` lists them.",
-)  # fmt: skip
+)
 @click.option("--system-map", metavar="FILE", help="Symbols from a System.map instead of those inside the image.")
 @click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
 @click.option("--record", "record_file", metavar="FILE", help="Write the record there, also when the run is cut short.")
 @click.option(
     "--format", "form", metavar="FORMAT", default="text", show_default=True,
     help="text streams the console to stdout; json prints the record there instead.",
-)  # fmt: skip
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary on stderr.")
 @click.pass_obj
 def command(

@@ -33,8 +33,8 @@ BLOB_LIMIT = 1 << 30
 CMDLINE_LIMIT = 64 << 10
 """Longest command line, bytes. x86 Linux takes 2047 (COMMAND_LINE_SIZE); longer ones test what it does about it."""
 
-_SIZE = re.compile(r"^(\d{1,12})([kKmMgGtT]?)(?:i?[bB])?$")
-_COUNT = re.compile(r"^(\d{1,15})([kKmMgG]?)$")
+_SIZE = re.compile(r"^(\d{1,12})([kKmMgGtT]?)(?:i?[bB])?$", re.ASCII)
+_COUNT = re.compile(r"^(\d{1,15})([kKmMgG]?)$", re.ASCII)
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _OPTION = re.compile(r"^([a-z][a-z0-9_-]*)\.([a-z][a-z0-9_-]*)=(.*)$", re.DOTALL)

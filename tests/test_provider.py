@@ -1,0 +1,73 @@
+"""What plugin authors import: the arena that places structures, and where the shim's knowledge comes from."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from efishim.errors import ProviderError
+from efishim.provider import (
+    Arena,
+    BootInformation,
+    BootRequest,
+    Handover,
+    MachineFacts,
+    MemoryKind,
+    MemoryRange,
+    boot_information,
+)
+from plugins.firmware import Firmware
+
+RAM = MemoryRange(0, 0x9F000, MemoryKind.RAM)
+HIGH = MemoryRange(0x100000, 0x100000, MemoryKind.RAM)
+HOLE = MemoryRange(0x9F000, 0x61000, MemoryKind.RESERVED)
+
+
+@given(st.lists(st.tuples(st.integers(1, 0x4000), st.sampled_from([1, 8, 16, 0x1000])), max_size=60))
+def test_places_are_aligned_inside_ram_and_never_overlap(wishes: list[tuple[int, int]]) -> None:
+    arena = Arena((RAM, HOLE, HIGH))
+    taken: list[tuple[int, int]] = []
+    for size, align in wishes:
+        try:
+            start = arena.place(size, align=align)
+        except ProviderError:
+            continue
+        assert start % align == 0
+        assert start >= 0x1000, "the first page stays free: address 0 means `none` in every boot structure"
+        assert any(one.start <= start and start + size <= one.end for one in (RAM, HIGH))
+        assert all(start + size <= low or high <= start for low, high in taken)
+        taken.append((start, start + size))
+
+
+def test_limits_of_a_place_are_honoured() -> None:
+    arena = Arena((RAM, HOLE, HIGH))
+    arena.take(0, 0x2000)
+    assert arena.place(16) == 0x2000
+    assert arena.place(16, above=0x50000) == 0x50000
+    assert arena.place(0x80000) == 0x100000
+    with pytest.raises(ProviderError, match="start_info"):
+        arena.place(0x9E000, below=0x100000, what="start_info")
+
+
+def test_the_shim_of_a_foreign_provider_knows_only_what_was_read_back() -> None:
+    told = BootInformation(memory_map=(RAM,), command_line=b"from guest memory")
+
+    class Reader(Firmware):
+        def read_back(self, memory: object, handover: Handover) -> BootInformation:
+            return told
+
+    request = BootRequest(MachineFacts((RAM, HIGH), rsdp=0xE0000), b"from python", (), b"", None, {})
+    assert boot_information(Reader(), request, None, Handover(address=0x1000)) is told  # type: ignore[arg-type]
+
+
+def test_the_machines_own_firmware_knows_the_machine() -> None:
+    facts = MachineFacts((RAM, HIGH), rsdp=0xE0000, smbios=0xF0000)
+    request = BootRequest(facts, b"quiet", (), b"", None, {})
+    firmware = Firmware()
+    handover = firmware.produce(request, None, Arena(facts.memory_map))  # type: ignore[arg-type]
+    told = boot_information(firmware, request, None, handover)  # type: ignore[arg-type]
+    assert (told.memory_map, told.rsdp, told.smbios) == (facts.memory_map, 0xE0000, 0xF0000)
+    assert told.command_line == b"quiet"
+    with pytest.raises(ProviderError):
+        firmware.read_back(None, handover)  # type: ignore[arg-type]
