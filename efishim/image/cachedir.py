@@ -1,0 +1,33 @@
+"""Where efishim keeps what it can make again: $EFISHIM_CACHE, or the user's cache directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE = "EFISHIM_CACHE"
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path:
+    """The directory; it need not exist yet."""
+    chosen = environment.get(VARIABLE)
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path  # noqa: PLC0415  (20 ms that $EFISHIM_CACHE saves)
+
+    return user_cache_path("efishim")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that readers see all of it or none, also when several processes write it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,343 @@
+"""Symbols of a stock kernel from the kallsyms tables inside it, found by their structure.
+
+The tables are what scripts/kallsyms.c of the Linux sources writes: names packed by a table of 256 tokens, one marker
+for every 256 names, and 32-bit offsets for the addresses. Their order and the meaning of the offsets changed over time:
+
+| kernels       | order in .rodata                                                            | address of symbol i         |
+|---------------|-----------------------------------------------------------------------------|-----------------------------|
+| 4.6 to 6.3    | offsets, relative_base, num_syms, names, markers, (seqs,) tokens, index     | by relative_base            |
+| 6.4 to 6.19   | num_syms, names, markers, tokens, index, offsets, relative_base, seqs       | by relative_base            |
+| 7.0 and later | num_syms, names, markers, tokens, index, offsets, seqs, all aligned to 4    | &offsets[i] + offsets[i]    |
+| before 4.6    | addresses, num_syms, names, markers, tokens, index                          | 64-bit numbers              |
+
+`relative_base` schemes: an unsigned offset; or, for 64-bit SMP kernels up to 6.14 (CONFIG_KALLSYMS_ABSOLUTE_PERCPU), a
+signed one whose values from 0 on are absolute (per-CPU offsets) and whose negative values mean base - 1 - offset. No
+version number is looked at: the tokens have a shape that nothing else has, the rest is checked against it.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from efishim.image.elf import Elf
+
+TOKENS = 256
+NAMES_PER_MARKER = 256
+DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
+"""The tokens of the characters 0 to 9, which stand for themselves in every kernel."""
+DIGIT_ZERO = ord("0")
+
+MAX_TOKEN_TABLE = 64 << 10
+MAX_NAMES_REGION = 64 << 20
+MAX_SYMBOLS = 1 << 23
+MAX_NAME_BYTES = 512
+"""KSYM_NAME_LEN (include/linux/kallsyms.h): the longest name, so also the longest packed one."""
+MAX_CANDIDATES = 4096
+
+KINDS = "TtDdBbRrAaVvWwUuNnGgSsiI?"
+SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Kallsyms:
+    """Where the tables are, and how to read addresses. All positions are file offsets of the inner ELF."""
+
+    data: bytes | bytearray
+    tokens: tuple[bytes, ...]
+    count: int
+    names: int
+    names_end: int
+    markers: tuple[int, ...]
+    """Position of every 256th name, relative to `names`."""
+    scheme: str
+    """`percpu`, `base`, `place` (relative to the entry itself) or `absolute`."""
+    offsets: int
+    base: int
+    """relative_base; for `place`, the virtual address of the offsets."""
+
+    def address(self, index: int) -> int:
+        """Address of one symbol."""
+        if self.scheme == "absolute":
+            return int.from_bytes(self.data[self.offsets + 8 * index : self.offsets + 8 * index + 8], "little")
+        at = self.offsets + 4 * index
+        return self._decode(index, int.from_bytes(self.data[at : at + 4], "little", signed=True))
+
+    def _decode(self, index: int, value: int) -> int:
+        match self.scheme:
+            case "percpu":
+                return value if value >= 0 else self.base - 1 - value
+            case "place":
+                return (self.base + 4 * index + value) % (1 << 64)
+            case _:
+                return self.base + value % (1 << 32)
+
+    def addresses(self) -> list[int]:
+        """Addresses of all symbols in the order of the table."""
+        if self.scheme == "absolute":
+            quads = array("Q")
+            quads.frombytes(self.data[self.offsets : self.offsets + 8 * self.count])
+            return quads.tolist()
+        words = array("i")
+        words.frombytes(self.data[self.offsets : self.offsets + 4 * self.count])
+        base = self.base
+        if self.scheme == "percpu":
+            return [value if value >= 0 else base - 1 - value for value in words]
+        if self.scheme == "place":
+            return [base + 4 * index + value for index, value in enumerate(words)]
+        return [base + (value & 0xFFFFFFFF) for value in words]
+
+    def all_names(self) -> list[str]:
+        """Every name behind its kind letter (`Tstart_kernel`), in the order of the table.
+
+        One pass over the packed bytes turns each into its token; then the length bytes become separators.
+        """
+        packed = bytes(self.data[self.names : self.names_end])
+        parts = list(map(self.tokens.__getitem__, packed))
+        at = 0
+        for _ in range(self.count):
+            length = packed[at]
+            parts[at] = b"\n"
+            at += 1
+            if length & 0x80:
+                length = length & 0x7F | packed[at] << 7
+                parts[at] = b""
+                at += 1
+            at += length
+        return b"".join(parts).decode("ascii", "backslashreplace").split("\n")[1:]
+
+    def find(self, names: Iterable[str]) -> dict[str, int]:
+        """Addresses of a few symbols without unpacking the others; names that are not there are left out.
+
+        The packing is deterministic, so each wanted name is packed in the same way and looked for in packed form.
+        """
+        names_region = bytes(self.data[self.names : self.names_end])
+        pack = _packer(self.tokens)
+        found: dict[str, int] = {}
+        for name in names:
+            for kind in KINDS:
+                packed = pack(kind.encode() + name.encode())
+                index = self._index_of(names_region, packed)
+                if index is not None:
+                    found[name] = self.address(index)
+                    break
+        return found
+
+    def _index_of(self, region: bytes, packed: bytes) -> int | None:
+        needle = _length_bytes(len(packed)) + packed
+        at = region.find(needle)
+        while at >= 0:
+            index = self._index_at(region, at)
+            if index is not None:
+                return index
+            at = region.find(needle, at + 1)
+        return None
+
+    def _index_at(self, region: bytes, position: int) -> int | None:
+        """Index of the symbol whose name starts exactly at `position`, None when it is the middle of one."""
+        low, high = 0, len(self.markers)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.markers[middle] <= position else (low, middle)
+        at, index = self.markers[low], low * NAMES_PER_MARKER
+        while at < position:
+            at = _next_name(region, at)
+            index += 1
+        return index if at == position and index < self.count else None
+
+
+def find_kallsyms(data: bytes | bytearray, elf: Elf) -> Kallsyms | None:
+    """The tables of a kernel's ELF file, or of the first part of it; None when they are not (yet) there."""
+    at = data.find(DIGITS)
+    while at >= 0:
+        found = _tokens_around(data, at)
+        if found is not None:
+            table = _tables_around(data, elf, *found)
+            if table is not None:
+                return table
+        at = data.find(DIGITS, at + 1)
+    return None
+
+
+def _tokens_around(data: bytes | bytearray, zero_at: int) -> tuple[int, int, tuple[bytes, ...]] | None:
+    """(start of the token table, end of its index, tokens) when the digits at `zero_at` belong to a token table."""
+    tail = bytes(data[zero_at : zero_at + MAX_TOKEN_TABLE]).split(b"\0", TOKENS - DIGIT_ZERO)
+    if len(tail) <= TOKENS - DIGIT_ZERO:
+        return None
+    tail.pop()
+    relative = [0]
+    for token in tail:
+        relative.append(relative[-1] + len(token) + 1)
+    end = zero_at + relative.pop()
+    for index_at in range(-(-end // 4) * 4, end + 68, 4):
+        raw = data[index_at : index_at + 2 * TOKENS]
+        if len(raw) < 2 * TOKENS:
+            return None
+        index = struct.unpack("<256H", raw)
+        start = zero_at - index[DIGIT_ZERO]
+        if index[0] or start < 0 or any(index[DIGIT_ZERO + i] - index[DIGIT_ZERO] != r for i, r in enumerate(relative)):
+            continue
+        tokens = tuple(bytes(data[start:end]).split(b"\0"))[:-1]
+        starts = [0]
+        for token in tokens:
+            starts.append(starts[-1] + len(token) + 1)
+        if tuple(starts[:-1]) == index:
+            return start, index_at + 2 * TOKENS, tokens
+    return None
+
+
+def _tables_around(
+    data: bytes | bytearray, elf: Elf, tokens_at: int, index_end: int, tokens: tuple[bytes, ...]
+) -> Kallsyms | None:
+    for markers_at, markers in _marker_tables(data, tokens_at):
+        for count_at, names_at, count, names_end in _names_before(data, markers_at, markers):
+            where = _address_table(data, elf, count_at, index_end, count)
+            if where is not None:
+                scheme, offsets, base = where
+                return Kallsyms(data, tokens, count, names_at, names_end, markers, scheme, offsets, base)
+    return None
+
+
+def _marker_tables(data: bytes | bytearray, end: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Candidates for the marker table before `end`, nearest first, by position.
+
+    It starts with a zero and then grows by 256 packed names at a time. Entries have 4 bytes, 8 before 4.20.
+    """
+    floor = max(0, end - MAX_NAMES_REGION)
+    at = data.rfind(b"\0\0\0\0", floor, end)
+    for _ in range(MAX_CANDIDATES):
+        if at < 0:
+            return
+        for width in (4, 8):
+            start = at - at % width
+            markers = _markers_at(data, start, end, width)
+            if len(markers) > 1:
+                yield start, markers
+        at = data.rfind(b"\0\0\0\0", floor, at + 3)
+
+
+def _markers_at(data: bytes | bytearray, start: int, end: int, width: int) -> tuple[int, ...]:
+    smallest, largest = 2 * NAMES_PER_MARKER, NAMES_PER_MARKER * MAX_NAME_BYTES
+    markers: list[int] = []
+    for at in range(start, end - width + 1, width):
+        value = int.from_bytes(data[at : at + width], "little")
+        if (not markers and value) or (markers and not smallest <= value - markers[-1] <= largest):
+            break
+        markers.append(value)
+    return tuple(markers)
+
+
+def _names_before(data: bytes | bytearray, markers_at: int, markers: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+    """(position of num_syms, position of the names, count, end of the names) that fit a marker table.
+
+    The last marker tells how far before the table the names start, but for the 256 names at most behind it.
+    """
+    last = markers[-1]
+    nearest = (markers_at - last - 1) & ~3
+    for names_at in range(nearest, max(nearest - NAMES_PER_MARKER * MAX_NAME_BYTES, 8), -4):
+        for gap in (8, 4):
+            count_at = names_at - gap
+            raw = data[count_at:names_at]
+            count = int.from_bytes(raw[:4], "little")
+            if -(-count // NAMES_PER_MARKER) != len(markers) or any(raw[4:]):
+                continue
+            region = data[names_at:markers_at]
+            if _walk(region, 0, NAMES_PER_MARKER) != markers[1]:
+                continue
+            end = _walk(region, last, count - (len(markers) - 1) * NAMES_PER_MARKER)
+            if end is not None and len(region) - end < 8 and not any(region[end:]):
+                yield count_at, names_at, count, names_at + end
+
+
+def _walk(region: bytes | bytearray, at: int, names: int) -> int | None:
+    """Position after so many packed names, None when they do not end inside the region."""
+    for _ in range(names):
+        if at >= len(region) or not region[at]:
+            return None
+        at = _next_name(region, at)
+    return at if at <= len(region) else None
+
+
+def _next_name(region: bytes | bytearray, at: int) -> int:
+    length = region[at]
+    if length & 0x80 and at + 1 < len(region):
+        return at + 2 + (length & 0x7F | region[at + 1] << 7)
+    return at + 1 + length
+
+
+def _length_bytes(length: int) -> bytes:
+    return bytes([length]) if length < 0x80 else bytes([length & 0x7F | 0x80, length >> 7])
+
+
+def _address_table(data: bytes | bytearray, elf: Elf, count_at: int, index_end: int, count: int) -> tuple[str, int, int] | None:
+    """(scheme, position, base) of the first reading under which the addresses ascend and lie in the kernel."""
+    if not elf.segments or not 0 < count < MAX_SYMBOLS:
+        return None
+    word = 8 if elf.wide else 4
+    size = _align(4 * count, word)
+    after = _align(index_end, word)
+    candidates: list[tuple[str, int, int | None]] = [
+        ("base", count_at - word - size, count_at - word),
+        ("base", after, after + size),
+        ("place", _align(index_end, 4), None),
+        ("absolute", count_at - 8 * count, None),
+    ]
+    low = min(s.virtual for s in elf.segments if s.virtual > 0xFFFF or not elf.wide)
+    high = max(s.virtual + s.memory_size for s in elf.segments)
+    for kind, at, base_at in candidates:
+        if at < 0:
+            continue
+        schemes = ("percpu", "base") if kind == "base" else (kind,)
+        if base_at is not None:
+            base = int.from_bytes(data[base_at : base_at + word], "little")
+            if base == 0:
+                base = low  # a position-independent link leaves the word to a relocation; _text is what it names
+            if not low <= base < high:
+                continue
+        else:
+            base = elf.virtual_of_offset(at) or 0
+        if at + (8 if kind == "absolute" else 4) * count > len(data):
+            continue
+        for scheme in schemes:
+            table = Kallsyms(data, (), count, 0, 0, (), scheme, at, base)
+            if _ascends(table.address, count, low, high):
+                return scheme, at, base
+    return None
+
+
+def _ascends(address: Callable[[int], int], count: int, low: int, high: int) -> bool:
+    """Do sampled addresses ascend, and end inside the kernel? Absolute ones (per-CPU) come first and are small."""
+    picked = sorted({count * i // SAMPLES for i in range(SAMPLES)} | {count - 1})
+    values = [address(index) for index in picked]
+    return all(a <= b for a, b in pairwise(values)) and sum(low <= v <= high for v in values) > len(values) // 2
+
+
+def _align(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _packer(tokens: tuple[bytes, ...]) -> Callable[[bytes], bytes]:
+    """A function that packs a name as scripts/kallsyms.c does: the token numbered highest was made first, and replaced
+    a pair of what was there then, wherever it occurred.
+    """
+    single = {token: index for index, token in enumerate(tokens) if len(token) == 1}
+    merges = [(index, tokens[index]) for index in range(TOKENS - 1, -1, -1) if len(tokens[index]) > 1]
+
+    def pack(name: bytes) -> bytes:
+        symbols = [(name[i : i + 1], single.get(name[i : i + 1], -1)) for i in range(len(name))]
+        if any(code < 0 for _, code in symbols):
+            return b""
+        for code, token in merges:
+            if token not in name:
+                continue
+            at = 0
+            while at + 1 < len(symbols):
+                if symbols[at][0] + symbols[at + 1][0] == token:
+                    symbols[at : at + 2] = [(token, code)]
+                at += 1
+        return bytes(code for _, code in symbols)
+
+    return pack

@@ -1,0 +1,207 @@
+"""Opening an image: what formats one file has, and through which doors it can be entered.
+
+A file may be several things at once: a Linux kernel with an EFI stub is a bzImage and a PE image. Opening reads headers
+only and takes a few milliseconds; what lies inside a compressed kernel is found when first asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from efishim.errors import ImageError, RouteError
+from efishim.image.bzimage import BzImage, is_bzimage, parse_bzimage
+from efishim.image.elf import Elf, is_elf, parse_elf
+from efishim.image.entries import Door, Entry, Parts, PvhNote, doors, pvh_machine_problem
+from efishim.image.facts import KernelCache, KernelFacts, KernelSource
+from efishim.image.multiboot import find_multiboot, find_multiboot2
+from efishim.image.payload import Method, detect, unpack
+from efishim.image.pe import PeImage, is_pe, parse_pe
+from efishim.image.symbols import Symbols
+
+MAX_IMAGE = 1 << 30
+"""Largest image file that is read, bytes."""
+
+LINUX_BANNER = b"Linux version "
+MAX_BANNER = 256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An opened image file."""
+
+    path: str
+    """As the user named it."""
+    data: bytes = field(repr=False)
+    """The image; of a gzip-compressed file the unpacked content, as GRUB boots it."""
+    sha256: str
+    """Of the file."""
+    compression: str
+    """`gzip` when the whole file was compressed, otherwise empty."""
+    parts: Parts = field(repr=False)
+    cache: KernelCache = field(repr=False, compare=False)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Everything the file is: of `bzImage`, `pe`, `elf`, `multiboot2`, `multiboot`."""
+        parts = self.parts
+        present = (
+            ("bzImage", parts.bzimage),
+            ("pe", parts.pe),
+            ("elf", parts.elf),
+            ("multiboot2", parts.multiboot2),
+            ("multiboot", parts.multiboot),
+        )
+        return tuple(name for name, part in present if part is not None)
+
+    @property
+    def format(self) -> str:
+        """The first of `formats`: what people would call the file."""
+        return self.formats[0]
+
+    @cached_property
+    def version(self) -> str:
+        """The Linux version string of the setup header, a unified kernel image or an ELF's banner; else empty."""
+        parts = self.parts
+        if parts.bzimage is not None and parts.bzimage.kernel_version:
+            return parts.bzimage.kernel_version
+        if parts.pe is not None and (section := parts.pe.section(".uname")) is not None:
+            start = section.pointer_to_raw_data
+            return _printable(self.data[start : start + min(section.loaded_size, MAX_BANNER)])
+        if parts.elf is not None:
+            at = self.data.find(LINUX_BANNER)
+            if at >= 0:
+                return _printable(self.data[at + len(LINUX_BANNER) : at + MAX_BANNER])
+        return ""
+
+    @cached_property
+    def source(self) -> KernelSource:
+        """Where the kernel proper is; a unified kernel image carries a bzImage in its .linux section."""
+        parts = self.parts
+        if parts.bzimage is None and parts.pe is not None and (section := parts.pe.section(".linux")) is not None:
+            inner = self.data[section.pointer_to_raw_data : section.pointer_to_raw_data + section.loaded_size]
+            return KernelSource(self.sha256, inner, bzimage=parse_bzimage(inner))
+        return KernelSource(self.sha256, self.data, bzimage=parts.bzimage, elf=parts.elf)
+
+    @cached_property
+    def kernel(self) -> KernelFacts:
+        """Facts about the kernel proper. Raises ImageError when there is none or it cannot be unpacked."""
+        return self.cache.facts(self.source)
+
+    @cached_property
+    def symbols(self) -> Symbols | None:
+        """The kernel's symbols, None when it carries none. Raises ImageError as `kernel` does."""
+        return self.cache.symbols(self.source)
+
+    @cached_property
+    def doors(self) -> tuple[Door, ...]:
+        """Every known entry with where it is, or why the image lacks it, in the order of `Entry`."""
+        return doors(self.parts, self._pvh_note())
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries that the image has."""
+        return tuple(door.entry for door in self.doors if door.applies)
+
+    def require(self, entry: Entry) -> Door:
+        """The door of that name. Raises RouteError with the reason when the image lacks it."""
+        door = next(door for door in self.doors if door.entry is entry)
+        if not door.applies:
+            have = ", ".join(self.entries) or "none that efishim knows"
+            raise RouteError(f"{self.path} has no {entry} entry: {door.reason}", hint=f"entries of this image: {have}")
+        return door
+
+    def _pvh_note(self) -> PvhNote:
+        """Linux carries the note inside its payload, other kernels in the file itself."""
+        parts = self.parts
+        if parts.elf is not None and (problem := pvh_machine_problem(parts.elf)):
+            return PvhNote(None, problem)
+        if parts.elf is None and parts.bzimage is None:
+            return PvhNote(None, parts.elf_problem or "the image is not an ELF file and contains none")
+        if parts.elf is None and parts.bzimage is not None and not parts.bzimage.payload_size:
+            return PvhNote(None, "the setup header names no payload, so there is no ELF file with notes")
+        try:
+            address = self.kernel.pvh_entry
+        except ImageError as error:
+            return PvhNote(None, error.sentence)
+        return PvhNote(address, "" if address is not None else "its ELF file has no XEN_ELFNOTE_PHYS32_ENTRY note")
+
+
+def open_image(data: bytes, *, path: str, cache: KernelCache | None = None) -> Image:
+    """Open an image that is already read. Raises ImageError for what is no image, or is damaged in every format it has."""
+    if not data:
+        raise ImageError(f"{path} is empty")
+    digest = hashlib.sha256(data).hexdigest()
+    compression = ""
+    if detect(data) is Method.GZIP:
+        try:
+            data, compression = unpack(data), "gzip"
+        except ImageError as error:
+            raise ImageError(f"{path}: {error.sentence.replace('payload', 'file', 1)}", hint=error.hint) from error
+    bzimage, bzimage_problem = _try(parse_bzimage, data) if is_bzimage(data) else (None, "")
+    pe, pe_problem = _try(parse_pe, data) if is_pe(data) else (None, "")
+    elf, elf_problem = _try(parse_elf, data) if is_elf(data) else (None, "")
+    parts = Parts(
+        bzimage=bzimage,
+        pe=pe,
+        elf=elf,
+        multiboot=find_multiboot(data),
+        multiboot2=find_multiboot2(data),
+        bzimage_problem=bzimage_problem,
+        pe_problem=pe_problem,
+        elf_problem=elf_problem,
+    )
+    image = Image(path, data, digest, compression, parts, cache or KernelCache())
+    if not image.formats:
+        problem = bzimage_problem or pe_problem or elf_problem or "this is neither a Linux kernel, PE, ELF nor Multiboot"
+        raise ImageError(f"{path} is not an image that can be booted: {problem}")
+    return image
+
+
+def _try(parse: Callable[[bytes], T], data: bytes) -> tuple[T | None, str]:
+    try:
+        return parse(data), ""
+    except ImageError as error:
+        return None, error.sentence
+
+
+def read_image_file(path: str | Path, *, cache: KernelCache | None = None) -> Image:
+    """Read and open an image file. Raises ImageError with the reason when it cannot be read or is no image."""
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{name} is a directory, not an image")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{name} is a device, pipe or socket, not a regular file")
+        if status.st_size > MAX_IMAGE:
+            raise ImageError(f"{name} has {status.st_size} bytes, more than the {MAX_IMAGE} that efishim opens")
+        with open(name, "rb") as stream:
+            data = stream.read(MAX_IMAGE + 1)
+    except FileNotFoundError:
+        raise ImageError(f"{name} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel") from None
+    except PermissionError:
+        hint = "kernels in /boot may be readable by root only: copy the file or change its mode"
+        raise ImageError(f"{name} may not be read", hint=hint) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ImageError(f"{name!r} cannot be read: {reason}") from error
+    if len(data) > MAX_IMAGE:
+        raise ImageError(f"{name} grew beyond {MAX_IMAGE} bytes while it was read")
+    return open_image(data, path=name, cache=cache)
+
+
+def _printable(raw: bytes) -> str:
+    text = raw.split(b"\0")[0].split(b"\n")[0]
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)
+
+
+__all__ = ["BzImage", "Elf", "Image", "PeImage", "open_image", "read_image_file"]
