@@ -7,23 +7,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from efishim.provider import OptionHelp
-
-PLAIN_WIDTH = 100_000
-"""Where stdout is no terminal nothing is wrapped, so that grep and cut see whole rows."""
-
-
-def stdout() -> Console:
-    """A console on stdout; colours only on a terminal."""
-    width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
-
 
 def print_json(value: Any) -> None:
     """Sorted keys, two spaces."""
@@ -31,23 +18,53 @@ def print_json(value: Any) -> None:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns under their headers; the last column may wrap on a terminal."""
-    grid = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
+    """Columns under their headers. Without a terminal nothing is wrapped or padded, for grep and cut."""
+    if sys.stdout.isatty():
+        _drawn(headers, rows)
+        return
+    lines = [tuple(headers), *(tuple(_clean(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _drawn(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index, header in enumerate(headers):
         grid.add_column(header, no_wrap=index + 1 < len(headers), overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    stdout().print(grid)
+        grid.add_row(*(_clean(cell) for cell in row))
+    _console().print(grid)
 
 
 def heading(title: str, rest: str = "") -> None:
     """A bold line, and plain text after it."""
-    stdout().print(Text.assemble((title, "bold"), f"  {rest}" if rest else ""))
+    text = _clean(title)
+    if sys.stdout.isatty():
+        from rich.text import Text
+
+        _console().print(Text.assemble((text, "bold"), f"  {_clean(rest)}" if rest else ""))
+    else:
+        print(f"{text}  {_clean(rest)}" if rest else text)
 
 
 def paragraph(text: str) -> None:
     """An indented line."""
-    stdout().print(Text(f"  {text}"))
+    print(f"  {_clean(text)}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _clean(text: str) -> str:
+    """No control characters: texts come from hostile files, and a terminal obeys them."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def option_rows(group: str, options: Iterable[OptionHelp]) -> list[dict[str, str]]:
