@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from importlib.resources import files
 
 from firmware_stubs.cpio import Entry, archive
 
-__all__ = ["load", "reporting_init", "reporting_initrd"]
+__all__ = ["load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
+
+_SETUP_SECTS = 0x1F1
+_PAYLOAD_OFFSET = 0x248
 
 
 def load(name: str) -> bytes:
@@ -23,6 +27,23 @@ def load(name: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != expected:
         raise ValueError(f"{name} is not the file that was built: its SHA-256 differs from hashes.json")
     return data
+
+
+def probe_kernel() -> bytes:
+    """The probe kernel: a bzImage, an EFI application and a multiboot 1 and 2 kernel in one file; its payload is an ELF."""
+    return load("probe/probe.efi")
+
+
+def probe_elf() -> bytes:
+    """The payload of the probe kernel, for loaders that take PVH kernels only as a plain ELF file.
+
+    It is a part of `probe_kernel()`, found as boot.rst says: `payload_offset` and `payload_length` count from the end of
+    the setup sectors. Multiboot headers and the PE and Linux entries lie outside of it.
+    """
+    image = probe_kernel()
+    offset, length = struct.unpack_from("<II", image, _PAYLOAD_OFFSET)
+    start = (image[_SETUP_SECTS] + 1) * 512 + offset
+    return image[start : start + length]
 
 
 def reporting_init() -> bytes:
