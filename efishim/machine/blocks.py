@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
+from efishim.machine.cpu import GuestFault
 from efishim.machine.processor import Processor
 
 
@@ -12,14 +13,23 @@ class BlockIndex:
 
     def __init__(self, processor: Processor) -> None:
         self._cpu = processor
-        self._known: dict[tuple[int, int, int, bytes], int] = {}
+        self._known: dict[int, dict[tuple[int, int], int]] = {}
+
+    def forget(self, pc: int) -> None:
+        """The block at `pc` was translated anew: its bytes may be others."""
+        self._known.pop(pc, None)
 
     def not_executed(self, pc: int, entry: int, rip: int, *, faulted: bool) -> int:
         """Instructions of the block at `pc` (native table entry at host address `entry`) from `rip` to its end.
 
-        0 when `rip` is not inside the block: it then ran to its end. A fault at the block's own start that was raised by
-        fetching (the block was never entered) cannot be told from one by its first instruction; both count nothing.
+        0 when `rip` is not inside the block: it then ran to its end. Nothing ran when a fault stopped it at its first
+        instruction.
         """
+        known = self._known.get(pc)
+        if known is not None:
+            count = known.get((entry, rip))
+            if count is not None:
+                return count
         if not entry:
             return 0
         size = ctypes.c_uint16.from_address(entry + 8).value
@@ -28,27 +38,30 @@ class BlockIndex:
             return 0
         if rip == pc:
             return icount if faulted else 0
-        try:
-            code = self._cpu.read(pc, size)
-        except Exception:  # noqa: BLE001 - code that vanished meanwhile: the whole block stays counted
-            return 0
-        mode = self._cpu.env.hflags >> 4 & 1 | self._cpu.env.hflags >> 14 & 2
-        key = (pc, rip, mode, code)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = max(0, icount - self._count(code, rip - pc, mode))
-        return known
+        count = max(0, icount - self._count(pc, size, rip))
+        self._known.setdefault(pc, {})[entry, rip] = count
+        return count
 
-    @staticmethod
-    def _count(code: bytes, upto: int, mode: int) -> int:
+    def _count(self, pc: int, size: int, rip: int) -> int:
         import capstone  # noqa: PLC0415 - 20 ms that a run without faults does not need
 
-        bits = capstone.CS_MODE_64 if mode & 2 else capstone.CS_MODE_32 if mode & 1 else capstone.CS_MODE_16
-        engine = capstone.Cs(capstone.CS_ARCH_X86, bits)
+        try:
+            code = self._cpu.read(pc, size)
+        except GuestFault:
+            return 0x10000  # code that vanished meanwhile: the whole block stays counted
+        env = self._cpu.env
+        mode = (
+            capstone.CS_MODE_64
+            if env.hflags >> 15 & 1
+            else capstone.CS_MODE_32
+            if env.hflags >> 4 & 1
+            else capstone.CS_MODE_16
+        )
+        engine = capstone.Cs(capstone.CS_ARCH_X86, mode)  # type: ignore[no-untyped-call]
         engine.skipdata = True
         count = 0
-        for address, _size, _name, _operands in engine.disasm_lite(code, 0):
-            if address >= upto:
+        for address, _size, _name, _operands in engine.disasm_lite(code, pc):  # type: ignore[no-untyped-call]
+            if address >= rip:
                 break
             count += 1
         return count

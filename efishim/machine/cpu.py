@@ -86,7 +86,7 @@ class Board(Protocol):
         """Devices call this when a line or a pending vector may have changed, so that the processor looks again."""
 
     def trap(self, port: int, handler: Callable[[int], None]) -> None:
-        """Call `handler(value)` when the guest executes OUT to `port` (8-bit value).
+        """Call `handler(AL)` when ring 0 executes `out imm8, al` to `port` (0xE4, the only one).
 
         The handler runs while the guest is stopped; RIP is the address after the OUT. It may change any register
         and memory.

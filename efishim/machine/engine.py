@@ -16,6 +16,7 @@ from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
 from efishim.errors import MachineError
 from efishim.machine.env import Env, Pending, verify
+from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, NativeHooks
 from efishim.machine.processor import GPR_INDEX, Processor
@@ -78,6 +79,7 @@ class Engine:
         self._memory = memory
         self._keep: list[Any] = []
         self._sites: dict[int, Site] = {}
+        self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
         self.uc: Any = Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
         self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
@@ -162,8 +164,10 @@ class Engine:
         before = region.host[at]
         region.host[at] = b"\x90\xf4"
         self.state.deadline = self.state.limit = 0
-        self.uc.emu_start(region.start + 16, NOWHERE)
+        self.uc.emu_start(region.start + 16, MARK)
         region.host[at] = before
+        self._no_exit_request = find_flag(self._handle.value)
+        self._set_exit_checks(False)
         self.uc.ctl_flush_tb()
         self.native.forget_blocks()
         self.state.log_used = 0
@@ -228,14 +232,24 @@ class Engine:
             else:
                 code = buffer.raw[:size] if size > 64 else buffer[:size]
             flags = self._client.block(pc, size, icount, code)
-            for site in find_sites(pc, code):
-                if self._sites.get(site.address) != site:
-                    flags |= BlockFlag.RETRANSLATE
+            if self._needs_checks(pc, code):
+                flags |= BlockFlag.RETRANSLATE
             return flags
         except BaseException as error:
             self.failure = self.failure or error
             self.stop()
             return BlockFlag.RETRANSLATE
+
+    def _set_exit_checks(self, wanted: bool) -> None:
+        if self._no_exit_request is not None:
+            self._no_exit_request.value = 0 if wanted else 1
+
+    def _needs_checks(self, pc: int, code: bytes) -> bool:
+        """Must this block be translated with our hooks and with checks for stop requests?
+
+        Sites stop in the middle of a block; in ring 3 so do IN and OUT, which may fault.
+        """
+        return bool(find_sites(pc, code)) or self.processor.cpl == 3
 
     def _read_code(self, pc: int, size: int) -> bytes:
         try:
@@ -258,6 +272,11 @@ class Engine:
                 )
             self._sites[site.address] = site
         self.drop(pc, size)
+        self._set_exit_checks(True)
+        try:
+            self.uc.ctl_request_cache(pc)
+        finally:
+            self._set_exit_checks(False)
         self.native.unmark(pc, BlockFlag.RETRANSLATE)
 
     def block_size(self, pc: int) -> int:

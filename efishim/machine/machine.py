@@ -24,7 +24,7 @@ from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import Processor
-from efishim.machine.sites import Site
+from efishim.machine.sites import TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
 
 SLICE = 40_000_000
@@ -59,8 +59,8 @@ class Machine:
         self.tsc_hz = tsc_hz
         self.seed = seed
         self.entropy = Entropy(seed, "cpu")
-        self._traps: dict[int, Callable[[int], None]] = {}
-        self._trap: tuple[Callable[[int], None], int, int] | None = None
+        self._on_trap: Callable[[int], None] | None = None
+        self._trap_after: int | None = None
         self._event: Exception_ | None = None
         self._syscall: bool | None = None
         self._stop: Stop | None = None
@@ -99,10 +99,10 @@ class Machine:
         return self._engine.state.insns if self._engine else 0
 
     def trap(self, port: int, handler: Callable[[int], None]) -> None:
-        """See `Board.trap`."""
-        if port in self._traps:
-            raise MachineError(f"two traps at port {port:#x}")
-        self._traps[port] = handler
+        """See `Board.trap`. The only port is `sites.TRAP_PORT`: the instruction is found in the code, before it runs."""
+        if port != TRAP_PORT or self._on_trap is not None:
+            raise MachineError(f"the trap is at port {TRAP_PORT:#x}, once, not at {port:#x}")
+        self._on_trap = handler
 
     def watch(self, linear: int, callback: Callable[[], None]) -> None:
         """Call back once, before the block that starts at this linear address runs."""
@@ -153,8 +153,7 @@ class Machine:
         """IN."""
         if not self._port_allowed(port, size):
             return 0
-        self.time.busy()
-        self.now()
+        self.time.port_access()
         value = self.ports.read(port, size)
         self.ledger.note(Kind.PORT, port, False, self.engine.env.eip, self.insns, value)
         return value
@@ -164,15 +163,7 @@ class Machine:
         engine = self.engine
         if not self._port_allowed(port, size):
             return
-        handler = self._traps.get(port)
-        if handler is not None and engine.processor.cpl == 0:
-            address = engine.env.eip
-            length = 1 if engine.processor.read(address, 1)[0] in (0xEE, 0xEF) else 2
-            self._trap = (handler, value & 0xFF, address + length)
-            engine.stop()
-            return
-        self.time.busy()
-        self.now()
+        self.time.port_access()
         value &= (1 << (8 * size)) - 1
         self.ledger.note(Kind.PORT, port, True, engine.env.eip, self.insns, value)
         self.ports.write(port, size, value)
@@ -240,11 +231,18 @@ class Machine:
 
     def site(self, site: Site) -> None:
         """An instruction that we execute ourselves."""
+        if site.op is Op.TRAP:
+            if self._on_trap is not None and self.engine.processor.cpl == 0:
+                self._trap_after = site.address + site.length
+                self.count_back(site.address, site.length)
+                self.engine.stop()
+            return
         self._instructions.execute(site)
 
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated."""
         del size, icount
+        self._blocks.forget(pc)
         flags = 0
         if pc in self._watches:
             flags |= BlockFlag.WATCHED
@@ -345,13 +343,10 @@ class Machine:
         elif self._syscall is not None:
             sysenter, self._syscall = self._syscall, None
             self._instructions.enter_kernel(sysenter)
-        elif self._trap is not None:
-            handler, value, after = self._trap
-            self._trap = None
-            self._count_partial(faulted=False)
-            env.eip = after
+        elif self._trap_after is not None and self._on_trap is not None:
+            env.eip, self._trap_after = self._trap_after, None
             self.now()
-            handler(value)
+            self._on_trap(env.regs[0] & 0xFF)
         elif cause == Cause.FLAGGED:
             self._flagged(env.eip)
         elif cause == Cause.UNKNOWN:

@@ -11,7 +11,10 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-PATTERN = re.compile(rb"\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90", re.DOTALL)
+TRAP_PORT = 0xE4
+"""The port whose `out imm8, al` calls the host: no PC device answers there."""
+
+PATTERN = re.compile(rb"\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4", re.DOTALL)
 
 
 class Op(Enum):
@@ -25,6 +28,7 @@ class Op(Enum):
     RDSEED = "rdseed"
     RDPID = "rdpid"
     PAUSE = "pause"
+    TRAP = "trap"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ def decode_site(address: int, code: bytes, at: int) -> list[Site]:
     """
     if code[at] == 0xF3:
         return [Site(address + at, 2, Op.PAUSE)]
+    if code[at] == 0xE6:
+        return [Site(address + at, 2, Op.TRAP)]
     second = code[at + 1]
     if second in (0x30, 0x31, 0x32):
         op = {0x30: Op.WRMSR, 0x31: Op.RDTSC, 0x32: Op.RDMSR}[second]

@@ -12,6 +12,8 @@ from efishim.machine.native import NEVER, State
 
 INSNS_PER_NS = 4
 TSC_READ_NS = 12
+PORT_ACCESS_NS = 1000
+"""About what a cycle on an ISA or LPC bus takes. Loops that poll a timer depend on it for their number of turns."""
 SPIN_WINDOW = 400
 SPIN_PATIENCE = 4
 SPIN_FIRST_STEP_NS = 100
@@ -82,6 +84,8 @@ class Timekeeper:
             self._spin_streak = 0
         self._spin_insns = insns
 
-    def busy(self) -> None:
-        """The guest touched hardware: what looked like waiting was polling, whose pace the device decides."""
+    def port_access(self) -> None:
+        """IN or OUT: takes a bus cycle, and what looked like waiting was polling, whose pace the device decides."""
         self._spin_streak = 0
+        self.skew += PORT_ACCESS_NS
+        self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)
