@@ -67,7 +67,7 @@ def oracle_log(
         pytest.skip(reason)
     place = cache.mkdir("oracle-log") / f"{_key(kernel, initrd, cmdline, memory)}.txt"
     if place.exists():
-        return place.read_text("utf-8")
+        return place.read_bytes().decode("utf-8")
     with tempfile.TemporaryDirectory(prefix="efishim-oracle-") as folder:
         ramdisk = Path(folder) / "initrd.cpio"
         ramdisk.write_bytes(initrd)
@@ -82,7 +82,7 @@ def oracle_log(
     text = done.stdout.decode("utf-8", "backslashreplace")
     # Whole or not at all: another worker may read it meanwhile.
     partial = place.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.partial")
-    partial.write_text(text, "utf-8")
+    partial.write_bytes(text.encode("utf-8"))
     partial.replace(place)
     return text
 
