@@ -14,6 +14,8 @@ from efishim.machine.paging import PageFault, Walker
 GPRS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 GPR_INDEX = {name: index for index, name in enumerate(GPRS)}
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
+HELD = {**{name: name for name in SEGMENTS}, "tr": "tr", "ldtr": "ldt", "gdtr": "gdt", "idtr": "idt"}
+"""Where the state keeps what has a base and a limit; `cs.base`, `cs.limit` and `cs.flags` are the hidden parts."""
 CONTROL = {"cr0": x86.UC_X86_REG_CR0, "cr2": x86.UC_X86_REG_CR2, "cr3": x86.UC_X86_REG_CR3, "cr4": x86.UC_X86_REG_CR4}
 
 
@@ -50,15 +52,12 @@ class Processor:
         if register in ("fs_base", "gs_base"):
             base: int = getattr(env, register[:2]).base
             return base
-        table, _, part = register.partition(".")
-        if table in ("gdtr", "idtr") and part in ("base", "limit"):
-            field: int = getattr(env.gdt if table == "gdtr" else env.idt, part)
-            return field
-        if register == "tr":
-            return env.tr.selector
-        if register == "ldtr":
-            return env.ldt.selector
-        raise KeyError(register)
+        table, dot, part = register.partition(".")
+        held = HELD.get(table)
+        if held is None or part not in ("", "base", "limit", "flags"):
+            raise KeyError(register)
+        field: int = getattr(getattr(env, held), part if dot else "selector")
+        return field
 
     def set(self, register: str, value: int) -> None:
         """Change a register. Selectors alone are not loadable: use `load_segment`."""
