@@ -1,0 +1,67 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from efishim.errors import EfishimError
+from efishim.image.cachedir import cache_directory
+from tests.support.kernels import DebianKernels, Flavour
+
+OFFLINE = "EFISHIM_OFFLINE"
+
+
+@pytest.fixture(scope="session")
+def debian_kernels() -> DebianKernels:
+    """The kernels that Debian's archive has now, in the cache of the user who runs the tests."""
+    return DebianKernels(cache_directory(os.environ), os.environ)
+
+
+@pytest.fixture(scope="session")
+def debian_kernel(debian_kernels: DebianKernels) -> Callable[[str], Path]:
+    """A function from the name of a package to the image in it, such as a kernel or a hypervisor; also with
+    `/boot/FILE` behind it. A test fails when apt cannot deliver it, unless EFISHIM_OFFLINE=1 is set.
+    """
+
+    def fetch(package: str) -> Path:
+        return _delivered(package, lambda: debian_kernels.fetch(package))
+
+    return fetch
+
+
+@pytest.fixture(scope="session", params=list(Flavour), ids=str)
+def stock_kernel(request: pytest.FixtureRequest, debian_kernels: DebianKernels) -> Path:
+    """Each of the five stock kernels in turn."""
+    flavour: Flavour = request.param
+    return _delivered(flavour, lambda: debian_kernels.kernel(flavour))
+
+
+@pytest.fixture(scope="session")
+def cloud_kernel(debian_kernels: DebianKernels) -> Path:
+    """Debian's 6.1 kernel for clouds: the smallest download and the quickest boot."""
+    return _delivered(Flavour.CLOUD_6_1, lambda: debian_kernels.kernel(Flavour.CLOUD_6_1))
+
+
+def _delivered(what: str, fetch: Callable[[], Path]) -> Path:
+    try:
+        return fetch()
+    except EfishimError as error:
+        if os.environ.get(OFFLINE) == "1":
+            pytest.skip(f"{OFFLINE}=1 and {what} is not in the cache: {error.sentence}")
+        pytest.fail(f"{what} cannot be had: {error.sentence} ({error.hint}). Set {OFFLINE}=1 to skip such tests.")
+
+
+def pytest_report_header() -> str:
+    """Say in every log whether the tests may skip what they cannot fetch."""
+    return f"efishim: {'offline, kernels only from the cache' if os.environ.get(OFFLINE) == '1' else 'kernels from apt'}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the versions of the packages that this run used."""
+    versions = DebianKernels.versions_used
+    if versions:
+        terminalreporter.write_line("Debian packages used: " + ", ".join(sorted(versions)))
