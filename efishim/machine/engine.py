@@ -81,6 +81,8 @@ class Engine:
         self._sites: dict[int, Site] = {}
         self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
+        self._rip = ctypes.c_uint64()
+        self._rip_reference = ctypes.byref(self._rip)
         self.uc: Any = Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
         self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
         self._handle = self.uc._uch
@@ -298,7 +300,8 @@ class Engine:
 
     def skip_instruction(self, address: int) -> None:
         """From a site's hook: continue at `address` instead of executing the instruction."""
-        self.uc.reg_write(x86.UC_X86_REG_RIP, address)
+        self._rip.value = address
+        uclib.uc_reg_write(self._handle, x86.UC_X86_REG_RIP, self._rip_reference)
 
     def stop(self) -> None:
         """Ask Unicorn to stop."""

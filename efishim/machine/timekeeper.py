@@ -31,9 +31,7 @@ class Timekeeper:
         self.tsc_offset = 0
         self.skew = 0
         self._jitter = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) & NEVER or 1
-        self._spin_at = 0
-        self._spin_insns = 0
-        self._spin_streak = 0
+        self._spins: dict[int, list[int]] = {}
 
     def now(self) -> int:
         """Nanoseconds since power-on; brings the clock up to date."""
@@ -71,21 +69,24 @@ class Timekeeper:
         Never past the next event, so that whatever is due happens at its moment.
         """
         insns = self._state.insns
-        if code == self._spin_at and insns - self._spin_insns < SPIN_WINDOW:
-            self._spin_streak += 1
-            if self._spin_streak > SPIN_PATIENCE:
-                step = min(SPIN_FIRST_STEP_NS << min(self._spin_streak - SPIN_PATIENCE, 20), SPIN_LONGEST_STEP_NS)
+        place = self._spins.get(code)
+        if place is None:
+            self._spins[code] = [insns, 0]
+            return
+        if insns - place[0] < SPIN_WINDOW:
+            place[1] += 1
+            if place[1] > SPIN_PATIENCE:
+                step = min(SPIN_FIRST_STEP_NS << min(place[1] - SPIN_PATIENCE, 20), SPIN_LONGEST_STEP_NS)
                 deadline = self._clock.next_deadline()
                 if deadline is not None:
                     step = min(step, max(0, deadline - self.now()))
                 self.skew += step
         else:
-            self._spin_at = code
-            self._spin_streak = 0
-        self._spin_insns = insns
+            place[1] = 0
+        place[0] = insns
 
     def port_access(self) -> None:
         """IN or OUT: takes a bus cycle, and what looked like waiting was polling, whose pace the device decides."""
-        self._spin_streak = 0
+        self._spins.clear()
         self.skew += PORT_ACCESS_NS
         self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)
