@@ -11,7 +11,7 @@ INTERRUPTED = 130
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and give its exit status; prints whatever there is to print."""
     try:
-        from efishim.cli.main import run_command_line
+        from efishim.cli.app import run_command_line
 
         return run_command_line(args)
     except KeyboardInterrupt:

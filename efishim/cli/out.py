@@ -29,10 +29,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _drawn(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="underline")
     for index, header in enumerate(headers):
         grid.add_column(header, no_wrap=index + 1 < len(headers), overflow="fold")
     for row in rows:

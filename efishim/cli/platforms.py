@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 if TYPE_CHECKING:
-    from efishim.cli.main import State
+    from efishim.cli.app import State
 
 
 @click.command("platforms")

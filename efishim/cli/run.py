@@ -19,7 +19,7 @@ from efishim.lab.record import Milestone, Record
 if TYPE_CHECKING:
     from types import FrameType
 
-    from efishim.cli.main import State
+    from efishim.cli.app import State
 
 EMULATOR_FAILED = 3
 MILESTONES = ", ".join(milestone.value for milestone in Milestone)
@@ -28,15 +28,15 @@ MILESTONES = ", ".join(milestone.value for milestone in Milestone)
 @click.command("run")
 @click.argument("kernel", required=False)
 @click.option("-p", "--provider", default="firmware", show_default=True, help="Who tells the kernel how it boots.")
-@click.option("-e", "--entry", help="Which door of the image is used.  [default: the provider's first]")
+@click.option("-e", "--entry", help="Which door of the image is used. [default: the provider's first]")
 @click.option("--platform", default="pc", show_default=True, help="The machine that the kernel finds.")
 @click.option(
     "-a", "--append", "--cmdline", "cmdline", metavar="CMDLINE",
-    help="The kernel's command line, or @FILE.  [default: console=ttyS0]",
+    help="The kernel's command line, or @FILE. [default: console=ttyS0]",
 )
 @click.option(
     "-i", "--initrd", "initrds", metavar="FILE", multiple=True,
-    help="Initial ramdisk; repeat for several.  [default: the embedded reporting init]",
+    help="Initial ramdisk; repeat for several. [default: the embedded reporting init]",
 )
 @click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
 @click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 64G.")
@@ -45,10 +45,10 @@ MILESTONES = ", ".join(milestone.value for milestone in Milestone)
     metavar="MILESTONE", show_default=True,
     help=f"The milestone that counts as success: {MILESTONES}.",
 )
-@click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G).  [default: 20G]")
+@click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G). [default: 20G]")
 @click.option(
     "--timeout", type=float, metavar="SECONDS",
-    help="Give up after this much host time, 0 for never; such a record is not reproducible.  [default: 900]",
+    help="Give up after this much host time, 0 for never; such a record is not reproducible. [default: 900]",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N",
@@ -56,7 +56,7 @@ MILESTONES = ", ".join(milestone.value for milestone in Milestone)
 )
 @click.option(
     "--epoch", type=int, metavar="SECONDS",
-    help="The guest's clock at power-on, since 1970.  [default: 1460000000]",
+    help="The guest's clock at power-on, since 1970. [default: 1460000000]",
 )
 @click.option(
     "--option", "options", metavar="GROUP.NAME=VALUE", multiple=True,
@@ -79,19 +79,19 @@ def command(
     KERNEL is a path, or deb:PACKAGE for a Debian kernel package that the system's apt can fetch. Without it the
     embedded probe kernel runs. The kernel's console goes to stdout, everything else to stderr.
 
+    Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to this image.
+
     \b
         efishim run
         efishim run deb:linux-image-cloud-amd64
-        efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img --record run.json
-        efishim run vmlinuz --until startup_64 --format json | jq .milestones
-        efishim run vmlinuz --seed 7            another KASLR placement, the same each time
-
-    Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to this image.
+        efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img
+        efishim run vmlinuz --record run.json
+        efishim run vmlinuz --until startup_64 --format json
+        efishim run vmlinuz --seed 7     another KASLR placement, repeatable
     """
     from efishim.cli.kernel import find_image
     from efishim.cli.words import Words, make_plan
     from efishim.lab.record import encode
-    from efishim.lab.run import run_plan
     from efishim.report import formats
     from efishim.report.files import write_atomically
     from efishim.report.text import summary
@@ -105,8 +105,10 @@ def command(
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
-        plan = make_plan(state.registry, find_image(kernel, progress), Words(**words))
+        plan = make_plan(state.registry, lambda: find_image(kernel, progress), Words(**words))
         with _interruptible() as interrupt:
+            from efishim.lab.run import run_plan
+
             record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interrupt)
             if record_file:
                 write_atomically(record_file, encode(record))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import firmware_stubs
@@ -35,8 +35,11 @@ class Words:
     no_observers: bool = False
 
 
-def make_plan(registry: Registry, image: Blob, words: Words) -> Plan:
-    """The plan that the words ask for. Raises UsageError and ImageError, one sentence each."""
+def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) -> Plan:
+    """The plan that the words ask for. Raises UsageError and ImageError, one sentence each.
+
+    The image is found last: fetching one takes a while, and what is wrong with the words shows before.
+    """
     provider = registry.provider(words.provider)
     platform = registry.platform(words.platform)
     epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
@@ -48,7 +51,6 @@ def make_plan(registry: Registry, image: Blob, words: Words) -> Plan:
     if not 0 <= timeout < 1 << 32:  # also refuses NaN
         raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
     return Plan(
-        image=image,
         provider=words.provider,
         entry=_entry(provider, words.entry),
         platform=words.platform,
@@ -64,6 +66,7 @@ def make_plan(registry: Registry, image: Blob, words: Words) -> Plan:
         options=plans.parse_options(words.options, known_options(provider, platform)),
         observers=not words.no_observers,
         system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
+        image=find_image(),
     )
 
 

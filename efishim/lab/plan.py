@@ -179,7 +179,7 @@ def read_bounded(path: str | Path, what: str) -> bytes:
     place = Path(path)
     try:
         if place.is_dir():
-            raise ImageError(f"{path} is a directory, not a {what}")
+            raise ImageError(f"{path} is a directory, not a file")
         if not place.exists():
             raise ImageError(f"{path} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel package")
         if not place.is_file():

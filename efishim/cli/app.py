@@ -59,7 +59,10 @@ class Group(click.RichGroup):
     cls=Group,
     no_args_is_help=False,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "rich_help_config": click.RichHelpConfiguration(text_paragraph_linebreaks="\n\n", max_width=100),
+    },
     epilog="Exit status: 0 the goal was reached; 1 it was not, or differences were found; 2 wrong usage; "
     "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to this image; "
     "130 interrupted.",
@@ -73,9 +76,9 @@ def cli(context: click.Context) -> None:
     records what the kernel was told, what it called and what hardware it touched.
 
     \b
-        efishim run                                  the embedded probe kernel, works offline
-        efishim run deb:linux-image-cloud-amd64      a Debian kernel, fetched with apt, to userspace
-        efishim inspect /boot/vmlinuz-6.1.0-50-amd64 what the image is and which routes apply
+        efishim run                              the embedded probe kernel
+        efishim run deb:linux-image-cloud-amd64  a Debian kernel, to userspace
+        efishim inspect vmlinuz                  what an image is
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

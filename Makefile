@@ -1,0 +1,39 @@
+# Two commands for people: `make demo` and `make test`. Both set up .venv from nothing.
+# `make check` is what CI asks for besides the tests.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11; do \
+            $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p; done))
+JOBS   ?= 2
+KERNEL ?= deb:linux-image-cloud-amd64
+PYTEST_ARGS ?=
+
+.PHONY: demo test check docs clean
+
+demo: $(BIN)/python
+	$(BIN)/pip install --quiet .
+	$(BIN)/efishim run
+	$(BIN)/efishim run $(KERNEL)
+
+test: $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+check: $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m tests.docs
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'efishim needs Python 3.11 or newer: apt-get install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'making a virtual environment failed; on Debian: apt-get install python3-venv' >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
