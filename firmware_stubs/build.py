@@ -1,4 +1,7 @@
-"""Assemble the guest programs and write their hashes: `python -m firmware_stubs.build`, needed by developers only.
+"""Assemble the guest programs and write their hashes: needed by developers only.
+
+    python -m firmware_stubs.build              # everything
+    python -m firmware_stubs.build probe init   # only sources whose paths begin so
 
 Convention: every `NAME.asm` below a folder of this package becomes `NAME` next to it, and `NAME.bin` where NAME has no
 suffix of its own (`init.elf.asm` becomes `init.elf`, `hook.asm` becomes `hook.bin`). `*.inc` files are only included,
@@ -40,20 +43,34 @@ def assemble(source: Path, destination: Path) -> None:
     )
 
 
-def main() -> int:
-    """Assemble everything. Returns an exit status."""
-    hashes: dict[str, str] = {}
-    for source in sources():
-        binary = binary_of(source)
+def build(chosen: list[Path]) -> dict[Path, str]:
+    """Assemble sources and bring the manifest up to date. Returns what nasm said about those that it refused."""
+    present = {binary_of(source).as_posix() for source in sources()}
+    hashes = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
+    refused: dict[Path, str] = {}
+    for source in chosen:
+        binary = ROOT / binary_of(source)
+        new = binary.with_name(binary.name + ".new")
         try:
-            assemble(source, ROOT / binary)
+            assemble(source, new)
         except subprocess.CalledProcessError as failure:
-            sys.stderr.write(failure.stderr)
-            return 1
-        hashes[binary.as_posix()] = hashlib.sha256((ROOT / binary).read_bytes()).hexdigest()
-    MANIFEST.write_text(json.dumps(hashes, indent=2, sort_keys=True) + "\n")
-    return 0
+            refused[source] = failure.stderr
+            new.unlink(missing_ok=True)
+            continue
+        hashes[binary_of(source).as_posix()] = hashlib.sha256(new.read_bytes()).hexdigest()
+        new.replace(binary)
+    kept = {name: digest for name, digest in hashes.items() if name in present}
+    MANIFEST.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    return refused
+
+
+def main(arguments: list[str]) -> int:
+    """Assemble the sources whose paths begin with one of the arguments, or all. Returns an exit status."""
+    prefixes = tuple(arguments) or ("",)
+    refused = build([source for source in sources() if source.as_posix().startswith(prefixes)])
+    sys.stderr.writelines(refused.values())
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

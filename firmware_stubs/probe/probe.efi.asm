@@ -10,7 +10,7 @@
 ; Layout. File offset, RVA and distance from `image` are the same number for every byte:
 ;   0x0000  PE headers and real-mode setup code
 ;   0x1000  protected-mode part, loaded at 1 MiB: 32-bit entry, at 0x1200 the 64-bit entry, multiboot headers
-;   0x2000  the ELF header (payload), and all other code
+;   below   the ELF header (payload), and all other code
 ;   data    everything that is written, then memory that is only reserved
 ;
 ; All code is position-independent. Only the entries that no loader moves (multiboot 1, PVH) know an address.
@@ -30,7 +30,7 @@ image:
 
 %include "entry32.inc"
 %include "multiboot_headers.inc"
-        pad_to  2 * PAGE
+        align   64, db 0
 
 %include "elf.inc"
 %include "save32.inc"
