@@ -118,8 +118,16 @@ def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
         return EfiView(str(info.values()["efi_loader_signature"]))
     return EfiView(
         signature.decode(),
-        memory_map=_memory_map(memory, info),
-        system_table=_system_table(memory, info, width=8 if signature == b"EL64" else 4),
+        memory_map=memory_map_view(
+            memory,
+            info.efi_memmap_hi << 32 | info.efi_memmap,
+            size=info.efi_memmap_size,
+            descriptor_size=info.efi_memdesc_size,
+            version=info.efi_memdesc_version,
+        ),
+        system_table=system_table_view(
+            memory, info.efi_systab_hi << 32 | info.efi_systab, width=8 if signature == b"EL64" else 4
+        ),
     )
 
 
@@ -130,9 +138,9 @@ def attribute_names(attribute: int) -> tuple[str, ...]:
     return (*names, f"{rest:#x}") if rest else tuple(names)
 
 
-def _memory_map(memory: PhysicalMemory, info: EfiInfo) -> EfiMemoryMapView:
-    address = info.efi_memmap_hi << 32 | info.efi_memmap
-    size, step = info.efi_memmap_size, info.efi_memdesc_size
+def memory_map_view(memory: PhysicalMemory, address: int, *, size: int, descriptor_size: int, version: int) -> EfiMemoryMapView:
+    """Decode a memory map at a physical address; `size` and `descriptor_size` in bytes. Never raises."""
+    step = descriptor_size
     problem = ""
     descriptors: list[EfiMemoryView] = []
     if step < MEMORY_DESCRIPTOR.size() or step > PAGE:
@@ -148,7 +156,7 @@ def _memory_map(memory: PhysicalMemory, info: EfiInfo) -> EfiMemoryMapView:
         except Unreadable as error:
             raw, problem = b"", str(error)
         descriptors = [_descriptor(MEMORY_DESCRIPTOR.unpack(raw, at=at)) for at in range(0, len(raw), step)]
-    return EfiMemoryMapView(address, size, step, info.efi_memdesc_version, tuple(descriptors), problem)
+    return EfiMemoryMapView(address, size, step, version, tuple(descriptors), problem)
 
 
 def _descriptor(raw: dict[str, int]) -> EfiMemoryView:
@@ -164,8 +172,8 @@ def _descriptor(raw: dict[str, int]) -> EfiMemoryView:
     )
 
 
-def _system_table(memory: PhysicalMemory, info: EfiInfo, *, width: int) -> SystemTableView:
-    address = info.efi_systab_hi << 32 | info.efi_systab
+def system_table_view(memory: PhysicalMemory, address: int, *, width: int) -> SystemTableView:
+    """Decode the system table at a physical address; `width` is that of its pointers, 4 or 8. Never raises."""
     try:
         raw = read(memory, address, SYSTEM_TABLE.size(width), "the system table")
     except Unreadable as error:

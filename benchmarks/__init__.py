@@ -1,0 +1,1 @@
+"""Measurements that compare efishim with other ways to the same end. Not installed."""
