@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from inspect import getattr_static
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -136,7 +137,7 @@ class Registry:
 
     @staticmethod
     def _checked(hook: str, thing: Any, key: Callable[[Any], str]) -> str:
-        missing = [need for need in ("name", *_NEEDS[hook]) if not hasattr(thing, need)]
+        missing = [need for need in ("name", *_NEEDS[hook]) if not _has(thing, need)]
         if missing:
             raise TypeError(f"{type(thing).__name__} lacks {', '.join(missing)}")
         name = key(thing)
@@ -208,6 +209,15 @@ def _pick(things: Mapping[str, Thing], name: str, what: str, problems: list[Prob
         if problems:
             hint += f"; these plugins had problems: {', '.join(sorted({problem.plugin for problem in problems}))}"
         raise UsageError(f"there is no {what} {name!r}", hint=hint) from None
+
+
+def _has(thing: Any, attribute: str) -> bool:
+    """Is the attribute there? It is not evaluated: a property may import a whole room."""
+    try:
+        getattr_static(thing, attribute)
+    except AttributeError:
+        return False
+    return True
 
 
 def _sentence(error: BaseException) -> str:

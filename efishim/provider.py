@@ -29,6 +29,7 @@ from efishim.errors import ProviderError
 if TYPE_CHECKING:
     from efishim.lab.record import Record
     from efishim.machine.cpu import Board
+    from efishim.platform.profile import PlatformFacts, PlatformOptions
 
 PAGE = 0x1000
 
@@ -328,8 +329,8 @@ class Platform(Protocol):
     def options(self) -> tuple[OptionHelp, ...]:
         """What `--option` understands for it."""
 
-    def build(self, board: Board, memory_size: int, epoch: int, options: Mapping[str, str]) -> Any:
-        """Put the machine together; gives the platform room's description of what was built."""
+    def build(self, board: Board, options: PlatformOptions) -> PlatformFacts:
+        """Put the machine together. Raises UsageError for a feature that it does not have, MachineError."""
 
 
 class FirmwareProtocol(Protocol):

@@ -35,9 +35,18 @@ def command(state: State, name: str | None, form: str) -> None:
         table(("provider", "entries", "what it is"), rows)
 
 
-def _described(provider: Provider) -> dict[str, Any]:
+def _options(provider: Provider) -> list[dict[str, str]]:
+    """Its own options, and the shim's where it feeds the shim."""
     from efishim.cli.out import option_rows
+    from efishim.lab.options import SHIM_GROUP, SHIM_OPTIONS
 
+    rows = option_rows(provider.name, provider.options)
+    if any(entry.through_shim for entry in provider.entries):
+        rows += option_rows(SHIM_GROUP, SHIM_OPTIONS)
+    return rows
+
+
+def _described(provider: Provider) -> dict[str, Any]:
     return {
         "name": provider.name,
         "summary": provider.summary,
@@ -47,12 +56,12 @@ def _described(provider: Provider) -> dict[str, Any]:
         "entries": [
             {"name": one.name, "summary": one.summary, "through_shim": one.through_shim} for one in provider.entries
         ],
-        "options": option_rows(provider.name, provider.options),
+        "options": _options(provider),
     }
 
 
 def _tell(provider: Provider) -> None:
-    from efishim.cli.out import heading, option_rows, paragraph, table
+    from efishim.cli.out import heading, paragraph, table
 
     heading(provider.name, provider.summary)
     paragraph(f"native structure: {provider.structure}")
@@ -65,7 +74,7 @@ def _tell(provider: Provider) -> None:
     heading("limits")
     for limit in provider.limits:
         paragraph(limit)
-    if provider.options:
+    rows = _options(provider)
+    if rows:
         heading("options")
-        rows = option_rows(provider.name, provider.options)
         table(("option", "default", "meaning"), [(row["option"], row["default"], row["help"]) for row in rows])

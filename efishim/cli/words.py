@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import firmware_stubs
 from efishim.errors import UsageError
 from efishim.lab import plan as plans
+from efishim.lab.options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.plan import Blob, Plan
 from efishim.lab.record import Milestone
 from efishim.plugins import Registry
-from efishim.provider import Platform, Provider
+from efishim.provider import Entry, Platform, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
     """
     provider = registry.provider(words.provider)
     platform = registry.platform(words.platform)
+    entry = _entry(provider, words.entry)
+    options = plans.parse_options(words.options, known_options(provider, entry, platform))
+    shim_options(plans.option_group(options, SHIM_GROUP))
     epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
     timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
     if not 0 <= words.seed < 1 << 64:
@@ -52,7 +56,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
     return Plan(
         provider=words.provider,
-        entry=_entry(provider, words.entry),
+        entry=entry.name,
         platform=words.platform,
         cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
         initrds=_initrds(words),
@@ -63,28 +67,30 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         timeout=timeout,
         seed=words.seed,
         epoch=epoch,
-        options=plans.parse_options(words.options, known_options(provider, platform)),
+        options=options,
         observers=not words.no_observers,
         system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
         image=find_image(),
     )
 
 
-def known_options(provider: Provider, platform: Platform) -> Mapping[str, str]:
+def known_options(provider: Provider, entry: Entry, platform: Platform) -> Mapping[str, str]:
     """What `--option` understands for a route on a platform: full names and their help."""
     groups = {provider.name: provider.options, "platform": platform.options}
+    if entry.through_shim:
+        groups[SHIM_GROUP] = SHIM_OPTIONS
     return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
 
 
-def _entry(provider: Provider, entry: str | None) -> str:
-    doors = [one.name for one in provider.entries]
+def _entry(provider: Provider, name: str | None) -> Entry:
+    doors = {one.name: one for one in provider.entries}
     if not doors:
         raise UsageError(f"the provider {provider.name} drives no entry")
-    if entry is None:
-        return doors[0]
-    if entry not in doors:
-        raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=f"it has: {', '.join(doors)}")
-    return entry
+    if name is None:
+        return provider.entries[0]
+    if name not in doors:
+        raise UsageError(f"the provider {provider.name} has no entry {name!r}", hint=f"it has: {', '.join(doors)}")
+    return doors[name]
 
 
 def _initrds(words: Words) -> tuple[Blob, ...]:

@@ -113,8 +113,7 @@ class Plan:
 
     def option_group(self, group: str) -> dict[str, str]:
         """All options of one group, without the group's name."""
-        prefix = group + "."
-        return {name.removeprefix(prefix): value for name, value in self.options if name.startswith(prefix)}
+        return option_group(self.options, group)
 
     def route_name(self) -> RouteName:
         """How a record names the route."""
@@ -153,6 +152,12 @@ class Plan:
         if self.system_map:
             words += ["--system-map", self.system_map.label]
         return " ".join(shell_word(word) for word in words)
+
+
+def option_group(options: tuple[tuple[str, str], ...], group: str) -> dict[str, str]:
+    """The options of one group, without the group's name."""
+    prefix = group + "."
+    return {name.removeprefix(prefix): value for name, value in options if name.startswith(prefix)}
 
 
 def printable(text: str | bytes) -> str:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from efishim.hookspecs import hookimpl
+from efishim.provider import OptionHelp
 
 if TYPE_CHECKING:
     from efishim.machine.cpu import Board
-    from efishim.provider import OptionHelp, Platform
+    from efishim.platform.profile import PlatformFacts, PlatformOptions, Profile
+    from efishim.provider import Platform
 
 
-class Pc:
-    """A bare PC, as firmware, loaders and kernels have known it since ACPI."""
+class Shipped:
+    """A profile of the platform room, which is imported when it is used."""
 
-    name = "pc"
-    summary = "bare metal: UART, PIC, PIT, local APIC, I/O APIC, CMOS, ACPI, SMBIOS, PCI host bridge; no i8042, no VGA"
-    options: tuple[OptionHelp, ...] = ()
+    def __init__(self, name: str, summary: str, load: Callable[[], Profile]) -> None:
+        self.name = name
+        self.summary = summary
+        self._load = load
 
-    def build(self, board: Board, memory_size: int, epoch: int, options: Mapping[str, str]) -> Any:
-        """Put the machine together; the platform room is imported only now."""
-        return import_module("efishim.platform.pc").build(board, memory_size, epoch, options)
+    @property
+    def options(self) -> tuple[OptionHelp, ...]:
+        """Its features."""
+        return tuple(OptionHelp(one.name, one.help, str(one.default)) for one in self._load().features)
+
+    def build(self, board: Board, options: PlatformOptions) -> PlatformFacts:
+        """Put the machine together."""
+        return self._load().build(board, options)
 
 
 @hookimpl
 def efishim_platforms() -> list[Platform]:
     """The platforms of this package."""
-    return [Pc()]
+    return [Shipped("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", _pc)]
+
+
+def _pc() -> Profile:
+    from efishim.platform.pc import PC
+
+    return PC
