@@ -7,6 +7,7 @@ there; and the results are kept on disk under the image's hash.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -235,7 +236,8 @@ class KernelCache:
         facts = probe.facts()
         if self._directory is not None:
             # Who asks for the facts of a kernel asks for its symbols next; now they cost no second unpacking.
-            self._store_symbols(source, probe)
+            with suppress(ImageError):
+                self._store_symbols(source, probe)
             self._store(source, "facts", facts)
         return facts
 

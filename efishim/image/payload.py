@@ -154,7 +154,7 @@ def _zstd(view: memoryview) -> Iterator[bytes]:
     import zstandard  # noqa: PLC0415  (20 ms that only zstd payloads pay)
 
     try:
-        with zstandard.ZstdDecompressor(max_window_size=MEMORY_LIMIT >> 1).stream_reader(view) as reader:
+        with zstandard.ZstdDecompressor(max_window_size=MEMORY_LIMIT >> 1).stream_reader(view[:-4]) as reader:
             while piece := reader.read(CHUNK):
                 yield piece
     except zstandard.ZstdError as error:

@@ -56,12 +56,17 @@ class Symbols:
     @classmethod
     def build(cls, names: list[str], addresses: list[int], start: int, end: int) -> Symbols:
         """From names with their kind letter in front and their addresses, in any order; equal addresses keep theirs."""
+        if len(names) != len(addresses):
+            raise ImageError(f"a symbol table has {len(names)} names for {len(addresses)} addresses")
         order = sorted(range(len(addresses)), key=addresses.__getitem__)
         if order != list(range(len(addresses))):
             names = [names[i] for i in order]
             addresses = [addresses[i] for i in order]
-        table = SymbolTable(start, end, array("Q", addresses).tobytes(), "\n".join(names))
-        return cls(table)
+        try:
+            packed = array("Q", addresses).tobytes()
+        except OverflowError:
+            raise ImageError("a symbol table has addresses of more than 64 bits") from None
+        return cls(SymbolTable(start, end, packed, "\n".join(names)))
 
     def __len__(self) -> int:
         return len(self._names)
