@@ -1,0 +1,42 @@
+"""The hook through which somebody else decides what firmware offers and answers: profiles, weakened firmware, trials.
+
+The shim asks before it installs anything and around every call. The default says yes to everything and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Answers:
+    """Everything permitted. Subclasses restrict; all names are the specification's, GUIDs by name."""
+
+    def answer(self, call: str, args: Mapping[str, str]) -> int | None:
+        """A status to answer at once instead of carrying the call out (`BootServices.LocateProtocol`), or None."""
+        return None
+
+    def amend(self, call: str, args: Mapping[str, str], status: int) -> int:
+        """The status that the caller sees after the call was carried out."""
+        return status
+
+    def has_service(self, call: str) -> bool:
+        """False leaves a NULL pointer in the table."""
+        return True
+
+    def has_protocol(self, guid: str) -> bool:
+        """False: the shim does not install this protocol (the image itself still may)."""
+        return True
+
+    def has_table(self, guid: str) -> bool:
+        """False: the shim does not install this configuration table."""
+        return True
+
+    def has_variable(self, guid: str, name: str) -> bool:
+        """False: the shim does not come with this variable."""
+        return True
+
+    @property
+    def watches_calls(self) -> bool:
+        """Are `answer` and `amend` overridden? Decoding arguments for nobody is left out."""
+        kind = type(self)
+        return kind.answer is not Answers.answer or kind.amend is not Answers.amend

@@ -1,0 +1,162 @@
+"""Where firmware lives in the memory that a provider describes.
+
+From the top of the memory below 4 GiB down, in the order of OVMF: stack, boot services code and data, page tables, then
+the bins for ACPI, reserved and runtime memory. Everything below stays free: with the default placement nothing of the
+firmware lies between 1 MiB and the bins, so that a kernel which wants 0x1000000 gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from efishim.errors import ProviderError
+from efishim.firmware.environment import STACK_SIZE
+from efishim.firmware.memory_map import RAM_ATTRIBUTES, RUNTIME, UC, MemoryMap, MemoryType
+from efishim.firmware.paging import tables_needed
+from efishim.machine.memory import PAGE, PhysicalMemory
+
+FOUR_GIB = 1 << 32
+
+E820_TYPES = {
+    1: MemoryType.CONVENTIONAL,
+    2: MemoryType.RESERVED,
+    3: MemoryType.ACPI_RECLAIM,
+    4: MemoryType.ACPI_NVS,
+    5: MemoryType.UNUSABLE,
+    7: MemoryType.PERSISTENT,
+}
+"""ACPI 6.5, table 15.2, and its counterparts in UEFI (table 15.6 there). Anything else is reserved."""
+
+REGION_LIMIT = 1024
+
+BINS = (
+    (MemoryType.RUNTIME_SERVICES_DATA, 256),
+    (MemoryType.RUNTIME_SERVICES_CODE, 256),
+    (MemoryType.RESERVED, 128),
+    (MemoryType.ACPI_RECLAIM, 18),
+    (MemoryType.ACPI_NVS, 128),
+)
+"""From low to high, with their pages: OVMF's."""
+
+TABLE_PAGES = 3
+STUB_PAGES = 4
+EXCEPTION_PAGES = 2
+
+Region = tuple[int, int, int]
+"""(start, size in bytes, e820 type), as boot protocols give it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Addresses of the firmware's own areas."""
+
+    runtime_data: int
+    stubs: int
+    """Runtime code: STUB_PAGES pages."""
+    exceptions: int
+    """Boot services code: EXCEPTION_PAGES pages."""
+    descriptor_tables: int
+    """Boot services data: GDT and IDT, two pages."""
+    boot_tables: int
+    """Boot services data: the boot services table, and the memory attributes table."""
+    page_tables: int
+    stack_top: int
+    mapped: int
+    """The identity map covers [0, mapped)."""
+
+
+def sort_out(regions: Iterable[Region]) -> list[tuple[int, int, MemoryType]]:
+    """(start, end, type) without overlaps, in whole pages. Raises ProviderError when there is nothing to go by.
+
+    Where regions overlap, memory that somebody keeps wins over free memory, as in the kernel's own reading of an e820
+    map (arch/x86/kernel/e820.c). Free memory is cut to whole pages, everything else grows to whole pages.
+    """
+    pieces: list[tuple[int, int, MemoryType]] = []
+    for start, size, e820 in regions:
+        kind = E820_TYPES.get(e820, MemoryType.RESERVED)
+        inwards, outwards = -(-start // PAGE) * PAGE, start // PAGE * PAGE
+        end = start + size
+        free = kind == MemoryType.CONVENTIONAL
+        low, high = (inwards, end // PAGE * PAGE) if free else (outwards, -(-end // PAGE) * PAGE)
+        if low < high <= 1 << 52:
+            pieces.append((low, high, kind))
+    if len(pieces) > REGION_LIMIT:
+        raise ProviderError(f"the memory map has {len(pieces)} regions, more than any machine's")
+    edges = sorted({edge for start, end, _ in pieces for edge in (start, end)})
+    found: list[tuple[int, int, MemoryType]] = []
+    for low, high in pairwise(edges):
+        kinds = [kind for start, end, kind in pieces if start <= low and high <= end]
+        if not kinds:
+            continue
+        kind = max(kinds, key=lambda k: (k != MemoryType.CONVENTIONAL, k))
+        if found and found[-1][1] == low and found[-1][2] == kind:
+            found[-1] = (found[-1][0], high, kind)
+        else:
+            found.append((low, high, kind))
+    return found
+
+
+def build_map(memory: PhysicalMemory, regions: Iterable[Region], mmio: Iterable[tuple[int, int]] = ()) -> MemoryMap:
+    """The memory map before the firmware takes its share. `mmio` are (start, size) of devices that runtime services
+    need mapped.
+    """
+    memory_map = MemoryMap()
+    for start, end, kind in sort_out(regions):
+        backed = memory.find(start) is not None
+        memory_map.add(start, end, kind, RAM_ATTRIBUTES if backed else UC)
+    for start, size in mmio:
+        memory_map.add(start, start + size, MemoryType.MMIO, UC | RUNTIME)
+    if memory_map.overlapping(0, PAGE) and memory_map.overlapping(0, PAGE)[0].type == MemoryType.CONVENTIONAL:
+        # Page 0 is nobody's, so that NULL is never the address of anything.
+        memory_map.fix(0, PAGE, MemoryType.BOOT_SERVICES_CODE)
+    return memory_map
+
+
+def place(memory_map: MemoryMap) -> Placement:
+    """Take the firmware's areas out of the map. Raises ProviderError when there is no room below 4 GiB."""
+    conventional = [d for d in memory_map.ranges() if d.type == MemoryType.CONVENTIONAL]
+    mapped = max(FOUR_GIB, *(d.end for d in memory_map.ranges() if d.attributes & RAM_ATTRIBUTES == RAM_ATTRIBUTES), 0)
+    table_bytes = tables_needed(mapped) * PAGE
+    own = STACK_SIZE + (EXCEPTION_PAGES + 2 + 2) * PAGE + table_bytes
+    need = own + sum(pages for _, pages in BINS) * PAGE
+    room = [d for d in conventional if min(d.end, FOUR_GIB) - d.start >= need]
+    if not room:
+        raise ProviderError(
+            f"no {need >> 10} KiB of free memory below 4 GiB for the firmware",
+            hint="give the guest more memory with -m",
+        )
+    top = min(room[-1].end, FOUR_GIB)
+    at = top
+
+    def take(size: int, kind: MemoryType) -> int:
+        nonlocal at
+        at -= size
+        memory_map.fix(at, at + size, kind)
+        return at
+
+    stack = take(STACK_SIZE, MemoryType.BOOT_SERVICES_DATA)
+    exceptions = take(EXCEPTION_PAGES * PAGE, MemoryType.BOOT_SERVICES_CODE)
+    descriptor_tables = take(2 * PAGE, MemoryType.BOOT_SERVICES_DATA)
+    boot_tables = take(2 * PAGE, MemoryType.BOOT_SERVICES_DATA)
+    page_tables = take(table_bytes, MemoryType.BOOT_SERVICES_DATA)
+    tops: dict[MemoryType, int] = {}
+    for kind, pages in reversed(BINS):
+        memory_map.keep_bin(kind, at - pages * PAGE, at)
+        tops[kind] = at
+        at -= pages * PAGE
+    runtime_data = tops[MemoryType.RUNTIME_SERVICES_DATA] - TABLE_PAGES * PAGE
+    code = tops[MemoryType.RUNTIME_SERVICES_CODE] - STUB_PAGES * PAGE
+    memory_map.fix(runtime_data, runtime_data + TABLE_PAGES * PAGE, MemoryType.RUNTIME_SERVICES_DATA)
+    memory_map.fix(code, code + STUB_PAGES * PAGE, MemoryType.RUNTIME_SERVICES_CODE)
+    return Placement(
+        runtime_data=runtime_data,
+        stubs=code,
+        exceptions=exceptions,
+        descriptor_tables=descriptor_tables,
+        boot_tables=boot_tables,
+        page_tables=page_tables,
+        stack_top=stack + STACK_SIZE,
+        mapped=mapped,
+    )

@@ -1,0 +1,1 @@
+"""What the shim's handles carry, one file for each protocol."""

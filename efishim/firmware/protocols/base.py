@@ -1,0 +1,43 @@
+"""What every protocol of the shim needs to come into being."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from efishim.firmware.dispatch import Handler
+from efishim.firmware.events import Events
+from efishim.firmware.guest import Guest
+from efishim.firmware.memory_map import MemoryType
+from efishim.firmware.pool import Pool
+from efishim.machine.cpu import Board
+from efishim.wire.uefi import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Tools for building protocols. `function` makes a stub for `Table.Name`; `install` puts an interface on a handle
+    (0: a new one) unless a profile hides the protocol, and gives the handle.
+    """
+
+    board: Board
+    guest: Guest
+    pool: Pool
+    events: Events
+    function: Callable[[str, Handler], int]
+    install: Callable[[int, str, int], int]
+
+    def place(self, data: bytes) -> int:
+        """Put bytes into boot services memory."""
+        address = self.pool.allocate(MemoryType.BOOT_SERVICES_DATA, max(len(data), 1))
+        self.board.memory.write(address, data)
+        return address
+
+    def interface(
+        self, table: str, shape: Shape, handlers: Mapping[str, Handler], fields: Mapping[str, int] | None = None
+    ) -> int:
+        """Build a protocol's structure: a stub for each handler, and other fields as given."""
+        values: dict[str, int | bytes] = dict(fields or {})
+        for name, handler in handlers.items():
+            values[name] = self.function(f"{table}.{name}", handler)
+        return self.place(shape.pack(values, self.guest.width))

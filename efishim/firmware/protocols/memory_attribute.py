@@ -1,0 +1,72 @@
+"""EFI_MEMORY_ATTRIBUTE_PROTOCOL (UEFI 2.10, 37.6): read-only, read-protect and execute-protect in the page tables."""
+
+from __future__ import annotations
+
+from efishim.firmware.memory_map import RO, RP, XP, MemoryMap
+from efishim.firmware.paging import NX, PRESENT, WRITABLE, PageTables
+from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.status import EfiError, Status, demand
+from efishim.machine.memory import PAGE
+from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
+from efishim.wire.uefi import MEMORY_ATTRIBUTE_PROTOCOL
+
+KNOWN = RO | RP | XP
+
+
+class MemoryAttribute:
+    """Works on the firmware's own tables, whatever the caller runs on."""
+
+    def __init__(self, workshop: Workshop, pages: PageTables, memory_map: MemoryMap) -> None:
+        self._guest = workshop.guest
+        self._pages = pages
+        self._map = memory_map
+        handlers = {
+            "GetMemoryAttributes": self.get_memory_attributes,
+            "SetMemoryAttributes": self.set_memory_attributes,
+            "ClearMemoryAttributes": self.clear_memory_attributes,
+        }
+        self.interface = workshop.interface("MemoryAttribute", MEMORY_ATTRIBUTE_PROTOCOL, handlers)
+        self.handle = workshop.install(0, EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID, self.interface)
+
+    def _check(self, this: int, base: int, length: int) -> None:
+        demand(this == self.interface and length and base % PAGE == 0 and length % PAGE == 0)
+        held = self._map.overlapping(base, base + length)
+        covered = sum(min(d.end, base + length) - max(d.start, base) for d in held)
+        demand(covered == length, Status.UNSUPPORTED)
+
+    def get_memory_attributes(self, this: int, base: int, length: int, out: int) -> int:
+        """GetMemoryAttributes (37.6.1). NO_MAPPING when the range is not of one kind."""
+        demand(out)
+        self._check(this, base, length)
+        kinds = {_attributes(value) for _, value in self._pages.pages(base, base + length)}
+        demand(len(kinds) == 1, Status.NO_MAPPING)
+        self._guest.put(out, kinds.pop(), 8)
+        return Status.SUCCESS
+
+    def set_memory_attributes(self, this: int, base: int, length: int, attributes: int) -> int:
+        """SetMemoryAttributes (37.6.2)."""
+        return self._change(this, base, length, attributes, on=True)
+
+    def clear_memory_attributes(self, this: int, base: int, length: int, attributes: int) -> int:
+        """ClearMemoryAttributes (37.6.3)."""
+        return self._change(this, base, length, attributes, on=False)
+
+    def _change(self, this: int, base: int, length: int, attributes: int, *, on: bool) -> int:
+        demand(attributes and attributes & ~KNOWN == 0)
+        self._check(this, base, length)
+        bits = ((RO, WRITABLE, False), (RP, PRESENT, False), (XP, NX, True))
+        # A bit that stands for a permission is cleared to set the attribute, NX is set.
+        put = sum(bit for attribute, bit, same in bits if attributes & attribute and on == same)
+        clear = sum(bit for attribute, bit, same in bits if attributes & attribute and on != same)
+        if self._pages.strict and not on and attributes & XP:
+            writable = any(value & WRITABLE & ~clear for _, value in self._pages.pages(base, base + length))
+            if writable:
+                raise EfiError(Status.ACCESS_DENIED)  # nothing is both writable and executable
+        self._pages.change(base, base + length, put=put, clear=clear)
+        return Status.SUCCESS
+
+
+def _attributes(entry: int) -> int:
+    found = 0 if entry & WRITABLE else RO
+    found |= 0 if entry & PRESENT else RP
+    return found | (XP if entry & NX else 0)

@@ -1,0 +1,137 @@
+"""EFI_SIMPLE_TEXT_INPUT_PROTOCOL and its Ex form (UEFI 2.10, 12.2 and 12.3) over a queue of keys."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from efishim.firmware.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
+from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.status import Status, demand
+from efishim.wire.uefi import (
+    INPUT_KEY,
+    KEY_DATA,
+    SIMPLE_TEXT_INPUT_EX_PROTOCOL,
+    SIMPLE_TEXT_INPUT_PROTOCOL,
+)
+
+SCAN_CODES = {"UP": 1, "DOWN": 2, "RIGHT": 3, "LEFT": 4, "HOME": 5, "END": 6, "ESC": 0x17}
+"""Table 12.2: keys without a character."""
+
+NOTIFY_LIMIT = 64
+SHIFT_STATE_VALID, TOGGLE_STATE_VALID = 0x80000000, 0x80
+
+Key = tuple[int, int]
+"""(scan code, UTF-16 unit); one of the two is 0."""
+
+
+def keys_of(text: str) -> Iterable[Key]:
+    """The keys that type a text. A newline is the Enter key."""
+    for unit in range(0, len(data := text.replace("\n", "\r").encode("utf-16-le", "replace")), 2):
+        yield 0, int.from_bytes(data[unit : unit + 2], "little")
+
+
+class TextInput:
+    """One keyboard, read through either protocol. `feed` types."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._guest = workshop.guest
+        self._events = workshop.events
+        self._keys: deque[Key] = deque()
+        self._notifies: dict[int, tuple[Key, Event]] = {}
+        self._workshop = workshop
+        self._wait = self._make_event()
+        self._wait_ex = self._make_event()
+        self.interface = workshop.interface(
+            "SimpleTextInput",
+            SIMPLE_TEXT_INPUT_PROTOCOL,
+            {"Reset": self.reset, "ReadKeyStroke": self.read_key_stroke},
+            {"WaitForKey": self._wait.address},
+        )
+        self.interface_ex = workshop.interface(
+            "SimpleTextInputEx",
+            SIMPLE_TEXT_INPUT_EX_PROTOCOL,
+            {
+                "Reset": self.reset_ex,
+                "ReadKeyStrokeEx": self.read_key_stroke_ex,
+                "SetState": self.set_state,
+                "RegisterKeyNotify": self.register_key_notify,
+                "UnregisterKeyNotify": self.unregister_key_notify,
+            },
+            {"WaitForKeyEx": self._wait_ex.address},
+        )
+
+    def _make_event(self) -> Event:
+        return self._events.make(EVT_NOTIFY_WAIT, TPL_NOTIFY, host_notify=self._look)
+
+    def _look(self, event: Event) -> None:
+        event.signaled = bool(self._keys)
+
+    def feed(self, keys: Iterable[Key]) -> None:
+        """Somebody types: hot keys are announced, then the keys wait to be read."""
+        for key in keys:
+            self._keys.append(key)
+            for wanted, event in self._notifies.values():
+                if wanted == key:
+                    self._events.signal(event)
+
+    def _take(self) -> Key:
+        demand(self._keys, Status.NOT_READY)
+        return self._keys.popleft()
+
+    def reset(self, this: int, extended: int) -> int:
+        """Reset (12.3.4) drops what was typed."""
+        del extended
+        demand(this == self.interface)
+        self._keys.clear()
+        return Status.SUCCESS
+
+    def read_key_stroke(self, this: int, key: int) -> int:
+        """ReadKeyStroke (12.3.5)."""
+        demand(this == self.interface and key)
+        self._guest.write(key, INPUT_KEY.pack({}))
+        scan, unit = self._take()
+        self._guest.write(key, INPUT_KEY.pack({"ScanCode": scan, "UnicodeChar": unit}))
+        return Status.SUCCESS
+
+    def reset_ex(self, this: int, extended: int) -> int:
+        """Reset (12.2.3)."""
+        del extended
+        demand(this == self.interface_ex)
+        self._keys.clear()
+        return Status.SUCCESS
+
+    def read_key_stroke_ex(self, this: int, data: int) -> int:
+        """ReadKeyStrokeEx (12.2.4)."""
+        demand(this == self.interface_ex and data)
+        state = {"KeyShiftState": SHIFT_STATE_VALID, "KeyToggleState": TOGGLE_STATE_VALID}
+        self._guest.write(data, KEY_DATA.pack(state))
+        scan, unit = self._take()
+        self._guest.write(data, KEY_DATA.pack({"ScanCode": scan, "UnicodeChar": unit, **state}))
+        return Status.SUCCESS
+
+    def set_state(self, this: int, toggle: int) -> int:
+        """SetState (12.2.5)."""
+        demand(this == self.interface_ex and toggle)
+        self._guest.read(toggle, 1)
+        return Status.UNSUPPORTED
+
+    def register_key_notify(self, this: int, data: int, function: int, handle: int) -> int:
+        """RegisterKeyNotify (12.2.6): called with the key's data at TPL_CALLBACK when it is typed."""
+        demand(this == self.interface_ex and data and function and handle)
+        raw = self._guest.read(data, KEY_DATA.size())
+        key = KEY_DATA.unpack(raw)
+        demand(len(self._notifies) < NOTIFY_LIMIT, Status.OUT_OF_RESOURCES)
+        self._guest.put_uintn(handle, 0)
+        copy = self._workshop.place(raw)
+        event = self._events.make(EVT_NOTIFY_SIGNAL, TPL_CALLBACK, function, copy)
+        event.arguments = (copy,)
+        self._notifies[copy] = (key["ScanCode"], key["UnicodeChar"]), event
+        self._guest.put_uintn(handle, copy)
+        return Status.SUCCESS
+
+    def unregister_key_notify(self, this: int, handle: int) -> int:
+        """UnregisterKeyNotify (12.2.7)."""
+        demand(this == self.interface_ex and handle in self._notifies)
+        _, event = self._notifies.pop(handle)
+        return self._events.close_event(event.address)

@@ -1,0 +1,133 @@
+"""EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL (UEFI 2.10, 12.4) on a console that takes text: a serial line, say.
+
+Text goes to the sink as it is; the mode structure follows the cursor as a screen of 80 by 25 would, so that programs which
+draw see what they expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from efishim.firmware.dispatch import Handler
+from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.status import Status, demand
+from efishim.wire.uefi import SIMPLE_TEXT_OUTPUT_MODE, SIMPLE_TEXT_OUTPUT_PROTOCOL
+
+MODES = ((80, 25), None, (100, 31))
+"""Columns and rows; mode 1 (80 by 50) must be listed and may be missing (12.4.5)."""
+
+LARGEST_ATTRIBUTE = 0x7F
+STARTING_ATTRIBUTE = 0x07
+NUL, BACKSPACE, LINE_FEED, CARRIAGE_RETURN = 0, 8, 10, 13
+
+
+class TextOutput:
+    """One console; ConOut and StdErr are two of these on one sink."""
+
+    def __init__(self, workshop: Workshop, sink: Callable[[str], None]) -> None:
+        self._guest = workshop.guest
+        self._board = workshop.board
+        self._sink = sink
+        self._state = {"MaxMode": len(MODES), "Attribute": STARTING_ATTRIBUTE, "CursorVisible": 1}
+        self._mode_at = workshop.place(bytes(SIMPLE_TEXT_OUTPUT_MODE.size()))
+        handlers: dict[str, Handler] = {
+            "Reset": self.reset,
+            "OutputString": self.output_string,
+            "TestString": self.test_string,
+            "QueryMode": self.query_mode,
+            "SetMode": self.set_mode,
+            "SetAttribute": self.set_attribute,
+            "ClearScreen": self.clear_screen,
+            "SetCursorPosition": self.set_cursor_position,
+            "EnableCursor": self.enable_cursor,
+        }
+        fields = {"Mode": self._mode_at}
+        self.interface = workshop.interface("SimpleTextOutput", SIMPLE_TEXT_OUTPUT_PROTOCOL, handlers, fields)
+        self._update()
+
+    def _update(self, **changes: int) -> int:
+        self._state |= changes
+        self._board.memory.write(self._mode_at, SIMPLE_TEXT_OUTPUT_MODE.pack(self._state))
+        return Status.SUCCESS
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return MODES[self._state.get("Mode", 0)] or (80, 25)
+
+    def reset(self, this: int, extended: int) -> int:
+        """Reset (12.4.2)."""
+        del extended
+        demand(this == self.interface)
+        return self._update(Mode=0, Attribute=STARTING_ATTRIBUTE, CursorColumn=0, CursorRow=0, CursorVisible=1)
+
+    def output_string(self, this: int, string: int) -> int:
+        """OutputString (12.4.3)."""
+        demand(this == self.interface)
+        text = self._guest.string(string)
+        self._sink(text)
+        self._move(text)
+        return Status.SUCCESS
+
+    def _move(self, text: str) -> None:
+        columns, rows = self._size
+        column, row = self._state.get("CursorColumn", 0), self._state.get("CursorRow", 0)
+        for character in text:
+            match ord(character):
+                case 8:
+                    column = max(0, column - 1)
+                case 10:
+                    row += 1
+                case 13:
+                    column = 0
+                case _:
+                    column += 1
+                    if column == columns:
+                        column, row = 0, row + 1
+            row = min(row, rows - 1)
+        self._update(CursorColumn=column, CursorRow=row)
+
+    def test_string(self, this: int, string: int) -> int:
+        """TestString (12.4.4): UTF-8 shows everything but lone surrogates."""
+        demand(this == self.interface)
+        text = self._guest.string(string)
+        demand(not any(0xD800 <= ord(character) <= 0xDFFF for character in text), Status.UNSUPPORTED)
+        return Status.SUCCESS
+
+    def query_mode(self, this: int, number: int, columns: int, rows: int) -> int:
+        """QueryMode (12.4.5)."""
+        demand(this == self.interface and columns and rows)
+        size = MODES[number] if number < len(MODES) else None
+        demand(size, Status.UNSUPPORTED)
+        assert size is not None
+        self._guest.put_uintn(columns, size[0])
+        self._guest.put_uintn(rows, size[1])
+        return Status.SUCCESS
+
+    def set_mode(self, this: int, number: int) -> int:
+        """SetMode (12.4.6)."""
+        demand(this == self.interface)
+        demand(number < len(MODES) and MODES[number], Status.UNSUPPORTED)
+        return self._update(Mode=number, CursorColumn=0, CursorRow=0)
+
+    def set_attribute(self, this: int, attribute: int) -> int:
+        """SetAttribute (12.4.7). Colours are kept, and not shown."""
+        demand(this == self.interface)
+        demand(attribute <= LARGEST_ATTRIBUTE, Status.UNSUPPORTED)
+        return self._update(Attribute=attribute)
+
+    def clear_screen(self, this: int) -> int:
+        """ClearScreen (12.4.8)."""
+        demand(this == self.interface)
+        return self._update(CursorColumn=0, CursorRow=0)
+
+    def set_cursor_position(self, this: int, column: int, row: int) -> int:
+        """SetCursorPosition (12.4.9)."""
+        demand(this == self.interface)
+        columns, rows = self._size
+        demand(column < columns and row < rows, Status.UNSUPPORTED)
+        return self._update(CursorColumn=column, CursorRow=row)
+
+    def enable_cursor(self, this: int, visible: int) -> int:
+        """EnableCursor (12.4.10)."""
+        demand(this == self.interface)
+        return self._update(CursorVisible=int(bool(visible)))
