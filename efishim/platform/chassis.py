@@ -28,7 +28,7 @@ from efishim.platform.rtc import Rtc
 from efishim.platform.uart import Uart
 
 LEGACY_HOLE, FIRST_MEGABYTE = 0xA_0000, 0x10_0000
-BIOS_AREA, BIOS_AREA_SIZE = 0xF_0000, 0x1_0000
+SYSTEM_ROM, BIOS_AREA = 0xE_0000, 0xF_0000
 PCI_HOLE, PCI_HOLE_END = 0xC000_0000, 0xFEBF_FFFF
 """Where 32-bit PCI memory may be: from 3 GiB to below the I/O APIC."""
 SMALLEST_RAM, LARGEST_RAM = 16 * MIB, 512 * GIB
@@ -110,7 +110,7 @@ def begin(board: Board, options: PlatformOptions, features: Mapping[str, int], c
 
 
 def add_memory(chassis: Chassis) -> None:
-    """RAM below the PCI hole and the rest from 4 GiB on; 0xa0000 to 0xfffff stays empty.
+    """RAM below the PCI hole and the rest from 4 GiB on; 0xa0000 to 0xdffff stays empty.
 
     Raises UsageError for a size that this machine cannot have.
     """
@@ -229,17 +229,19 @@ def add_smbios(chassis: Chassis, product: str) -> None:
     chassis.smbios = start
 
 
-def add_bios_area(chassis: Chassis) -> None:
-    """The last 64 KiB of the first megabyte as read-only memory with copies of the ACPI and SMBIOS anchors.
+def add_system_rom(chassis: Chassis) -> None:
+    """0xe0000 to 0xfffff as read-only memory that holds nothing, so it reads all ones as the empty bus would.
 
-    Only machines whose firmware is a BIOS have it; that is where systems without EFI search (ACPI 6.5 section 5.2.5.1,
-    SMBIOS 3.0 section 5.2). Nothing can be executed there.
+    Every kernel searches here for MP, DMI or ACPI anchors, byte by byte; memory spares it a device access for each. With
+    `bios_area` the last 64 KiB hold copies of the ACPI and SMBIOS anchors, where systems without EFI search (ACPI 6.5
+    section 5.2.5.1, SMBIOS 3.0 section 5.2). Nothing can be executed there.
     """
+    memory = chassis.board.memory
+    memory.add(SYSTEM_ROM, FIRST_MEGABYTE - SYSTEM_ROM, name="system rom", writable=False)
+    memory.fill(SYSTEM_ROM, FIRST_MEGABYTE - SYSTEM_ROM, 0xFF)
     if not chassis.has("bios_area"):
         return
-    memory = chassis.board.memory
-    memory.add(BIOS_AREA, BIOS_AREA_SIZE, name="bios", writable=False)
-    chassis.memory_map.append(MemoryRange(BIOS_AREA, BIOS_AREA_SIZE, MemoryKind.RESERVED, "BIOS"))
+    chassis.memory_map.append(MemoryRange(BIOS_AREA, FIRST_MEGABYTE - BIOS_AREA, MemoryKind.RESERVED, "BIOS"))
     chassis.present.add("ROM")
     if chassis.rsdp is not None:
         memory.write(BIOS_AREA, memory.read(chassis.rsdp, 36))

@@ -45,7 +45,7 @@ def build_pc(board: Board, options: PlatformOptions, features: Mapping[str, int]
     parts.add_pci(chassis)
     parts.add_acpi(chassis)
     parts.add_smbios(chassis, "pc")
-    parts.add_bios_area(chassis)
+    parts.add_system_rom(chassis)
     return chassis.facts("pc")
 
 
