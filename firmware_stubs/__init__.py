@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from firmware_stubs.cpio import Entry, archive
 
-__all__ = ["load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
+__all__ = ["kexec_initrd", "load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
 
 _SETUP_SECTS = 0x1F1
 _PAYLOAD_OFFSET = 0x248
@@ -60,5 +60,22 @@ def reporting_initrd() -> bytes:
             Entry.directory("proc"),
             Entry.directory("sys"),
             Entry.file("init", reporting_init(), 0o755),
+        ]
+    )
+
+
+def kexec_initrd(kernel: bytes, cmdline: str, initrd: bytes | None = None) -> bytes:
+    """A ramdisk whose process 1 starts `kernel` through its 64-bit entry, with kexec_file_load(2) of the kernel around it.
+
+    The other kernel gets `cmdline` and, unless None, `initrd`. The running one must have CONFIG_KEXEC_FILE.
+    """
+    return archive(
+        [
+            Entry.directory("dev"),
+            Entry.character_device("dev/console", 5, 1),
+            Entry.file("kernel", kernel),
+            Entry.file("cmdline", cmdline.encode()),
+            *([] if initrd is None else [Entry.file("initrd", initrd)]),
+            Entry.file("init", load("kexec/kexec.elf"), 0o755),
         ]
     )
