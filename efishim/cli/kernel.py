@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
-
-from efishim.errors import UsageError
 
 if TYPE_CHECKING:
     from efishim.lab.plan import Blob
     from efishim.lab.progress import Progress
 
+PROBE = "embedded:probe"
 DEB = "deb:"
 
 
 def find_image(kernel: str | None, progress: Progress) -> Blob:
     """The image that the user means. Raises UsageError and ImageError with one sentence each."""
-    import firmware_stubs
     from efishim.lab.plan import Blob
 
     if kernel is None:
-        return Blob.embedded("embedded:probe", firmware_stubs.probe_kernel())
-    if kernel.startswith(DEB):
-        from efishim.image import deb
+        import firmware_stubs
 
-        package = kernel.removeprefix(DEB)
-        if not package:
-            raise UsageError("deb: needs the name of a package", hint="for example deb:linux-image-cloud-amd64")
-        progress.phase(f"fetching {package}")
-        return Blob.from_file(deb.kernel_of(package), label=kernel)
+        return Blob.embedded(PROBE, firmware_stubs.probe_kernel())
+    if kernel.startswith(DEB):
+        return _fetch(kernel, progress)
     return Blob.from_file(kernel)
+
+
+def _fetch(reference: str, progress: Progress) -> Blob:
+    """The kernel out of a Debian package. Its label names the version that was found, so that it can be had again."""
+    from efishim.image.cachedir import cache_directory
+    from efishim.image.deb import DebReference, parse_reference, system_store
+    from efishim.lab.plan import Blob
+
+    wanted = parse_reference(reference)
+    progress.phase(f"looking for {reference}")
+    told = ""
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal told
+        share = f"{10 * done // total}0 %" if total else ""
+        if told != what + share:
+            told = what + share
+            progress.phase(f"fetching {what} {share}".rstrip())
+
+    found = system_store(cache_directory(os.environ), os.environ).fetch(wanted, show)
+    return Blob.from_file(found.path, label=str(DebReference(found.package, found.version, wanted.pattern)))

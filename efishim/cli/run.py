@@ -106,10 +106,10 @@ def command(
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
         plan = make_plan(state.registry, lambda: find_image(kernel, progress), Words(**words))
-        with _interruptible() as interrupt:
+        with _interruptible() as interruption:
             from efishim.lab.run import run_plan
 
-            record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interrupt)
+            record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interruption)
             if record_file:
                 write_atomically(record_file, encode(record))
     if not streams:
@@ -118,7 +118,7 @@ def command(
         state.talk.print(summary(record))
         if record_file:
             state.talk.print(f"record: {record_file}")
-    return exit_status(record)
+    return interruption.exit_status or exit_status(record)
 
 
 def exit_status(record: Record) -> int:
@@ -147,21 +147,33 @@ def _check_writable(path: str) -> None:
         raise UsageError(f"the directory of {path} does not exist")
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, and the run ends with a record; the second gives up at once."""
-    interrupt = threading.Event()
+class Interruption:
+    """Set by Ctrl-C and by SIGTERM, which is what `timeout` and CI systems send."""
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if interrupt.is_set():
+    def __init__(self) -> None:
+        self.exit_status = 0
+
+    def is_set(self) -> bool:
+        """Has a signal come?"""
+        return self.exit_status != 0
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """The first signal asks the run to end with its record; the second gives up at once."""
+        if self.is_set():
             raise KeyboardInterrupt
-        interrupt.set()
+        self.exit_status = 128 + number
 
+
+@contextmanager
+def _interruptible() -> Iterator[Interruption]:
+    """Signals end the run and not the program."""
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt  # signals go to the main thread, which is somebody else's
+        yield interruption  # signals go to the main thread, which is somebody else's
         return
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, interruption.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield interrupt
+        yield interruption
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 HEARTBEAT = 5.0
 """Seconds between signs of life where no line can be redrawn."""
 
+PATIENCE = 1.0
+"""A phase is worth a line when nothing was said for this many seconds."""
+
 
 class Talk:
     """Where errors, warnings and progress go."""
@@ -79,9 +82,10 @@ class LineProgress:
         self._told = time.monotonic()
 
     def phase(self, text: str) -> None:
-        """A new phase began."""
+        """A new phase began; quick ones go by unmentioned."""
         self._phase = text
-        self._say(text)
+        if time.monotonic() - self._told >= PATIENCE:
+            self._say(text)
 
     def milestone(self, point: MilestonePoint) -> None:
         """A milestone was passed."""

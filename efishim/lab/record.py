@@ -259,7 +259,7 @@ class Record(_Struct, frozen=True, kw_only=True):
     notes: Annotated[list[Text], msgspec.Meta(max_length=1024)] = []
     """What is not emulated and was asked for, where the boot information came from, and the like."""
     console: str
-    """What the guest wrote to its serial console; bytes that are not UTF-8 appear as \\xNN."""
+    """What the guest wrote to its serial console; bytes that are not UTF-8 appear as escapes."""
     console_dropped: Count = 0
     reproduce: Text
     """The exact command that gives this record again."""

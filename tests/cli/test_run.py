@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 
 from efishim.cli import main
+from efishim.cli.run import Interruption
 from efishim.errors import MachineError, RouteError
 from efishim.lab import record as records
 from efishim.lab.plan import Plan
@@ -23,7 +23,7 @@ from efishim.lab.progress import Progress
 from efishim.lab.record import Milestone, MilestonePoint, Outcome, Reason, Record
 from tests.records import a_record
 
-Run = Callable[[Plan, Callable[[bytes], None] | None, Progress, threading.Event], Record]
+Run = Callable[[Plan, Callable[[bytes], None] | None, Progress, Interruption], Record]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], list[Plan]]:
     def put(run: Run) -> list[Plan]:
         plans: list[Plan] = []
 
-        def run_plan(plan: Plan, *, console: Any, progress: Progress, interrupt: threading.Event) -> Record:
+        def run_plan(plan: Plan, *, console: Any, progress: Progress, interrupt: Interruption) -> Record:
             plans.append(plan)
             return run(plan, console, progress, interrupt)
 
@@ -52,8 +52,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], list[Plan]]:
     return put
 
 
-def well(_plan: Plan, console: Any, progress: Progress, _interrupt: threading.Event) -> Record:
+def well(_plan: Plan, console: Any, progress: Progress, _interrupt: Interruption) -> Record:
     progress.phase("running")
+    progress.note("a note")
     if console is not None:
         console(b"Linux version\n")
         console(b"\xff raw\n")
@@ -63,7 +64,7 @@ def well(_plan: Plan, console: Any, progress: Progress, _interrupt: threading.Ev
 
 
 def ended(reason: Reason, *, met: bool = False) -> Run:
-    def run(_plan: Plan, _console: Any, _progress: Progress, _interrupt: threading.Event) -> Record:
+    def run(_plan: Plan, _console: Any, _progress: Progress, _interrupt: Interruption) -> Record:
         reached = Milestone.SHUTDOWN if met else None
         return a_record(outcome=Outcome(reached=reached, goal=Milestone.SHUTDOWN, met=met, reason=reason))
 
@@ -77,7 +78,8 @@ def test_console_to_stdout_and_talk_to_stderr(
     assert main(["run", image]) == 0
     shown = capfdbinary.readouterr()
     assert shown.out == b"Linux version\n\xff raw\n"
-    assert b"running" in shown.err
+    assert b"a note" in shown.err
+    assert b"entry after 0 instructions" in shown.err
     assert b"shutdown reached" in shown.err
 
 
@@ -158,22 +160,26 @@ def test_a_reproduce_command_makes_the_same_plan(stand_in: Any, image: str) -> N
     assert plans[0] == plans[1]
 
 
-def test_ctrl_c_ends_the_run_and_keeps_the_record(stand_in: Any, image: str, tmp_path: Path) -> None:
-    def run(_plan: Plan, _console: Any, _progress: Progress, interrupt: threading.Event) -> Record:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.wait(5)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_and_keeps_the_record(
+    number: signal.Signals, status: int, stand_in: Any, image: str, tmp_path: Path
+) -> None:
+    def run(_plan: Plan, _console: Any, _progress: Progress, interrupt: Interruption) -> Record:
+        assert not interrupt.is_set()
+        os.kill(os.getpid(), number)
+        assert interrupt.is_set()
         outcome = msgspec.structs.replace(a_record().outcome, met=False, reason=Reason.INTERRUPTED, reproducible=False)
         return a_record(outcome=outcome)
 
     stand_in(run)
-    before = signal.getsignal(signal.SIGINT)
-    assert main(["run", "-q", image, "--record", str(tmp_path / "run.json")]) == 130
+    before = signal.getsignal(number)
+    assert main(["run", "-q", image, "--record", str(tmp_path / "run.json")]) == status
     assert json.loads((tmp_path / "run.json").read_bytes())["outcome"]["reason"] == "interrupted"
-    assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(number) == before
 
 
 def test_a_second_ctrl_c_gives_up_at_once(stand_in: Any, image: str, tmp_path: Path) -> None:
-    def run(_plan: Plan, _console: Any, _progress: Progress, _interrupt: threading.Event) -> Record:
+    def run(_plan: Plan, _console: Any, _progress: Progress, _interrupt: Interruption) -> Record:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the second signal did not end the run")
