@@ -105,8 +105,16 @@ class Delivery:
                 self._deliver_once(current)
                 return
             except _Nested as nested:
+                if current.software:
+                    self._step_back(current.vector)
                 current = self._combine(current, nested.event)
         raise TripleFault
+
+    def _step_back(self, vector: int) -> None:
+        """A fault met while an INT instruction is delivered is that instruction's: RIP goes back to it."""
+        env = self._env
+        before = self._read(env.cs.base + env.eip - 2, 2)
+        env.eip -= 2 if before == bytes((0xCD, vector)) else 1
 
     @staticmethod
     def _combine(first: Exception_, second: Exception_) -> Exception_:
