@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
-
-LIBRARIES = ("unicorn", "pluggy", "construct", "msgspec", "pefile", "pyelftools", "lz4", "zstandard", "lzallright")
 
 PROGRAMS = (
     ("apt-get", "apt", "fetching kernels with deb:PACKAGE"),
@@ -75,7 +74,7 @@ def diagnose() -> Iterator[Finding]:
     yield Finding("efishim", Health.OK, __version__)
     yield Finding("python", Health.OK, f"{platform.python_version()} at {sys.executable}")
     yield Finding("host", Health.OK, f"{platform.system()} {platform.release()} {platform.machine()}")
-    for library in LIBRARIES:
+    for library in _required():
         try:
             yield Finding(library, Health.OK, version(library))
         except PackageNotFoundError:
@@ -86,6 +85,12 @@ def diagnose() -> Iterator[Finding]:
     places, package, purpose = FIRMWARE
     yield _optional("OVMF", next((place for place in places if Path(place).exists()), None), package, purpose)
     yield from _self_test()
+
+
+def _required() -> list[str]:
+    """The libraries that the installed package asks for, without those of its extras."""
+    wanted = [line for line in requires("efishim") or [] if "extra ==" not in line]
+    return sorted(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in wanted)
 
 
 def _optional(what: str, place: str | None, package: str, purpose: str) -> Finding:
