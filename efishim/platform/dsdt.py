@@ -70,5 +70,5 @@ def definition_block(contents: DsdtContents) -> bytes:
             )
         )
     sleep = aml.integer(SLEEP_TYPE_S5)
-    s5 = aml.named("\\_S5", aml.package(sleep, sleep, aml.integer(0), aml.integer(0)))
-    return aml.scope("\\_SB", *devices) + s5
+    s5 = aml.named("_S5", aml.package(sleep, sleep, aml.integer(0), aml.integer(0)))
+    return aml.scope("_SB", *devices) + s5

@@ -28,7 +28,8 @@ class Channel:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
-        self.mode = 0
+        self.mode = 3
+        """As firmware leaves it: OUT is high, so that programming a periodic mode gives no edge by itself."""
         self.gate = True
         self.bcd = False
         self.access = BOTH
@@ -185,6 +186,7 @@ class Pit:
         self._irq0 = irq0
         self.channels = (Channel(now), Channel(now), Channel(now))
         self.channels[2].gate = False
+        irq0(True)
         self._event: Event | None = None
 
     def read(self, offset: int, size: int) -> int:

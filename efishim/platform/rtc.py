@@ -68,7 +68,7 @@ class Rtc:
         self._regs[REG_B] = HOUR24
         self._fill_memory_sizes(*ram)
         self._flags = 0
-        self._synced = 0
+        self._synced = epoch * NS
         self._event: Event | None = None
         self._show(epoch)
 

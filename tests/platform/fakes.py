@@ -1,0 +1,75 @@
+"""A board without a processor: time moves when the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from efishim.machine.bus import Bus
+from efishim.machine.clock import Clock
+from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
+from efishim.machine.memory import PhysicalMemory
+
+NS = 1_000_000_000
+
+
+class FakeBoard:
+    """Implements `Board` as far as devices use it. `changes` counts calls of `interrupt_changed`."""
+
+    cpu: Cpu
+
+    def __init__(self, tsc_hz: int = 2_000_000_000) -> None:
+        self.memory = PhysicalMemory()
+        self.ports = Bus("port", 0x10000)
+        self.mmio = Bus("mmio", 1 << 40)
+        self.clock = Clock()
+        self.interrupts: InterruptController | None = None
+        self.msrs: MsrModel | None = None
+        self.cpuid: Callable[[int, int], CpuidResult] | None = None
+        self.tsc_hz = tsc_hz
+        self.changes = 0
+        self.stops: list[str] = []
+        self.port_access_ns = 0
+
+    def interrupt_changed(self) -> None:
+        self.changes += 1
+
+    def trap(self, port: int, handler: Callable[[int], None]) -> None:
+        raise NotImplementedError
+
+    def stop(self, reason: str) -> None:
+        self.stops.append(reason)
+
+    def flush_code(self, address: int, size: int) -> None:
+        raise NotImplementedError
+
+    def now(self) -> int:
+        return self.clock.now
+
+    def advance(self, ns: int) -> None:
+        """Let time pass; every event fires at its own moment."""
+        end = self.clock.now + ns
+        while (due := self.clock.next_deadline()) is not None and due <= end:
+            self.clock.advance_to(due)
+            self.clock.fire()
+        self.clock.advance_to(end)
+
+    def inb(self, port: int) -> int:
+        self.advance(self.port_access_ns)
+        return self.ports.read(port, 1)
+
+    def outb(self, port: int, value: int) -> None:
+        self.advance(self.port_access_ns)
+        self.ports.write(port, 1, value)
+
+
+class Line:
+    """Records what a device does to its interrupt line."""
+
+    def __init__(self) -> None:
+        self.level = False
+        self.edges = 0
+
+    def __call__(self, level: bool) -> None:
+        if level and not self.level:
+            self.edges += 1
+        self.level = level
