@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -29,9 +30,12 @@ MAX_FILE = 1 << 30
 MAX_UNPACKED = 8 << 30
 """Most bytes of a package's tar that are read. Kernel packages have about 1 GiB."""
 
+MAX_WINDOW = 1 << 27
+"""Largest window of a zstd stream, bytes."""
+
 CHUNK = 1 << 20
 
-_CORRUPT = (tarfile.TarError, OSError, EOFError, ValueError, lzma.LZMAError, MemoryError, OverflowError)
+_CORRUPT = (tarfile.TarError, OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, MemoryError, OverflowError)
 
 
 class _Window(io.RawIOBase):
@@ -73,6 +77,28 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
+class _Zstd(io.RawIOBase):
+    """A zstd stream whose errors are ValueErrors, as those of the other decompressors are in Python's own terms."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        import zstandard  # noqa: PLC0415  (20 ms that only such packages pay)
+
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(stream)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        try:
+            data = self._reader.read(len(view))
+        except self._error as error:
+            raise ValueError(str(error)) from error
+        view[: len(data)] = data
+        return len(data)
+
+
 def extract(package: Path, patterns: Sequence[str], directory: Path, *, companions: Sequence[str] = ()) -> tuple[str, ...]:
     """Write the files of a .deb whose path (`boot/vmlinuz-6.1.0`) matches a pattern below `directory`.
 
@@ -83,25 +109,22 @@ def extract(package: Path, patterns: Sequence[str], directory: Path, *, companio
     written: list[str] = []
     places: set[str] = set()
     everything = (*patterns, *companions)
-    try:
-        with package.open("rb") as stream:
-            for member, source in _members(stream, package.name):
-                name = _clean(member.name)
-                if places and _behind(name, places, everything):
-                    break
-                if not member.isreg() or not _matches(name, everything):
-                    continue
-                if member.size > MAX_FILE:
-                    raise ImageError(f"{name} in {package.name} has {member.size} bytes")
-                content = source.extractfile(member)
-                if content is None or not _safe(name):
-                    raise ImageError(f"{package.name} has a file with the unsafe name {name!r}")
-                _write(content, directory.joinpath(*PurePosixPath(name).parts))
-                written.append(name)
-                if _matches(name, patterns):
-                    places.add(PurePosixPath(name).parts[0])
-    except tarfile.TarError as error:
-        raise ImageError(f"{package.name} is damaged: {error}") from error
+    with package.open("rb") as stream:
+        for member, source in _members(stream, package.name):
+            name = _clean(member.name)
+            if places and _behind(name, places, everything):
+                break
+            if not member.isreg() or not _matches(name, everything):
+                continue
+            if member.size > MAX_FILE:
+                raise ImageError(f"{name} in {package.name} has {member.size} bytes")
+            content = source.extractfile(member)
+            if content is None or not _safe(name):
+                raise ImageError(f"{package.name} has a file with the unsafe name {name!r}")
+            _write(_chunks(content, package.name), directory.joinpath(*PurePosixPath(name).parts))
+            written.append(name)
+            if _matches(name, patterns):
+                places.add(PurePosixPath(name).parts[0])
     return tuple(written)
 
 
@@ -113,8 +136,7 @@ def _members(stream: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, ta
             for member in tar:
                 yield member, tar
     except _CORRUPT as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise ImageError(f"{name} is damaged: {reason}") from error
+        raise _damaged(name, error) from error
 
 
 def _data_member(stream: IO[bytes]) -> tuple[str, int, int]:
@@ -150,10 +172,7 @@ def _decompressor(suffix: str, source: io.RawIOBase) -> IO[bytes]:
         case ".bz2":
             return cast("IO[bytes]", bz2.BZ2File(stream))
         case ".zst":
-            import zstandard  # noqa: PLC0415  (20 ms that only such packages pay)
-
-            reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(stream)
-            return cast("IO[bytes]", reader)
+            return cast("IO[bytes]", io.BufferedReader(_Zstd(stream), CHUNK))
         case _:
             raise ValueError(f"its data.tar{suffix} is packed in a way that dpkg does not use")
 
@@ -181,8 +200,24 @@ def _behind(name: str, places: set[str], patterns: Sequence[str]) -> bool:
     return all(name > prefix and not name.startswith(prefix) for prefix in near)
 
 
-def _write(content: IO[bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
+def _chunks(content: IO[bytes], package: str) -> Iterator[bytes]:
+    try:
         while chunk := content.read(CHUNK):
-            stream.write(chunk)
+            yield chunk
+    except _CORRUPT as error:
+        raise _damaged(package, error) from error
+
+
+def _write(chunks: Iterator[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("xb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+    except FileExistsError:
+        raise ImageError(f"the package has {target.name} twice") from None
+
+
+def _damaged(package: str, error: BaseException) -> ImageError:
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return ImageError(f"{package} is damaged: {reason}")

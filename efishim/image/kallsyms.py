@@ -46,6 +46,9 @@ MAX_TOKEN_TABLES = 8
 MAX_MARKER_TABLES = 32
 MAX_MARKERS_READ = 1 << 18
 
+PERCPU_LIMIT = 1 << 24
+"""Below it lie per-CPU offsets and no kernel."""
+
 KINDS = "TtDdBbRrAaVvWwUuNnGgSsiI?"
 SAMPLES = 64
 
@@ -307,7 +310,8 @@ def _address_table(data: bytes | bytearray, elf: Elf, count_at: int, index_end: 
         ("place", _align(index_end, 4), None),
         ("absolute", count_at - 8 * count, None),
     ]
-    low = min(s.virtual for s in elf.segments if s.virtual > 0xFFFF or not elf.wide)
+    # The per-CPU segment of 64-bit kernels is linked at 0 and says nothing about where the kernel is.
+    low = min((s.virtual for s in elf.segments if s.virtual > PERCPU_LIMIT or not elf.wide), default=0)
     high = max(s.virtual + s.memory_size for s in elf.segments)
     for kind, at, base_at in candidates:
         if at < 0:

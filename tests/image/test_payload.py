@@ -10,10 +10,10 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 
-import lz4.block
 import lzallright
 import pytest
 import zstandard
+from lz4 import block as lz4_block
 
 from efishim.errors import ImageError
 from efishim.image import payload
@@ -30,7 +30,8 @@ def size_word(data: bytes) -> bytes:
 
 def lz4_legacy(data: bytes) -> bytes:
     blocks = [data[i : i + (8 << 20)] for i in range(0, len(data), 8 << 20)]
-    packed = [lz4.block.compress(block, store_size=False, mode="high_compression") for block in blocks]
+    compress = lz4_block.compress  # type: ignore[attr-defined]
+    packed = [compress(block, store_size=False, mode="high_compression") for block in blocks]
     return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(block)) + block for block in packed)
 
 

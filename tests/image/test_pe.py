@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 from pathlib import Path
+from typing import Any
 
-import pefile
 import pytest
 
 from efishim.errors import ImageError
 from efishim.image.pe import is_pe, layout_pe, parse_pe
 from efishim.wire import pe as wire
 from tests.support.images import SectionSpec, build_pe, relocation_block
+
+pefile: Any = importlib.import_module("pefile")  # it comes without types
 
 TEXT = SectionSpec(b".text", 0x1000, b"\xc3" * 0x300, 0x280)
 DATA = SectionSpec(b".data", 0x2000, b"data" * 64, 0x3000, 0xC0000040)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import struct
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+import zstandard
 
 PE_AT = 0x80
 
@@ -340,12 +345,6 @@ def build_kernel_elf(layout: str = "new", *, percpu: bool = True, count: int = 1
 
 def build_deb(files: Mapping[str, bytes], *, suffix: str = ".xz", extra: Sequence[tarfile.TarInfo] = ()) -> bytes:
     """A Debian package with these files (`./boot/vmlinuz`), and further members without content."""
-    import bz2  # noqa: PLC0415
-    import gzip  # noqa: PLC0415
-    import lzma  # noqa: PLC0415
-
-    import zstandard  # noqa: PLC0415
-
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, content in files.items():
@@ -354,13 +353,14 @@ def build_deb(files: Mapping[str, bytes], *, suffix: str = ".xz", extra: Sequenc
             tar.addfile(member, io.BytesIO(content))
         for member in extra:
             tar.addfile(member)
-    pack: dict[str, Callable[[bytes], bytes]] = {
+    packers: dict[str, Callable[[bytes], bytes]] = {
         "": bytes,
         ".xz": lzma.compress,
         ".gz": gzip.compress,
         ".bz2": bz2.compress,
         ".zst": zstandard.ZstdCompressor().compress,
-    }[suffix]
+    }
+    pack = packers.get(suffix, bytes)
     return b"!<arch>\n" + b"".join(
         ar_member(name, content)
         for name, content in (
