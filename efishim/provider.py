@@ -310,7 +310,6 @@ def boot_information(
         rsdp=facts.rsdp,
         smbios=facts.smbios,
         framebuffer=facts.framebuffer,
-        provenance=(Provenance("memory_map", "the platform's own firmware"),),
     )
 
 
