@@ -1,4 +1,4 @@
-"""GRUB as the loader in between: a CD image that boots on SeaBIOS and on OVMF, with one menu entry that is taken at once."""
+"""GRUB as the loader in between: a CD image whose configuration is run at once."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.qemu import MissingTool, require
+from tests.support.qemu import Firmware, MissingTool, require
 
-_PLATFORMS = {"i386-pc": "grub-pc-bin", "x86_64-efi": "grub-efi-amd64-bin"}
+_PLATFORMS = {Firmware.SEABIOS: ("i386-pc", "grub-pc-bin"), Firmware.OVMF: ("x86_64-efi", "grub-efi-amd64-bin")}
+_MODULES = {
+    Firmware.SEABIOS: "linux linux16 multiboot multiboot2 iso9660 normal",
+    Firmware.OVMF: "linux linuxefi multiboot multiboot2 chain iso9660 normal",
+}
 
 
-def iso(folder: Path, commands: str, files: Mapping[str, bytes]) -> Path:
-    """Make `folder/grub.iso`: `files` by name at its root, `commands` as GRUB's configuration. Raises MissingTool."""
+def iso(folder: Path, firmware: Firmware, commands: str, files: Mapping[str, bytes]) -> Path:
+    """Make `folder/grub.iso` for one firmware: `files` by name at its root, `commands` and then "boot".
+
+    `folder` must not hold another one yet. Raises MissingTool.
+    """
     program = require("grub-mkrescue", "grub-common")
     require("xorriso", "xorriso")
     require("mformat", "mtools")
-    for platform, package in _PLATFORMS.items():
-        if not Path("/usr/lib/grub", platform).is_dir():
-            raise MissingTool(f"GRUB for {platform} is not installed: apt-get install {package}")
+    platform, package = _PLATFORMS[firmware]
+    modules = Path("/usr/lib/grub", platform)
+    if not modules.is_dir():
+        raise MissingTool(f"GRUB for {platform} is not installed: apt-get install {package}")
     root = folder / "root"
     (root / "boot/grub").mkdir(parents=True)
-    (root / "boot/grub/grub.cfg").write_text(commands)
+    (root / "boot/grub/grub.cfg").write_text(f"{commands}\nboot\n")
     for name, data in files.items():
         (root / name).write_bytes(data)
     image = folder / "grub.iso"
-    modules = "linux linux16 multiboot multiboot2 chain iso9660 normal boot"
-    arguments = ["--fonts=", "--locales=", "--themes=", f"--install-modules={modules}", "-o", str(image), str(root)]
-    subprocess.run([program, *arguments], check=True, capture_output=True, timeout=120)
+    arguments = ["-d", str(modules), f"--install-modules={_MODULES[firmware]}", "--fonts=", "--locales=", "--themes="]
+    subprocess.run([program, *arguments, "-o", str(image), str(root)], check=True, capture_output=True, timeout=120)
     return image
