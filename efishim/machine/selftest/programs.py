@@ -15,6 +15,7 @@ _CASE = struct.Struct("<7I")
 _RECORD = struct.Struct("<3Q")
 MAGIC = 0x74736665
 ALIGNMENT = 64
+NOT_OFFERED = 0xFFFFFFFF
 LOG_LIMIT = 0x10000
 
 
@@ -41,8 +42,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison that a guest made. Line 0: an exception that nobody expected; `got` is then its vector and, in the
-    upper half, its error code, and `wanted` the pushed instruction pointer."""
+    """One comparison that a guest made.
+
+    Line 0: an exception that nobody expected; `got` is then its vector and, in the upper half, its error code, and `wanted`
+    the pushed instruction pointer. Line NOT_OFFERED: the case needs what CPUID does not offer, and made no comparison.
+    """
 
     line: int
     got: int
