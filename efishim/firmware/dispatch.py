@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from efishim.firmware import stubs
 from efishim.firmware.answers import Answers
@@ -56,6 +56,14 @@ Steps = Generator[Call | Idle, int, int]
 Handler = Callable[..., "int | Steps"]
 Rest = Callable[[int], int]
 """Variadic services get one of these as last argument: the value of argument number n."""
+
+
+@runtime_checkable
+class SkipsTime(Protocol):
+    """A Board on which time can pass without the guest executing."""
+
+    def skip_to(self, when: int) -> None:
+        """Move the virtual clock forward to `when` (ns)."""
 
 
 class Services(Protocol):
@@ -260,7 +268,10 @@ class Dispatcher:
         if target is None:
             self.board.stop("halted: firmware waits for an event that nothing can signal")
             return
-        clock.advance_to(target)
+        if isinstance(self.board, SkipsTime):
+            self.board.skip_to(target)
+        else:
+            clock.advance_to(target)
         clock.fire()
         self._advance(frame, 0)
 

@@ -148,7 +148,6 @@ RuntimeServices 8.5.3 UpdateCapsule CapsuleHeaderArray:ptr CapsuleCount:uintn Sc
 RuntimeServices 8.5.3 QueryCapsuleCapabilities CapsuleHeaderArray:ptr CapsuleCount:uintn MaximumCapsuleSize:>u64 ResetType:>u32 ! EFI_UNSUPPORTED: there is no flash to update
 RuntimeServices 8.2.4 QueryVariableInfo Attributes:u32 MaximumVariableStorageSize:>u64 RemainingVariableStorageSize:>u64 MaximumVariableSize:>u64
 LoadFile2 13.2.2 LoadFile This:ptr FilePath:path BootPolicy:bool BufferSize:&uintn Buffer:ptr?
-LoadedImage 7.4.3 Unload ImageHandle:handle ! EFI_UNSUPPORTED: the shim's own image stays
 RNG 37.5.1 GetInfo This:ptr RNGAlgorithmListSize:&uintn RNGAlgorithmList:ptr
 RNG 37.5.2 GetRNG This:ptr RNGAlgorithm:guid? RNGValueLength:uintn RNGValue:ptr
 SimpleTextOutput 12.4.2 Reset This:ptr ExtendedVerification:bool

@@ -60,6 +60,11 @@ class LoadedImage:
     tpl: int = 0
     parent: LoadedImage | None = field(default=None)
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the image asked for."""
+        return self.layout.size_of_image
+
 
 class Images:
     """Loads and runs images. `system_table` is what entry points get; the boot image is loaded by `load` too."""

@@ -25,7 +25,7 @@ ACCURACY = 50_000_000
 
 NS = 1_000_000_000
 FIRST_YEAR, LAST_YEAR = 1900, 9999
-RESET_REASONS = ("reset", "reset", "poweroff", "reset")
+RESET_REASONS = ("reset", "reset", "shutdown", "reset")
 
 
 class VariableServices:
