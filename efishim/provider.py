@@ -22,11 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 from efishim.errors import ProviderError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from efishim.lab.record import Record
     from efishim.machine.cpu import Board
     from efishim.platform.profile import PlatformFacts, PlatformOptions

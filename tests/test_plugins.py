@@ -15,7 +15,7 @@ from efishim import plugins
 from efishim.errors import UsageError
 from efishim.hookspecs import hookimpl
 from efishim.plugins import Registry
-from plugins.firmware import Firmware
+from plugins.firmware.provider import Firmware
 
 
 @dataclass

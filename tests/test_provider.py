@@ -17,7 +17,7 @@ from efishim.provider import (
     MemoryRange,
     boot_information,
 )
-from plugins.firmware import Firmware
+from plugins.firmware.provider import Firmware
 
 RAM = MemoryRange(0, 0x9F000, MemoryKind.RAM)
 HIGH = MemoryRange(0x100000, 0x100000, MemoryKind.RAM)

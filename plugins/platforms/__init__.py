@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from efishim.hookspecs import hookimpl
-from efishim.provider import OptionHelp
 
 if TYPE_CHECKING:
-    from efishim.machine.cpu import Board
-    from efishim.platform.profile import PlatformFacts, PlatformOptions, Profile
+    from efishim.platform.profile import Profile
     from efishim.provider import Platform
-
-
-class Shipped:
-    """A profile of the platform room, which is imported when it is used."""
-
-    def __init__(self, name: str, summary: str, load: Callable[[], Profile]) -> None:
-        self.name = name
-        self.summary = summary
-        self._load = load
-
-    @property
-    def options(self) -> tuple[OptionHelp, ...]:
-        """Its features."""
-        return tuple(OptionHelp(one.name, one.help, str(one.default)) for one in self._load().features)
-
-    def build(self, board: Board, options: PlatformOptions) -> PlatformFacts:
-        """Put the machine together."""
-        return self._load().build(board, options)
 
 
 @hookimpl
 def efishim_platforms() -> list[Platform]:
     """The platforms of this package."""
+    from plugins.platforms.shipped import Shipped
+
     return [Shipped("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", _pc)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from efishim.image.opened import open_image
 from efishim.report.image import describe, note_text, routes
-from plugins.firmware import Firmware
+from plugins.firmware.provider import Firmware
 
 
 def small_elf(*, note: int | None = None) -> bytes:
