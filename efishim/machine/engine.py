@@ -40,6 +40,13 @@ _MMIO_WRITE = ctypes.CFUNCTYPE(
 )
 
 
+_vmem_read = uclib.uc_vmem_read
+# The binding declares no argument types for it, and ctypes would cut addresses to 32 bits. A wrong address would not only
+# fail: it leaves its page fault pending in the processor.
+_vmem_read.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+_vmem_read.restype = ctypes.c_int
+
+
 class EngineClient(Protocol):
     """What the engine reports. Called from within the emulation."""
 
@@ -117,7 +124,8 @@ class Engine:
             return
 
         def read(_uc: int, offset: int, size: int, _data: int) -> int:
-            return self._guard(lambda: self._client.mmio_read(start + offset, size), -1) & (1 << 64) - 1
+            value: int = self._guard(lambda: self._client.mmio_read(start + offset, size), -1)
+            return value & (1 << 64) - 1
 
         def write(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
             self._guard(lambda: self._client.mmio_write(start + offset, size, value), None)
@@ -168,7 +176,7 @@ class Engine:
         self.state.deadline = self.state.limit = 0
         self.uc.emu_start(region.start + 16, MARK)
         region.host[at] = before
-        self._no_exit_request = find_flag(self._handle.value)
+        self._no_exit_request = find_flag(self._handle.value or 0)
         self._set_exit_checks(False)
         self.uc.ctl_flush_tb()
         self.native.forget_blocks()
@@ -229,10 +237,10 @@ class Engine:
     def _new_block(self, pc: int, size: int, icount: int) -> int:
         try:
             buffer = self._code_buffer
-            if uclib.uc_vmem_read(self._handle, pc, uc_const.UC_PROT_EXEC, buffer, size):
+            if _vmem_read(self._handle, pc, uc_const.UC_PROT_EXEC, buffer, size):
                 code = self._read_code(pc, size)
             else:
-                code = buffer.raw[:size] if size > 64 else buffer[:size]
+                code = buffer.raw[:size] if size > 64 else bytes(memoryview(buffer)[:size])
             flags = self._client.block(pc, size, icount, code)
             if self._needs_checks(pc, code):
                 flags |= BlockFlag.RETRANSLATE

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from efishim.errors import MachineError
 from efishim.machine import delivery
 from efishim.machine.blocks import BlockIndex
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import CpuidResult, InterruptController, MsrModel
+from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
@@ -23,7 +22,7 @@ from efishim.machine.instructions import Instructions
 from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
-from efishim.machine.processor import Processor
+from efishim.machine.processor import NoProcessor
 from efishim.machine.sites import TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
 
@@ -50,6 +49,7 @@ class Machine:
         self.mmio = Bus("mmio", PHYSICAL_LIMIT)
         self.clock = Clock()
         self.ledger = Ledger()
+        self.cpu: Cpu = NoProcessor()
         self.interrupts: InterruptController | None = None
         self.msrs: MsrModel | None = None
         self.cpuid: Callable[[int, int], CpuidResult] | None = None
@@ -57,6 +57,8 @@ class Machine:
         self.on_exception: Callable[[Exception_, int], None] | None = None
         self.on_ring3: Callable[[], None] | None = None
         self.tsc_hz = tsc_hz
+        self.halts = 0
+        """How often the guest halted."""
         self.seed = seed
         self.entropy = Entropy(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
@@ -76,6 +78,7 @@ class Machine:
         if self._engine is not None:
             raise MachineError("the machine is on already")
         self._engine = Engine(self.memory, self)
+        self.cpu = self._engine.processor
         self.time = Timekeeper(self.clock, self._engine.state, tsc_hz=self.tsc_hz, seed=self.seed)
         self._delivery = Delivery(self._engine.processor, self.memory)
         self._instructions = Instructions(self, self._engine, self.time)
@@ -87,11 +90,6 @@ class Machine:
         if self._engine is None:
             raise MachineError("the machine is not on")
         return self._engine
-
-    @cached_property
-    def cpu(self) -> Processor:
-        """The processor (protocol `Cpu`). Raises MachineError before `power_on`."""
-        return self.engine.processor
 
     @property
     def insns(self) -> int:
@@ -314,7 +312,7 @@ class Machine:
         if interrupts is None:
             return
         env = self.engine.env
-        while interrupts.pending() and self.cpu.env.eflags & delivery.EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
+        while interrupts.pending() and env.eflags & delivery.EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
             vector = interrupts.acknowledge()
             self._deliver(Exception_(vector, external=True))
 
@@ -391,6 +389,7 @@ class Machine:
         self.engine.native.learn(pc, size, icount)
 
     def _halt(self) -> None:
+        self.halts += 1
         env = self.engine.env
         if not env.eflags & delivery.EFLAGS_IF:
             self._stop = Stop("halted", f"HLT with interrupts off before {env.eip:#x}")

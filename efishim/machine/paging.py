@@ -67,7 +67,8 @@ class Walker:
         if efer & EFER_LMA:
             if (linear >> 47) not in (0, 0x1FFFF):
                 return None
-            table, shifts = cr3 & ADDRESS_MASK, (39, 30, 21, 12)
+            table = cr3 & ADDRESS_MASK
+            shifts: tuple[int, ...] = (39, 30, 21, 12)
             writable = user = True
         else:
             linear &= 0xFFFFFFFF

@@ -6,6 +6,7 @@ from typing import Any
 
 from unicorn import x86_const as x86
 
+from efishim.errors import MachineError
 from efishim.machine.cpu import GuestFault
 from efishim.machine.env import HF_CPL, Env, derive_hflags
 from efishim.machine.memory import PAGE, BusError, PhysicalMemory
@@ -136,3 +137,27 @@ class Processor:
         for where, step in pieces:
             self._memory.write(where, data[done : done + step])
             done += step
+
+
+class NoProcessor:
+    """Stands where the processor will be until the machine is on."""
+
+    def get(self, register: str) -> int:
+        """Raises MachineError, as everything here."""
+        raise MachineError("the machine is not on")
+
+    def set(self, register: str, value: int) -> None:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")
+
+    def read(self, address: int, size: int) -> bytes:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")
+
+    def translate(self, address: int, *, write: bool = False) -> int:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")

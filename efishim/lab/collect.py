@@ -1,0 +1,177 @@
+"""From what a run left behind to the parts of its record."""
+
+from __future__ import annotations
+
+import msgspec
+
+from efishim.firmware.calls import FirmwareCall as ShimCall
+from efishim.image.opened import Image
+from efishim.lab import record as rec
+from efishim.lab.places import Places
+from efishim.lab.plan import Plan
+from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
+from efishim.machine.ledger import Kind, Touch
+from efishim.machine.machine import Machine, Stop
+from efishim.platform.resources import Resource
+
+REASONS = {
+    "shutdown": Reason.SHUTDOWN,
+    "milestone reached": Reason.MILESTONE,
+    "reset": Reason.RESET,
+    "triple fault": Reason.TRIPLE_FAULT,
+    "endless loop": Reason.ENDLESS_LOOP,
+    "halted": Reason.HALTED,
+    "insn limit": Reason.INSN_LIMIT,
+    "timeout": Reason.TIMEOUT,
+    "interrupted": Reason.INTERRUPTED,
+}
+PREFIXES = (
+    ("firmware exception", Reason.FIRMWARE_EXCEPTION),
+    ("image returned", Reason.EXIT),
+    ("shutdown", Reason.SHUTDOWN),
+    ("reset", Reason.RESET),
+)
+
+
+def reason_of(stop: Stop) -> Reason:
+    """The record's word for why the machine stopped."""
+    found = REASONS.get(stop.reason)
+    if found is not None:
+        return found
+    for prefix, reason in PREFIXES:
+        if stop.reason.startswith(prefix):
+            return reason
+    return Reason.EMULATOR
+
+
+def outcome(
+    stop: Stop, plan: Plan, points: list[MilestonePoint], machine: Machine, places: Places, seconds: float
+) -> rec.Outcome:
+    """How the run ended."""
+    reason = reason_of(stop)
+    return rec.Outcome(
+        reached=points[-1].name if points else None,
+        goal=plan.until,
+        met=rec.meets(points, plan.until),
+        reason=reason,
+        details=stop.detail or ("" if stop.reason == reason.value else stop.reason),
+        at=places.ref(machine.cpu.get("rip")),
+        insns=machine.insns,
+        virtual_ns=machine.clock.now,
+        seconds=seconds,
+        reproducible=reason not in rec.UNREPEATABLE,
+    )
+
+
+def named(point: MilestonePoint, places: Places) -> MilestonePoint:
+    """A milestone with its place named by what was learnt later."""
+    if point.at is None:
+        return point
+    return msgspec.structs.replace(point, at=places.ref(int(point.at.address, 16)))
+
+
+def image(opened: Image, plan: Plan) -> rec.Image:
+    """The image."""
+    return rec.Image(
+        path=plan.image.label,
+        sha256=plan.image.sha256,
+        size=plan.image.size,
+        format=opened.format,
+        version=opened.version,
+        entries=[entry.value for entry in opened.entries],
+    )
+
+
+def firmware_calls(calls: list[ShimCall], places: Places) -> list[rec.FirmwareCall]:
+    """The firmware calls with their callers named."""
+    return [
+        rec.FirmwareCall(
+            service=call.service,
+            args=[rec.Argument(name=name, value=value) for name, value in call.args],
+            status=call.status,
+            insns=call.insns,
+            results=[rec.Argument(name=name, value=value) for name, value in call.results],
+            caller=places.ref(call.caller),
+        )
+        for call in calls
+    ]
+
+
+def _what(touch: Touch) -> str:
+    if touch.kind is Kind.CPUID:
+        leaf, subleaf = touch.address >> 32, touch.address & 0xFFFFFFFF
+        return f"{leaf:#x}.{subleaf:#x}" if leaf in SUBLEAVES else hexadecimal(leaf)
+    return hexadecimal(touch.address)
+
+
+SUBLEAVES = frozenset({4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1F, 0x8000001D})
+"""CPUID leaves for which ECX matters (Intel SDM volume 2, CPUID)."""
+
+
+def _device(touch: Touch, resources: tuple[Resource, ...]) -> Resource | None:
+    for resource in resources:
+        if (
+            (touch.kind is Kind.PORT and resource.holds_port(touch.address))
+            or (touch.kind is Kind.MMIO and resource.holds_mmio(touch.address))
+            or (touch.kind is Kind.MSR and resource.holds_msr(touch.address))
+        ):
+            return resource
+    return None
+
+
+def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) -> list[rec.LedgerEntry]:
+    """One entry for each thing touched, in the order of the first touch; `code` is who did it first."""
+    merged: dict[tuple[Kind, str], list[Touch]] = {}
+    for touch in machine.ledger.touches():
+        merged.setdefault((touch.kind, _what(touch)), []).append(touch)
+    entries = []
+    for (kind, what), touches in merged.items():
+        device = _device(touches[0], resources)
+        group = device.name if device is not None else ""
+        if kind is Kind.CPUID:
+            group = "hypervisor leaves" if what.startswith("0x4000") else "CPUID"
+        first = min(touches, key=lambda touch: touch.first)
+        entries.append(
+            rec.LedgerEntry(
+                kind=rec.LedgerKind(kind.value),
+                what=what,
+                device=device.name if device is not None and device.present else "",
+                group=group,
+                reads=sum(touch.count for touch in touches if not touch.write),
+                writes=sum(touch.count for touch in touches if touch.write),
+                first_insns=first.first,
+                last_insns=max(touch.last for touch in touches),
+                code=places.ref(first.code),
+            )
+        )
+    return entries
+
+
+def coverage(machine: Machine, places: Places) -> rec.Coverage:
+    """Blocks that ran, by function. Code outside the kernel and the image counts as `elsewhere`."""
+    functions: dict[str, int] = {}
+    seen: set[int] = set()
+    for pc, _size, _icount in machine.engine.native.blocks():
+        if pc in seen:
+            continue
+        seen.add(pc)
+        found = places.function(pc)
+        name = found[0] if found is not None else "elsewhere"
+        functions[name] = functions.get(name, 0) + 1
+    return rec.Coverage(
+        blocks=len(seen),
+        functions=[rec.FunctionCoverage(name=name, blocks=count) for name, count in sorted(functions.items())],
+    )
+
+
+def no_coverage() -> rec.Coverage:
+    """What stands in a record when observers were off."""
+    return rec.Coverage()
+
+
+def console(data: bytearray) -> str:
+    """The guest's console as text."""
+    return rec.console_text(bytes(data))[0]
+
+
+__all__ = ["Milestone", "console", "coverage", "firmware_calls", "image", "ledger", "named", "outcome", "reason_of"]

@@ -1,0 +1,96 @@
+"""Milestones: the named points of a run, found in the guest from the image itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from efishim.lab.places import KERNEL_HALF, Places
+from efishim.lab.record import Milestone, MilestonePoint
+from efishim.machine.cpu import GuestFault
+
+if TYPE_CHECKING:
+    from efishim.machine.machine import Machine
+
+PLACEMENT = 0x20_0000
+"""KASLR moves the kernel in steps of CONFIG_PHYSICAL_ALIGN, which on x86-64 is at least 2 MiB."""
+ENTRY_BYTES = 16
+INIT_SYMBOLS = ("run_init_process", "kernel_execve")
+"""Where the kernel turns to its first program (init/main.c, fs/exec.c); the first one that the image has."""
+ADDRESS_BITS = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Milestones:
+    """Notes when a run passes its milestones, in order, each once; ends the run at the one it was asked to reach."""
+
+    def __init__(
+        self, machine: Machine, places: Places, goal: Milestone, seconds: Callable[[], float]
+    ) -> None:
+        self._machine = machine
+        self._places = places
+        self._goal = goal
+        self._seconds = seconds
+        self.points: list[MilestonePoint] = []
+        self.on_point: Callable[[MilestonePoint], None] = lambda point: None
+        self.on_startup_64: Callable[[], None] = lambda: None
+
+    def arm(self) -> None:
+        """Watch for what can be watched for before the guest runs."""
+        machine, facts = self._machine, self._places.facts
+        if facts is not None and facts.wide and len(facts.entry_code) >= ENTRY_BYTES:
+            low = facts.entry & (PLACEMENT - 1)
+            machine.watch_code(PLACEMENT - 1, low, facts.entry_code[:ENTRY_BYTES], self._startup_64)
+        machine.on_ring3 = lambda: self.reach(Milestone.USERSPACE)
+
+    def reach(self, name: Milestone, at: int | None = None) -> None:
+        """The guest is there now."""
+        if any(point.name is name for point in self.points):
+            return
+        machine = self._machine
+        address = machine.cpu.get("rip") if at is None else at
+        point = MilestonePoint(
+            name=name,
+            insns=machine.insns,
+            seconds=self._seconds(),
+            virtual_ns=machine.now(),
+            at=self._places.ref(address),
+        )
+        self.points.append(point)
+        self.on_point(point)
+        if name is self._goal and name is not Milestone.SHUTDOWN:
+            machine.stop("milestone reached")
+
+    def _startup_64(self, address: int) -> None:
+        facts, machine = self._places.facts, self._machine
+        assert facts is not None
+        self._places.physical_slide = address - facts.entry
+        self.reach(Milestone.STARTUP_64)
+        self.on_startup_64()
+        machine.watch_code(KERNEL_HALF, KERNEL_HALF, b"", self._high_code)
+
+    def _high_code(self, address: int) -> None:
+        """The first block at the kernel's own addresses tells the virtual slide."""
+        facts, machine, places = self._places.facts, self._machine, self._places
+        assert facts is not None
+        try:
+            physical = machine.cpu.translate(address)
+        except GuestFault:
+            return
+        linked = facts.virtual_of(physical - (places.physical_slide or 0))
+        if linked is None:
+            return
+        places.virtual_slide = address - linked
+        self._watch_symbol("start_kernel", Milestone.START_KERNEL)
+        for name in INIT_SYMBOLS:
+            if self._watch_symbol(name, Milestone.INIT):
+                break
+
+    def _watch_symbol(self, name: str, milestone: Milestone) -> bool:
+        facts, slide = self._places.facts, self._places.virtual_slide
+        address = facts.symbols.get(name) if facts else None
+        if address is None and self._places.symbols is not None:
+            address = self._places.symbols.address_of(name)
+        if address is None or slide is None:
+            return False
+        self._machine.watch((address + slide) & ADDRESS_BITS, lambda: self.reach(milestone))
+        return True

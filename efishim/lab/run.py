@@ -1,0 +1,154 @@
+"""One run: from a plan to a record."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import efishim
+from efishim.errors import ImageError, UsageError
+from efishim.image.cachedir import cache_directory
+from efishim.image.entries import Entry as ImageEntry
+from efishim.image.facts import KernelCache, KernelFacts
+from efishim.image.opened import Image, open_image
+from efishim.lab import collect
+from efishim.lab.boot import prepare
+from efishim.lab.bootview import boot_view
+from efishim.lab.cpustate import capture_cpu
+from efishim.lab.milestones import Milestones
+from efishim.lab.places import Places
+from efishim.lab.plan import Plan
+from efishim.lab.progress import NoProgress, Progress
+from efishim.lab.record import Milestone, Record, Tool
+from efishim.lab.watchdog import Interrupt, Watchdog
+from efishim.machine.machine import Machine, Stop
+from efishim.plugins import Registry, load_plugins
+
+TICK_SECONDS = 0.2
+
+
+@dataclass
+class _Console:
+    """Collects what the guest prints, and passes it on while it runs."""
+
+    stream: Callable[[bytes], None] | None
+    data: bytearray = field(default_factory=bytearray)
+    limit: int = 1 << 20
+    dropped: int = 0
+
+    def __call__(self, data: bytes) -> None:
+        room = self.limit - len(self.data)
+        self.data += data[: max(room, 0)]
+        self.dropped += max(0, len(data) - max(room, 0))
+        if self.stream is not None:
+            self.stream(data)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    console: Callable[[bytes], None] | None = None,
+    progress: Progress | None = None,
+    interrupt: Interrupt | None = None,
+    registry: Registry | None = None,
+) -> Record:
+    """Run a plan. `console` gets the guest's serial output as it comes; `interrupt`, once set, ends the run with a
+    partial record.
+
+    Raises ImageError, RouteError, ProviderError, UsageError and MachineError, each with one sentence.
+    """
+    progress = progress or NoProgress()
+    started = time.perf_counter()
+
+    def seconds() -> float:
+        return round(time.perf_counter() - started, 6)
+
+    registry = registry or load_plugins()
+    progress.phase("opening the image")
+    cache = KernelCache(cache_directory(os.environ))
+    image = open_image(plan.image.read(), path=plan.image.label, cache=cache)
+    _require(image, plan)
+    places = Places(facts=_facts(image))
+    if plan.system_map is not None:
+        from efishim.image.symbols import symbols_from_system_map  # noqa: PLC0415 - rarely wanted
+
+        places.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
+    progress.phase("building the machine")
+    screen = _Console(console)
+    machine = Machine(seed=plan.seed)
+    machine.ledger.enabled = plan.observers
+    booted = prepare(plan, image, machine, registry, screen)
+    places.image_base, places.image_size = booted.image_base, booted.image_size
+    milestones = Milestones(machine, places, plan.until, seconds)
+    milestones.on_point = progress.milestone
+    milestones.arm()
+    view: list[dict[str, object]] = []
+
+    def take_view() -> None:
+        state = capture_cpu(machine.cpu, machine.memory)
+        view.append(boot_view(machine.memory, boot_params=machine.cpu.get("rsi"), cpu=state).document())
+
+    milestones.on_startup_64 = take_view
+    booted.on_exit_boot_services(lambda: milestones.reach(Milestone.EXIT_BOOT_SERVICES))
+    progress.phase("running")
+    milestones.reach(Milestone.ENTRY)
+    stop = _run(machine, plan, milestones, Watchdog(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
+                progress, seconds)
+    progress.phase("collecting")
+    if places.symbols is None and plan.observers and places.facts is not None:
+        places.symbols = image.symbols
+    outcome = collect.outcome(stop, plan, milestones.points, machine, places, seconds())
+    return Record(
+        tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
+        image=collect.image(image, plan),
+        route=plan.route_name(),
+        options=plan.record_options(),
+        milestones=[collect.named(point, places) for point in milestones.points],
+        outcome=outcome,
+        firmware_calls=collect.firmware_calls(booted.calls(), places),
+        firmware_calls_dropped=booted.calls_dropped(),
+        boot_view=view[0] if view else None,
+        ledger=collect.ledger(machine, booted.resources, places),
+        coverage=collect.coverage(machine, places) if plan.observers else collect.no_coverage(),
+        notes=list(booted.notes),
+        console=collect.console(screen.data),
+        console_dropped=screen.dropped,
+        reproduce=plan.reproduce(),
+    )
+
+
+def _require(image: Image, plan: Plan) -> None:
+    try:
+        entry = ImageEntry(plan.entry)
+    except ValueError as error:
+        raise UsageError(f"no image has an entry called {plan.entry!r}") from error
+    image.require(entry)
+
+
+def _facts(image: Image) -> KernelFacts | None:
+    """What is known about a kernel inside the image; an EFI application has none."""
+    try:
+        return image.kernel
+    except ImageError:
+        return None
+
+
+def _run(
+    machine: Machine, plan: Plan, milestones: Milestones, watchdog: Watchdog, progress: Progress, seconds: Callable[[], float]
+) -> Stop:
+    last = 0.0
+
+    def poll() -> Stop | None:
+        nonlocal last
+        if seconds() - last > TICK_SECONDS:
+            last = seconds()
+            progress.tick(machine.insns, machine.clock.now)
+        return watchdog()
+
+    stop = machine.run(max_insns=plan.max_insns, poll=poll)
+    if stop.reason == "shutdown":
+        milestones.reach(Milestone.SHUTDOWN)
+    return stop
