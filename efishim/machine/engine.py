@@ -20,7 +20,7 @@ from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, NativeHooks
 from efishim.machine.processor import GPR_INDEX, Processor
-from efishim.machine.sites import Site, find_sites
+from efishim.machine.sites import Site, find_port_accesses, find_sites
 
 PHYSICAL_LIMIT = 1 << 40
 TCG_BUFFER = 256 << 20
@@ -257,9 +257,15 @@ class Engine:
     def _needs_checks(self, pc: int, code: bytes) -> bool:
         """Must this block be translated with our hooks and with checks for stop requests?
 
-        Sites stop in the middle of a block; in ring 3 so do IN and OUT, which may fault.
+        Sites stop in the middle of a block.
         """
-        return bool(find_sites(pc, code)) or self.processor.cpl == 3
+        return bool(self._sites_in(pc, code))
+
+    def _sites_in(self, pc: int, code: bytes) -> list[Site]:
+        found = find_sites(pc, code)
+        if self.processor.cpl == 3:
+            found += find_port_accesses(pc, code, self.processor.mode)
+        return found
 
     def _read_code(self, pc: int, size: int) -> bytes:
         try:
@@ -270,7 +276,7 @@ class Engine:
     def instrument(self, pc: int) -> None:
         """Hook the sites of the block at `pc` and drop its translation. The guest is stopped at its start."""
         size = self.block_size(pc)
-        for site in find_sites(pc, self.processor.read(pc, size)):
+        for site in self._sites_in(pc, self.processor.read(pc, size)):
             known = self._sites.get(site.address)
             if known is None:
                 self._raw_hook(

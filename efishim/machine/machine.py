@@ -23,7 +23,7 @@ from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import NoProcessor
-from efishim.machine.sites import TRAP_PORT, Op, Site
+from efishim.machine.sites import IN_DX, TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
 
 SLICE = 40_000_000
@@ -149,8 +149,6 @@ class Machine:
 
     def port_read(self, port: int, size: int) -> int:
         """IN."""
-        if not self._port_allowed(port, size):
-            return 0
         self.time.port_access()
         value = self.ports.read(port, size)
         self.ledger.note(Kind.PORT, port, False, self.engine.env.eip, self.insns, value)
@@ -159,29 +157,27 @@ class Machine:
     def port_write(self, port: int, size: int, value: int) -> None:
         """OUT."""
         engine = self.engine
-        if not self._port_allowed(port, size):
-            return
         self.time.port_access()
         value &= (1 << (8 * size)) - 1
         self.ledger.note(Kind.PORT, port, True, engine.env.eip, self.insns, value)
         self.ports.write(port, size, value)
 
-    def _port_allowed(self, port: int, size: int) -> bool:
-        """IOPL and the TSS's I/O bitmap (Unicorn leaves the check out). Raises #GP in the guest when denied."""
+    def _check_port(self, site: Site) -> None:
+        """Before IN, OUT, INS, OUTS in ring 3: IOPL and the TSS's I/O bitmap. Raises #GP in the guest when denied."""
         cpu = self.engine.processor
         env = cpu.env
         if cpu.cpl <= (env.eflags >> 12 & 3) or not env.cr[0] & 1:
-            return True
+            return
+        port, size = env.regs[2] & 0xFFFF if site.register == IN_DX else site.register, site.bits // 8
         try:
             base = int.from_bytes(cpu.read(env.tr.base + 0x66, 2), "little")
             if base + port // 8 + 1 <= env.tr.limit:
                 bits = int.from_bytes(cpu.read(env.tr.base + base + port // 8, 2), "little") >> (port & 7)
                 if not bits & ((1 << size) - 1):
-                    return True
+                    return
         except Exception:  # noqa: BLE001 - an unreadable bitmap denies
             pass
         self.raise_exception(Exception_(delivery.GP, 0))
-        return False
 
     def mmio_read(self, address: int, size: int) -> int:
         """A load where no memory is."""
@@ -229,6 +225,9 @@ class Machine:
 
     def site(self, site: Site) -> None:
         """An instruction that we execute ourselves."""
+        if site.op is Op.PORT:
+            self._check_port(site)
+            return
         if site.op is Op.TRAP:
             if self._on_trap is not None and self.engine.processor.cpl == 0:
                 self._trap_after = site.address + site.length

@@ -8,7 +8,7 @@ from unicorn import x86_const as x86
 
 from efishim.errors import MachineError
 from efishim.machine.cpu import GuestFault
-from efishim.machine.env import HF_CPL, Env, derive_hflags
+from efishim.machine.env import HF_CPL, HF_CS32, HF_CS64, Env, derive_hflags
 from efishim.machine.memory import PAGE, BusError, PhysicalMemory
 from efishim.machine.paging import PageFault, Walker
 
@@ -100,6 +100,12 @@ class Processor:
     def cpl(self) -> int:
         """Current privilege level."""
         return self.env.hflags & HF_CPL
+
+    @property
+    def mode(self) -> int:
+        """Default operand size of the code segment: 16, 32, or 64 for 64-bit mode."""
+        flags = self.env.hflags
+        return 64 if flags & HF_CS64 else 32 if flags & HF_CS32 else 16
 
     def translate(self, address: int, *, write: bool = False) -> int:
         """Physical address of a linear address for a supervisor access. Raises GuestFault."""

@@ -14,6 +14,11 @@ from enum import Enum
 TRAP_PORT = 0xE4
 """The port whose `out imm8, al` calls the host: no PC device answers there."""
 
+_PORT_OPCODES = re.compile(rb"[\x6c-\x6f\xe4-\xe7\xec-\xef]")
+_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
+IN_DX = -1
+"""Instead of a port number: the port is in DX."""
+
 PATTERN = re.compile(rb"\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4", re.DOTALL)
 
 
@@ -29,12 +34,13 @@ class Op(Enum):
     RDPID = "rdpid"
     PAUSE = "pause"
     TRAP = "trap"
+    PORT = "port"
 
 
 @dataclass(frozen=True)
 class Site:
     """One instruction: its linear address, its length in bytes, and for RDRAND/RDSEED/RDPID register and operand size in
-    bits."""
+    bits; for PORT `register` is the port or `IN_DX`."""
 
     address: int
     length: int
@@ -82,4 +88,31 @@ def find_sites(address: int, code: bytes) -> list[Site]:
     found: list[Site] = []
     for match in PATTERN.finditer(code):
         found.extend(decode_site(address, code, match.start()))
+    return found
+
+
+def find_port_accesses(address: int, code: bytes, mode: int) -> list[Site]:
+    """Every IN, OUT, INS and OUTS in a block of ring 3, where Unicorn leaves out the check of IOPL and bitmap.
+
+    `mode` is 16, 32 or 64. Their opcodes are frequent bytes, so they are told apart by a disassembler.
+    """
+    if not _PORT_OPCODES.search(code):
+        return []
+    import capstone  # noqa: PLC0415 - 20 ms that a run without ring 3 does not need
+
+    flag = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[mode]
+    engine = capstone.Cs(capstone.CS_ARCH_X86, flag)  # type: ignore[no-untyped-call]
+    engine.skipdata = True
+    found: list[Site] = []
+    for where, length, _name, _operands in engine.disasm_lite(code, address):  # type: ignore[no-untyped-call]
+        raw = code[where - address : where - address + length]
+        at = 0
+        while at < length - 1 and raw[at] in _PREFIXES and (mode == 64 or raw[at] & 0xF0 != 0x40):
+            at += 1
+        opcode = raw[at]
+        if not _PORT_OPCODES.match(raw, at):
+            continue
+        bits = 8 if not opcode & 1 else 16 if (b"\x66" in raw[:at]) != (mode == 16) else 32
+        port = raw[at + 1] if opcode & 0xFC == 0xE4 else IN_DX
+        found.append(Site(where, length, Op.PORT, port, bits))
     return found
