@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,21 +45,19 @@ def qemu(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return boot
 
 
-class missing_tools_named:  # noqa: N801 -- reads as a word
-    """Turns MissingTool into a failure or a skip with its reason."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MissingTool):
-            (pytest.skip if os.environ.get(OFFLINE) == "1" else pytest.fail)(str(error))
+@contextmanager
+def missing_tools_named() -> Iterator[None]:
+    """Turns MissingTool into a failure, or a skip under EFISHIM_OFFLINE=1, with the package to install."""
+    try:
+        yield
+    except MissingTool as error:
+        if os.environ.get(OFFLINE) == "1":
+            pytest.skip(str(error))
+        pytest.fail(str(error))
 
 
 @pytest.fixture(scope="session")
-def probed(
-    qemu: Runner, tmp_path_factory: pytest.TempPathFactory, debian_kernel: Callable[[str], Path]
-) -> Iterator[Callable[[str], Probed]]:
+def probed(qemu: Runner, tmp_path_factory: pytest.TempPathFactory, cloud_kernel: Path) -> Callable[[str], Probed]:
     """A function from the name of a way in to what the probe kernel said there."""
     folder = tmp_path_factory.mktemp("probe")
     initrd = folder / "initrd"
@@ -81,8 +80,7 @@ def probed(
 
     def by_kexec() -> Boot:
         first = kexec_initrd(probe_kernel(), CMDLINE, reporting_initrd())
-        kernel = debian_kernel("linux-image-cloud-amd64")
-        return Boot(kernel=kernel, initrd=file("kexec", first), append="console=ttyS0 loglevel=4")
+        return Boot(kernel=cloud_kernel, initrd=file("kexec", first), append="console=ttyS0 loglevel=4")
 
     linux, module = f" /probe.efi {CMDLINE}\n", f" /probe.efi {CMDLINE}\nmodule%s /initrd first module"
     ways: dict[str, Callable[[], Boot]] = {
@@ -108,4 +106,4 @@ def probed(
             done[way] = Probed(probe_report.parse(outcome.serial), outcome)
         return done[way]
 
-    yield get
+    return get

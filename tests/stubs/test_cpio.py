@@ -7,14 +7,13 @@ import stat
 from firmware_stubs import kexec_initrd, load, reporting_init, reporting_initrd
 from firmware_stubs.cpio import Entry, archive
 
-FIELDS = (
-    "ino mode uid gid nlink mtime filesize maj min rmaj rmin namesize chksum".split()  # c_*, eight digits each
-)
+FIELDS = ["ino", "mode", "uid", "gid", "nlink", "mtime", "filesize"]
+FIELDS += ["maj", "min", "rmaj", "rmin", "namesize", "chksum"]
 
 
 def read(data: bytes) -> list[tuple[str, dict[str, int], bytes]]:
     """Members up to the trailer, which must be the end."""
-    members = []
+    members: list[tuple[str, dict[str, int], bytes]] = []
     at = 0
     while True:
         assert data[at : at + 6] == b"070701"

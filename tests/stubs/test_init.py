@@ -1,0 +1,83 @@
+"""The reporting init under stock kernels on QEMU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from firmware_stubs import reporting_init, reporting_initrd
+from firmware_stubs.cpio import Entry, archive
+from tests.stubs.conftest import Runner
+from tests.support import init_report
+from tests.support.init_report import Section
+from tests.support.qemu import Boot, Ending, Firmware
+
+pytestmark = [pytest.mark.qemu, pytest.mark.kernel]
+
+ENOENT = 2
+STAMPED = re.compile(r"\[ *\d+\.\d+\] ?(.*)")
+Boots = Callable[..., tuple[dict[str, Section], str]]
+
+
+@pytest.fixture
+def booted(qemu: Runner, cloud_kernel: Path, tmp_path: Path) -> Boots:
+    """A function that boots Debian's 6.1 cloud kernel with a ramdisk: the init's report, and the whole console."""
+
+    def boot(append: str, *, firmware: Firmware = Firmware.SEABIOS, initrd: bytes = b"") -> tuple[dict[str, Section], str]:
+        path = tmp_path / "initrd"
+        path.write_bytes(initrd or reporting_initrd())
+        outcome = qemu(Boot(kernel=cloud_kernel, initrd=path, append=append, firmware=firmware))
+        assert outcome.ending is Ending.POWER_OFF, outcome.serial[-2000:]
+        return init_report.parse(outcome.serial), outcome.serial
+
+    return boot
+
+
+def test_on_ovmf(booted: Boots) -> None:
+    report, _console = booted("console=ttyS0 loglevel=7", firmware=Firmware.OVMF)
+    assert report["/proc/cmdline"].lines[0].startswith("console=ttyS0 loglevel=7")
+    assert report["/proc/version"].lines[0].startswith("Linux version 6.1.")
+    assert report["/sys/firmware/efi"].error == 0
+    assert report["/sys/firmware/efi/fw_platform_size"].lines == ["64"]
+    assert any(line.startswith("ACPI20=0x") for line in report["/sys/firmware/efi/systab"].lines)
+    runtime = report["/sys/firmware/efi/runtime-map"].lines
+    types = {int(line.split("type=0x")[1].split()[0], 16) for line in runtime}
+    assert {5, 6} <= types  # EfiRuntimeServicesCode and EfiRuntimeServicesData
+    assert all(" virt_addr=0xffffff" in line for line in runtime)  # below -4 GiB, where Linux puts them
+    assert any("DSDT size=" in line for line in report["/sys/firmware/acpi/tables"].lines)
+    assert any(line.endswith(": System RAM") for line in report["/proc/iomem"].lines)
+    assert report["/proc/meminfo"].lines[0].startswith("MemTotal:")
+    assert report["/proc/sys/kernel/tainted"].lines == ["0"]
+
+
+def test_without_efi_the_report_says_so(booted: Boots) -> None:
+    report, _console = booted("console=ttyS0 quiet one=two three")
+    assert report["/sys/firmware/efi"].error == ENOENT
+    assert report["argv"].lines == ["/init", "three"]
+    assert "one=two" in report["envp"].lines
+    assert report["/proc/consoles"].lines[0].startswith("ttyS0")
+    assert report["/sys/kernel/boot_params/version"].lines == ["0x020f"]
+
+
+def test_what_the_user_added_to_the_ramdisk_is_listed(booted: Boots) -> None:
+    extra = archive([Entry.file("mine", b"x" * 1234), Entry.directory("folder")])
+    report, _console = booted("console=ttyS0", initrd=reporting_initrd() + extra)
+    root = report["/"].lines
+    assert {"mine size=1234", "folder/", f"init size={len(reporting_init())}"} <= set(root)
+
+
+def test_warnings_are_those_that_the_kernel_prints_at_that_level_without_their_time(booted: Boots) -> None:
+    report, console = booted("console=ttyS0 loglevel=5")
+    printed = [match[1] for line in console.partition("efishim-init: begin")[0].split("\n") if (match := STAMPED.match(line))]
+    told = report["warnings"].lines
+    assert printed
+    assert [line[4:] for line in told] == printed
+    assert {line[:4] for line in told} <= {"<0> ", "<1> ", "<2> ", "<3> ", "<4> "}
+
+
+def test_without_a_serial_console_the_report_still_comes_over_the_first_port(booted: Boots) -> None:
+    report, _console = booted("quiet")
+    assert report["/proc/cmdline"].lines == ["quiet"]
