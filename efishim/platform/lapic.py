@@ -238,6 +238,7 @@ class LocalApic:
             if not value & SOFTWARE_ENABLE:
                 for register in self._lvt:
                     self._lvt[register] |= MASKED
+                self._stop_timer()
             self._update()
         elif offset == ESR:
             self._esr, self._errors = self._errors, 0
@@ -268,7 +269,7 @@ class LocalApic:
         self._lvt[offset] = value
         if offset == LVT_LINT0:
             self._update()
-        elif offset == LVT_TIMER and (before ^ value) & PERIODIC:
+        elif offset == LVT_TIMER and (before ^ value) & (PERIODIC | MASKED):
             self._plan()
 
     def _send(self, command: int) -> None:
@@ -330,12 +331,13 @@ class LocalApic:
         self._plan()
 
     def _plan(self) -> None:
-        """Ask the clock for the next expiry. A masked timer keeps counting and expires in silence."""
+        """Ask the clock for the next expiry. A masked timer counts on, but nobody needs to hear of its end."""
         self._stop_timer()
-        if not self._initial:
+        lvt = self._lvt[LVT_TIMER]
+        if not self._initial or lvt & MASKED:
             return
         elapsed = self._elapsed()
-        if self._lvt[LVT_TIMER] & PERIODIC:
+        if lvt & PERIODIC:
             ticks = (elapsed // self._initial + 1) * self._initial
         elif elapsed < self._initial:
             ticks = self._initial
@@ -348,5 +350,4 @@ class LocalApic:
         lvt = self._lvt[LVT_TIMER]
         if lvt & PERIODIC:
             self._plan()
-        if not lvt & MASKED:
-            self.accept(lvt & 0xFF)
+        self.accept(lvt & 0xFF)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import unicorn
@@ -19,7 +19,7 @@ REGISTERS = (UC_X86_REG_EAX, UC_X86_REG_EBX, UC_X86_REG_ECX, UC_X86_REG_EDX)
 
 def engine_cpuid(leaf: int, subleaf: int = 0) -> tuple[int, ...]:
     """What the bare engine answers."""
-    engine: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    engine = cast(Any, unicorn).Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)  # it has no types
     engine.mem_map(0x1000, 0x1000)
     engine.mem_write(0x1000, b"\x0f\xa2\x90")
     engine.reg_write(UC_X86_REG_EAX, leaf)

@@ -161,9 +161,13 @@ def test_divide_configuration(apic: Apic, code: int, divisor: int) -> None:
 
 def test_masked_timer_counts_in_silence(apic: Apic) -> None:
     apic.write(regs.LVT_TIMER, 0x100EC)
-    apic.write(regs.INITIAL_COUNT, 1000)
-    apic.board.advance(NS)
-    assert apic.chip.vector == -1
+    apic.write(regs.INITIAL_COUNT, 1000)  # by 2 after reset
+    apic.board.advance(500)
+    assert apic.read(regs.CURRENT_COUNT) == 750
+    assert apic.board.clock.next_deadline() is None, "nobody waits for a masked timer"
+    apic.write(regs.LVT_TIMER, 0xEC)
+    apic.board.advance(1500)
+    assert apic.chip.vector == 0xEC, "unmasked before its end, it is heard"
 
 
 def test_writing_zero_stops_the_timer(apic: Apic) -> None:

@@ -224,6 +224,50 @@ def test_uart_interrupt_arrives_at_gsi_4() -> None:
     assert board.interrupts.acknowledge() == 0x44
 
 
+ACCESSES = st.lists(
+    st.tuples(
+        st.sampled_from(["port", "apic", "ioapic", "msr", "wait"]),
+        st.integers(0, 0xFFFF),
+        st.sampled_from([1, 2, 4]),
+        st.one_of(st.none(), st.integers(0, 0xFFFF_FFFF), st.sampled_from([0, 0xFF, 0x20, 0x36, 0x1FF, 1 << 17])),
+    ),
+    max_size=60,
+)
+PORTS = (0x20, 0x21, 0x40, 0x42, 0x43, 0x61, 0x70, 0x71, 0x92, 0xA0, 0x3F8, 0x3FF, 0x4D0, 0x600, 0x60B, 0xCF8, 0xCFF)
+MSRS = (0x1B, 0x8B, 0xFE, 0x179, 0x1A0, 0x200, 0x250, 0x277, 0x2FF, 0x401)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ACCESSES)
+def test_a_hostile_guest_breaks_nothing(accesses: list[tuple[str, int, int, int | None]]) -> None:
+    """Whatever is read or written anywhere, devices answer in range and the next access works."""
+    board, facts = build(64 * MIB)
+    irqs = facts.interrupts
+    for target, number, size, value in accesses:
+        if target == "wait":
+            board.advance(number)
+        elif target == "msr":
+            assert board.msrs is not None
+            msr = MSRS[number % len(MSRS)]
+            if value is None:
+                assert board.msrs.read(msr) is not None
+            else:
+                board.msrs.write(msr, value)
+        else:
+            bus = board.ports if target == "port" else board.mmio
+            address = {"apic": 0xFEE0_0000 + number % 0x1000, "ioapic": 0xFEC0_0000 + number % 2 * 0x10}.get(
+                target, PORTS[number % len(PORTS)]
+            )
+            if value is None:
+                assert 0 <= bus.read(address, size) < 1 << 8 * size
+            else:
+                bus.write(address, size, value & ((1 << 8 * size) - 1))
+        for _ in range(3):
+            if irqs.pending():
+                assert 0 <= irqs.acknowledge() <= 0xFF
+    assert set(board.stops) <= {"reset", "shutdown"}
+
+
 def test_the_clock_shows_the_epoch() -> None:
     board, facts = build()
     board.outb(0x70, 0)
