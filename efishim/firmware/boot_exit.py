@@ -20,6 +20,8 @@ MEMORY_SERVICES = frozenset({"AllocatePages", "FreePages", "GetMemoryMap", "Allo
 
 ATTRIBUTES_VERSION = 1
 ATTRIBUTES_STEP = 48
+ATTRIBUTES_SIZE = 0xFC0
+"""Bytes kept for the memory attributes table: 83 ranges, in one page of pool."""
 
 
 class ExitServices:
@@ -34,7 +36,7 @@ class ExitServices:
         self.tried = False
         self.exited = False
         self.attributes_table = 0
-        """Where the memory attributes table lies (one page); kept true until the exit."""
+        """Where the memory attributes table lies (ATTRIBUTES_SIZE bytes); kept true until the exit."""
         self.on_exit: Callable[[], None] = lambda: None
 
     def services(self) -> dict[str, Handler]:
@@ -81,7 +83,7 @@ class ExitServices:
         if not self.attributes_table:
             return
         runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.type != MemoryType.MMIO]
-        room = (0x1000 - MEMORY_ATTRIBUTES_TABLE.size()) // ATTRIBUTES_STEP
+        room = (ATTRIBUTES_SIZE - MEMORY_ATTRIBUTES_TABLE.size()) // ATTRIBUTES_STEP
         kept = runtime[:room]
         header = {"Version": ATTRIBUTES_VERSION, "NumberOfEntries": len(kept), "DescriptorSize": ATTRIBUTES_STEP}
         data = MEMORY_ATTRIBUTES_TABLE.pack(header)

@@ -74,10 +74,11 @@ class CallLog:
         results: Shown = ()
         if function.returns is Returns.STATUS:
             status = Status.describe(result)
-            if not is_error(result) or result == Status.BUFFER_TOO_SMALL:
-                pairs = zip(function.parameters, values, strict=False)
-                shown = ((p.name, self._show_out(p, value)) for p, value in pairs if p.way != "in" and value)
-                results = tuple((name, value) for name, value in shown if value)
+            # Of what BUFFER_TOO_SMALL leaves behind, only the size is specified.
+            ways = ("inout",) if result == Status.BUFFER_TOO_SMALL else () if is_error(result) else ("out", "inout")
+            pairs = zip(function.parameters, values, strict=False)
+            shown = ((p.name, self._show_out(p, value)) for p, value in pairs if p.way in ways and value)
+            results = tuple((name, value) for name, value in shown if value)
         else:
             status = TPL_NAMES.get(result, f"{result:#x}") if function.returns is Returns.TPL else "VOID"
         call = replace(self.calls[number], status=status, results=results, overridden=overridden)

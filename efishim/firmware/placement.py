@@ -60,7 +60,7 @@ class Placement:
     descriptor_tables: int
     """Boot services data: GDT and IDT, two pages."""
     boot_tables: int
-    """Boot services data: the boot services table, and the memory attributes table."""
+    """Boot services data: the boot services table, one page."""
     page_tables: int
     stack_top: int
     mapped: int
@@ -119,7 +119,7 @@ def place(memory_map: MemoryMap) -> Placement:
     conventional = [d for d in memory_map.ranges() if d.type == MemoryType.CONVENTIONAL]
     mapped = max(FOUR_GIB, *(d.end for d in memory_map.ranges() if d.attributes & RAM_ATTRIBUTES == RAM_ATTRIBUTES), 0)
     table_bytes = tables_needed(mapped) * PAGE
-    own = STACK_SIZE + (EXCEPTION_PAGES + 2 + 2) * PAGE + table_bytes
+    own = STACK_SIZE + (EXCEPTION_PAGES + 2 + 1) * PAGE + table_bytes
     need = own + sum(pages for _, pages in BINS) * PAGE
     room = [d for d in conventional if min(d.end, FOUR_GIB) - d.start >= need]
     if not room:
@@ -139,7 +139,7 @@ def place(memory_map: MemoryMap) -> Placement:
     stack = take(STACK_SIZE, MemoryType.BOOT_SERVICES_DATA)
     exceptions = take(EXCEPTION_PAGES * PAGE, MemoryType.BOOT_SERVICES_CODE)
     descriptor_tables = take(2 * PAGE, MemoryType.BOOT_SERVICES_DATA)
-    boot_tables = take(2 * PAGE, MemoryType.BOOT_SERVICES_DATA)
+    boot_tables = take(PAGE, MemoryType.BOOT_SERVICES_DATA)
     page_tables = take(table_bytes, MemoryType.BOOT_SERVICES_DATA)
     tops: dict[MemoryType, int] = {}
     for kind, pages in reversed(BINS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from efishim.errors import ImageError
 from efishim.firmware import placement
 from efishim.firmware.answers import Answers
-from efishim.firmware.boot_exit import ExitServices
+from efishim.firmware.boot_exit import ATTRIBUTES_SIZE, ExitServices
 from efishim.firmware.calls import CallLog, FirmwareCall
 from efishim.firmware.device_path import file_path, path_bytes, vendor_hardware, vendor_media
 from efishim.firmware.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
@@ -197,7 +197,7 @@ class Shim:
         properties = self.pool.allocate(MemoryType.RUNTIME_SERVICES_DATA, RT_PROPERTIES_TABLE.size())
         content = {"Version": 1, "Length": RT_PROPERTIES_TABLE.size(), "RuntimeServicesSupported": supported}
         self.board.memory.write(properties, RT_PROPERTIES_TABLE.pack(content))
-        self.exit.attributes_table = self.placement.boot_tables + PAGE
+        self.exit.attributes_table = self.pool.allocate(MemoryType.BOOT_SERVICES_DATA, ATTRIBUTES_SIZE)
         self.exit.write_attributes()
         for guid, address in (
             (EFI_ACPI_20_TABLE_GUID, self.config.rsdp),
