@@ -1,7 +1,7 @@
 """The CPU self-test: small guest programs whose every comparison is with what the manuals say.
 
-The programs are `firmware_stubs/machine/selftest.asm`; they run on real machines as well, where `tests/machine/test_selftest.py`
-has QEMU run them as an independent witness.
+The programs are `firmware_stubs/machine/selftest.asm`; they run on real machines as well, and
+`tests/machine/test_selftest.py` has QEMU run them as an independent witness.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Bench:
 
     def _enter(self, case: int) -> None:
         """The state of the multiboot specification, section 3.2, but for the magic number."""
-        cpu = self.machine.cpu
+        cpu = self.machine.engine.processor
         for name in ("ds", "es", "fs", "gs", "ss"):
             cpu.load_segment(name, 0x10, base=0, limit=0xFFFFFFFF, flags=0x00CF9300)
         cpu.load_segment("cs", 0x08, base=0, limit=0xFFFFFFFF, flags=0x00CF9B00)
