@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efishim.errors import ImageError
+from efishim.image.text import printable
 
 PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 """Debian Policy, section 5.6.7."""
@@ -108,7 +109,7 @@ class Apt:
         if process.returncode or len(files) != 1:
             reason = next((line for line in reversed(text.splitlines()) if line.startswith("E:")), "it gave no reason")
             raise ImageError(
-                f"apt-get did not deliver {package.name}: {reason.removeprefix('E:').strip()}",
+                f"apt-get did not deliver {package.name}: {printable(reason.removeprefix('E:').strip())}",
                 hint="check the network, or run apt-get update as root: the archive may have moved on",
             )
         with files[0].open("rb") as content:

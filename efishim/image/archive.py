@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from efishim.errors import ImageError
+from efishim.image.text import printable
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER = 60
@@ -117,10 +118,10 @@ def extract(package: Path, patterns: Sequence[str], directory: Path, *, companio
             if not member.isreg() or not _matches(name, everything):
                 continue
             if member.size > MAX_FILE:
-                raise ImageError(f"{name} in {package.name} has {member.size} bytes")
+                raise ImageError(f"{printable(name)} in {package.name} has {member.size} bytes")
             content = source.extractfile(member)
             if content is None or not _safe(name):
-                raise ImageError(f"{package.name} has a file with the unsafe name {name!r}")
+                raise ImageError(f"{package.name} has a file with the unsafe name {printable(name)}")
             _write(_chunks(content, package.name), directory.joinpath(*PurePosixPath(name).parts))
             written.append(name)
             if _matches(name, patterns):
@@ -215,9 +216,9 @@ def _write(chunks: Iterator[bytes], target: Path) -> None:
             for chunk in chunks:
                 stream.write(chunk)
     except FileExistsError:
-        raise ImageError(f"the package has {target.name} twice") from None
+        raise ImageError(f"the package has {printable(target.name)} twice") from None
 
 
 def _damaged(package: str, error: BaseException) -> ImageError:
     reason = str(error).split("\n")[0] or type(error).__name__
-    return ImageError(f"{package} is damaged: {reason}")
+    return ImageError(f"{package} is damaged: {printable(reason)}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from efishim.errors import ImageError
+from efishim.image.text import printable
 from efishim.wire import linux_header as wire
 from efishim.wire.bootparams import HDRS_MAGIC, SetupHeader
 
@@ -151,7 +152,7 @@ def _kernel_version(data: bytes, pointer: int, setup_size: int) -> str:
     if not pointer or at >= setup_size:
         return ""
     text = data[at : min(at + MAX_VERSION_LENGTH, setup_size)].split(b"\0")[0]
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)
+    return printable(text)
 
 
 def _kernel_info(data: bytes, setup_size: int, offset: int) -> dict[str, int | str]:

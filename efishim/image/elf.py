@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from efishim.errors import ImageError
+from efishim.image.text import printable
 from efishim.wire import elf as wire
 from efishim.wire.layout import Buffer
 
@@ -220,7 +221,7 @@ def _notes_of(data: Buffer, at: int, size: int, alignment: int) -> Iterator[Note
         end = description_at + head.n_descsz
         if end > len(raw):
             return
-        owner = raw[name_at : name_at + head.n_namesz].rstrip(b"\0").decode("ascii", "backslashreplace")
+        owner = printable(raw[name_at : name_at + head.n_namesz].rstrip(b"\0"))
         yield Note(owner, head.n_type, raw[description_at:end])
         position = _align(end, step)
 
@@ -243,7 +244,7 @@ def parse_sections(data: Buffer, elf: Elf) -> tuple[Section, ...]:
         names = bytes(data[rows[name_index].sh_offset : rows[name_index].sh_offset + rows[name_index].sh_size])
     return tuple(
         Section(
-            name=names[row.sh_name : row.sh_name + MAX_NAME].split(b"\0")[0].decode("ascii", "backslashreplace"),
+            name=printable(names[row.sh_name : row.sh_name + MAX_NAME].split(b"\0")[0]),
             type=row.sh_type,
             flags=row.sh_flags,
             address=row.sh_addr,

@@ -244,9 +244,10 @@ class KernelCache:
     def symbols(self, source: KernelSource) -> Symbols | None:
         """All symbols of a kernel, None when it has none. Raises ImageError as `facts` does."""
         table = self._load(source, "symbols", SymbolTable)
-        if table is None:
-            return self._store_symbols(source, source.probe())
-        return Symbols(table) if table.names else None
+        if table is not None:
+            with suppress(ImageError):  # not what was written: found anew
+                return Symbols(table) if table.names else None
+        return self._store_symbols(source, source.probe())
 
     def _store_symbols(self, source: KernelSource, probe: Probe) -> Symbols | None:
         symbols = probe.symbols()

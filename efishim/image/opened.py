@@ -24,6 +24,7 @@ from efishim.image.multiboot import find_multiboot, find_multiboot2
 from efishim.image.payload import Method, detect, unpack
 from efishim.image.pe import PeImage, is_pe, parse_pe
 from efishim.image.symbols import Symbols
+from efishim.image.text import printable
 
 MAX_IMAGE = 1 << 30
 """Largest image file that is read, bytes."""
@@ -75,11 +76,11 @@ class Image:
             return parts.bzimage.kernel_version
         if parts.pe is not None and (section := parts.pe.section(".uname")) is not None:
             start = section.pointer_to_raw_data
-            return _printable(self.data[start : start + min(section.loaded_size, MAX_BANNER)])
+            return _first_line(self.data[start : start + min(section.loaded_size, MAX_BANNER)])
         if parts.elf is not None:
             at = self.data.find(LINUX_BANNER)
             if at >= 0:
-                return _printable(self.data[at + len(LINUX_BANNER) : at + MAX_BANNER])
+                return _first_line(self.data[at + len(LINUX_BANNER) : at + MAX_BANNER])
         return ""
 
     @cached_property
@@ -137,6 +138,7 @@ class Image:
 
 def open_image(data: bytes, *, path: str, cache: KernelCache | None = None) -> Image:
     """Open an image that is already read. Raises ImageError for what is no image, or is damaged in every format it has."""
+    path = printable(path)
     if not data:
         raise ImageError(f"{path} is empty")
     digest = hashlib.sha256(data).hexdigest()
@@ -175,16 +177,16 @@ def _try(parse: Callable[[bytes], T], data: bytes) -> tuple[T | None, str]:
 
 def read_image_file(path: str | Path, *, cache: KernelCache | None = None) -> Image:
     """Read and open an image file. Raises ImageError with the reason when it cannot be read or is no image."""
-    name = os.fspath(path)
+    name = printable(os.fspath(path)) or "''"
     try:
-        status = os.stat(name)
+        status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{name} is a directory, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{name} is a device, pipe or socket, not a regular file")
         if status.st_size > MAX_IMAGE:
             raise ImageError(f"{name} has {status.st_size} bytes, more than the {MAX_IMAGE} that efishim opens")
-        with open(name, "rb") as stream:
+        with open(path, "rb") as stream:
             data = stream.read(MAX_IMAGE + 1)
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel") from None
@@ -193,15 +195,14 @@ def read_image_file(path: str | Path, *, cache: KernelCache | None = None) -> Im
         raise ImageError(f"{name} may not be read", hint=hint) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{name!r} cannot be read: {reason}") from error
+        raise ImageError(f"{name} cannot be read: {printable(reason)}") from error
     if len(data) > MAX_IMAGE:
         raise ImageError(f"{name} grew beyond {MAX_IMAGE} bytes while it was read")
     return open_image(data, path=name, cache=cache)
 
 
-def _printable(raw: bytes) -> str:
-    text = raw.split(b"\0")[0].split(b"\n")[0]
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in text)
+def _first_line(raw: bytes) -> str:
+    return printable(raw.split(b"\0")[0].split(b"\n")[0])
 
 
 __all__ = ["BzImage", "Elf", "Image", "PeImage", "open_image", "read_image_file"]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from efishim.errors import ImageError
+from efishim.image.text import printable
 from efishim.wire import pe as wire
 
 MAX_SIZE_OF_IMAGE = 1 << 30
@@ -168,7 +169,7 @@ def _sections(data: bytes, at: int, count: int) -> tuple[PeSection, ...]:
     for index in range(count):
         row = wire.SectionHeader(data[at + index * size : at + (index + 1) * size])
         section = PeSection(
-            name=row.Name.split(b"\0")[0].decode("ascii", "backslashreplace"),
+            name=printable(row.Name.split(b"\0")[0]),
             virtual_size=row.VirtualSize,
             virtual_address=row.VirtualAddress,
             size_of_raw_data=row.SizeOfRawData,

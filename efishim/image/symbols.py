@@ -45,12 +45,16 @@ class Symbols:
 
     def __init__(self, table: SymbolTable) -> None:
         self.table = table
+        if len(table.addresses) % 8:
+            raise ImageError("a symbol table has addresses that are not whole 64-bit numbers")
         addresses = array("Q")
         addresses.frombytes(table.addresses)
         self._addresses = addresses
         self._names = table.names.split("\n") if table.names else []
         if len(self._names) != len(addresses):
             raise ImageError(f"a symbol table has {len(self._names)} names for {len(addresses)} addresses")
+        if "" in self._names:
+            raise ImageError("a symbol table has a symbol without kind and name")
         self._by_name: dict[str, int] = {}
 
     @classmethod

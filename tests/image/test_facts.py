@@ -10,6 +10,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from efishim.errors import ImageError
@@ -99,7 +100,13 @@ def cache_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("damage", ["empty", "flipped", "truncated", "junk", "valid hash of junk", "other structure"])
+def with_hash(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest() + body
+
+
+@pytest.mark.parametrize(
+    "damage", ["empty", "flipped", "truncated", "junk", "valid hash of junk", "other structure", "odd symbols"]
+)
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     cache = KernelCache(tmp_path)
     expected, symbols = cache.facts(source()), cache.symbols(source())
@@ -116,8 +123,9 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
                 "flipped": bytes(flipped),
                 "truncated": content[:-1],
                 "junk": junk,
-                "valid hash of junk": hashlib.sha256(junk).digest() + junk,
-                "other structure": hashlib.sha256(b"\x80").digest() + b"\x80",
+                "valid hash of junk": with_hash(junk),
+                "odd symbols": with_hash(msgspec.msgpack.encode({"start": 0, "end": 1, "addresses": b"123", "names": "Ta"})),
+                "other structure": with_hash(b"\x80"),
             }[damage]
         )
     assert cache.facts(source()) == expected

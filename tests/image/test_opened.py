@@ -72,10 +72,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_image_file("nul\0byte")
     with pytest.raises(ImageError, match="cannot be read"):
         read_image_file("x" * 5000)
+    with pytest.raises(ImageError, match=r"^'' does not exist"):
+        read_image_file("")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(ImageError, match="cannot be read"):
         read_image_file(loop)
+
+
+def test_odd_names_stay_on_one_line(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/a\nb\x1b\xff")
+    with pytest.raises(ImageError, match=r"a\\nb\\x1b\\udcff does not exist"):
+        read_image_file(path)
+    Path(path).write_bytes(build_bzimage())
+    assert read_image_file(path).path.endswith(r"a\nb\x1b\udcff")
 
 
 def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

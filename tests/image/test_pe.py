@@ -173,6 +173,11 @@ def test_truncation_is_named() -> None:
             parse_pe(whole[:size])
 
 
+def test_odd_section_names_stay_printable() -> None:
+    sections = [SectionSpec(b"a\n\xff", 0x1000, b"\xc3" * 0x200, 0x200)]
+    assert parse_pe(build_pe(sections)).sections[0].name == r"a\x0a\xff"
+
+
 def test_a_dos_program_is_no_pe_image() -> None:
     program = b"MZ" + b"\0" * 200
     assert not is_pe(program)

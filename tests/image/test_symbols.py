@@ -147,5 +147,7 @@ def test_symbols_from_kallsyms_leave_per_cpu_offsets_alone() -> None:
 def test_tables_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ImageError, match="2 names for 1 addresses"):
         Symbols.build(["Ta", "Tb"], [1], 0, 2)
+    with pytest.raises(ImageError, match="without kind and name"):
+        Symbols.build(["Ta", ""], [1, 2], 0, 3)
     with pytest.raises(ImageError, match="64 bits"):
         Symbols.build(["Ta"], [1 << 64], 0, 2)
