@@ -95,7 +95,7 @@ def command(
     from efishim.lab.record import encode
     from efishim.report.files import write_atomically
     from efishim.report.formats import formats
-    from efishim.report.text import summary
+    from efishim.report.text import summary, verdict
 
     known = formats(state.registry)
     if form not in known:
@@ -116,9 +116,9 @@ def command(
     if not streams:
         sys.stdout.write(known[form].render(record))
     if not quiet:
-        state.talk.print(summary(record))
+        state.talk.summary(summary(record), verdict(record.outcome), good=record.outcome.met)
         if record_file:
-            state.talk.print(f"record: {record_file}")
+            state.talk.line(f"record: {record_file}")
     return interruption.exit_status or exit_status(record)
 
 

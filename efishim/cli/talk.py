@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 from efishim.report.figures import amount
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.status import Status
 
     from efishim.lab.progress import Progress
@@ -50,9 +50,17 @@ class Talk:
         """Something that did not stop the work."""
         self._line("warning", "yellow", sentence)
 
-    def print(self, thing: RenderableType = "") -> None:
-        """Anything else for the user's eyes."""
-        self.console.print(thing)
+    def line(self, text: str, style: str = "") -> None:
+        """Anything else, as it is."""
+        from rich.text import Text
+
+        self.console.print(Text(text, style=style))
+
+    def summary(self, text: str, verdict: str, *, good: bool) -> None:
+        """What is said after a run, its verdict in green or red, apart from the console that came before."""
+        self.line("")
+        for line in text.splitlines():
+            self.line(line, ("bold green" if good else "bold red") if line == verdict else "")
 
     def _line(self, word: str, style: str, text: str) -> None:
         from rich.text import Text
@@ -104,10 +112,8 @@ class LineProgress:
         return f"{self._phase}: {amount(insns)} instructions, guest clock {virtual_ns / 1e9:.1f} s"
 
     def _say(self, text: str) -> None:
-        from rich.text import Text
-
         self._told = time.monotonic()
-        self._talk.print(Text(f"efishim: {_one_line(text)}", style="dim"))
+        self._talk.line(f"efishim: {_one_line(text)}", "dim")
 
 
 class MovingProgress(LineProgress):

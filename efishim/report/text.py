@@ -30,7 +30,7 @@ def summary(record: Record) -> str:
     lines += ["", verdict(record.outcome)]
     calls = len(record.firmware_calls) + record.firmware_calls_dropped
     lines.append(
-        f"{calls:,} firmware calls, {amount(record.outcome.insns)} instructions in {record.outcome.seconds:.2f} s"
+        f"{calls:,} firmware call{'' if calls == 1 else 's'}, {amount(record.outcome.insns)} instructions in {record.outcome.seconds:.2f} s"
     )
     if not record.outcome.reproducible:
         lines.append("The host ended this run, so the record cannot be had again byte for byte.")

@@ -21,7 +21,7 @@ def test_the_summary_says_what_a_reader_asks() -> None:
         "1,234,567,890",
         "1.500 s",
         "shutdown reached",
-        "1 firmware calls",
+        "1 firmware call, ",
         "1.23 G instructions in 4.75 s",
     ):
         assert fact in text
