@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from efishim.machine.cpu import GuestFault
+from efishim.machine.disassembly import starts
 from efishim.machine.processor import Processor
 
 
@@ -43,25 +44,8 @@ class BlockIndex:
         return count
 
     def _count(self, pc: int, size: int, rip: int) -> int:
-        import capstone  # noqa: PLC0415 - 20 ms that a run without faults does not need
-
         try:
             code = self._cpu.read(pc, size)
         except GuestFault:
             return 0x10000  # code that vanished meanwhile: the whole block stays counted
-        env = self._cpu.env
-        mode = (
-            capstone.CS_MODE_64
-            if env.hflags >> 15 & 1
-            else capstone.CS_MODE_32
-            if env.hflags >> 4 & 1
-            else capstone.CS_MODE_16
-        )
-        engine = capstone.Cs(capstone.CS_ARCH_X86, mode)  # type: ignore[no-untyped-call]
-        engine.skipdata = True
-        count = 0
-        for address, _size, _name, _operands in engine.disasm_lite(code, pc):  # type: ignore[no-untyped-call]
-            if address >= rip:
-                break
-            count += 1
-        return count
+        return sum(1 for start in starts(code, pc, self._cpu.mode) if start < rip)

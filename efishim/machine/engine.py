@@ -15,6 +15,7 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
 from efishim.errors import MachineError
+from efishim.machine.disassembly import starts
 from efishim.machine.env import Env, Pending, verify
 from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
@@ -263,6 +264,11 @@ class Engine:
 
     def _sites_in(self, pc: int, code: bytes) -> list[Site]:
         found = find_sites(pc, code)
+        if found:
+            # A pattern inside another instruction is no site. Taking it for one would cost its block a new translation
+            # each time a neighbour is translated.
+            begins = set(starts(code, pc, self.processor.mode))
+            found = [site for site in found if site.address in begins]
         if self.processor.cpl == 3:
             found += find_port_accesses(pc, code, self.processor.mode)
         return found
