@@ -29,7 +29,7 @@ class GuestFault(Exception):
 class Cpu(Protocol):
     """Registers by name and memory by linear address, usable while the guest does not run (traps, faults, stops).
 
-    Names: rax..r15, rip, eflags, cr0 cr2 cr3 cr4 cr8 efer, cs ds es fs gs ss (selectors), fs_base gs_base,
+    Names: rax..r15, rip, eflags, cr0 cr2 cr3 cr4 cr8 efer, fcw mxcsr, cs ds es fs gs ss (selectors), fs_base gs_base,
     gdtr.base gdtr.limit idtr.base idtr.limit, tr, ldtr.
     """
 

@@ -90,6 +90,8 @@ class Delivery:
     def __init__(self, processor: Processor, memory: PhysicalMemory) -> None:
         self._cpu = processor
         self._memory = memory
+        self.cr2 = 0
+        """What the last page fault that the guest saw left in CR2."""
 
     @property
     def _env(self) -> Env:
@@ -100,6 +102,7 @@ class Delivery:
         current = event
         for _ in range(3):
             if current.cr2 is not None:
+                self.cr2 = current.cr2
                 self._cpu.set("cr2", current.cr2)
             try:
                 self._deliver_once(current)

@@ -83,6 +83,7 @@ class Machine:
         self._delivery = Delivery(self._engine.processor, self.memory)
         self._instructions = Instructions(self, self._engine, self.time)
         self._blocks = BlockIndex(self._engine.processor)
+        self._listen()
 
     @property
     def engine(self) -> Engine:
@@ -105,12 +106,18 @@ class Machine:
     def watch(self, linear: int, callback: Callable[[], None]) -> None:
         """Call back once, before the block that starts at this linear address runs."""
         self._watches[linear] = callback
+        self._listen()
         if self._engine:
             self._engine.native.mark(linear, BlockFlag.WATCHED)
 
     def watch_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
         """Call back once with the address of the first block where `pc & mask == value` and the bytes are `code`."""
         self._matchers.append((mask, value, code, callback))
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._engine:
+            self._engine.native.listen(sorted(self._watches), [(mask, value) for mask, value, _, _ in self._matchers])
 
     def stop(self, reason: str, detail: str = "") -> None:
         """See `Board.stop`. The first reason counts."""
@@ -239,7 +246,6 @@ class Machine:
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated."""
         del size, icount
-        self._blocks.forget(pc)
         flags = 0
         if pc in self._watches:
             flags |= BlockFlag.WATCHED
@@ -248,6 +254,7 @@ class Machine:
                 mask, value, expected, callback = matcher
                 if pc & mask == value and self._starts_with(pc, code, expected):
                     self._matchers.remove(matcher)
+                    self._listen()
                     self._watches[pc] = lambda: callback(pc)
                     flags |= BlockFlag.WATCHED
                     break
@@ -335,6 +342,7 @@ class Machine:
             if event.vector == delivery.PF and (event.error or 0) & 0x10 and event.cr2 is not None:
                 # A kernel without NX, or firmware's tables: the owner of the tables may want to open the page.
                 if self.on_fetch_fault(event.cr2):
+                    engine.processor.set("cr2", self._delivery.cr2)  # for the guest nothing happened
                     return
             self._deliver(event)
         elif self._syscall is not None:
@@ -374,6 +382,8 @@ class Machine:
     def _flagged(self, pc: int) -> None:
         engine = self.engine
         callback = self._watches.pop(pc, None)
+        if callback is not None:
+            self._listen()
         engine.native.unmark(pc, BlockFlag.WATCHED)
         engine.instrument(pc)
         if callback is not None:

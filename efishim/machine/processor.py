@@ -17,6 +17,7 @@ GPR_INDEX = {name: index for index, name in enumerate(GPRS)}
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 HELD = {**{name: name for name in SEGMENTS}, "tr": "tr", "ldtr": "ldt", "gdtr": "gdt", "idtr": "idt"}
 """Where the state keeps what has a base and a limit; `cs.base`, `cs.limit` and `cs.flags` are the hidden parts."""
+FLOATING = {"fcw": x86.UC_X86_REG_FPCW, "mxcsr": x86.UC_X86_REG_MXCSR}
 CONTROL = {"cr0": x86.UC_X86_REG_CR0, "cr2": x86.UC_X86_REG_CR2, "cr3": x86.UC_X86_REG_CR3, "cr4": x86.UC_X86_REG_CR4}
 
 
@@ -28,6 +29,15 @@ class Processor:
         self.env = env
         self._memory = memory
         self.walker = Walker(memory)
+        self._reset_floating_point()
+
+    def _reset_floating_point(self) -> None:
+        """As after RESET and FNINIT (SDM volume 3, table 10-1); Unicorn starts with zeroes, which is every exception
+        unmasked, single precision and a full register stack.
+        """
+        self.set("fcw", 0x37F)
+        self.set("mxcsr", 0x1F80)
+        self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
 
     def get(self, register: str) -> int:
         """Value of a register; see `machine.cpu.Cpu` for the names. Raises KeyError for an unknown one."""
@@ -48,6 +58,9 @@ class Processor:
         if register == "cr8":
             control: int = self._uc.reg_read(x86.UC_X86_REG_CR8)
             return control
+        if register in FLOATING:
+            word: int = self._uc.reg_read(FLOATING[register])
+            return word
         if register == "efer":
             return env.efer
         if register in ("fs_base", "gs_base"):
@@ -70,6 +83,8 @@ class Processor:
             env.eip = value & 0xFFFF_FFFF_FFFF_FFFF
         elif register == "eflags":
             self._uc.reg_write(x86.UC_X86_REG_EFLAGS, value)
+        elif register in FLOATING:
+            self._uc.reg_write(FLOATING[register], value)
         elif register in CONTROL:
             self._uc.reg_write(CONTROL[register], value)
         elif register == "efer":
