@@ -15,7 +15,7 @@ VIDEO_TEXT = 0xB8000
 LOCAL_APIC = 0xFEE00000
 RUN_ONE = 0x1D0C7E57
 """In EAX: run the case whose number is in EBX."""
-SCRATCH_PORT = 0x3FF
+SCRATCH_PORT, PIC_MASK = 0x3FF, 0x21
 HOST_BRIDGE = 0x12378086
 """Vendor and device that PCI configuration register 0 of device 0 gives on QEMU's machine `pc`."""
 
@@ -51,7 +51,7 @@ class Constant(Cells):
 class LocalApic:
     """The registers of a local APIC that a processor needs to interrupt itself: ICR, EOI and the one-shot timer.
 
-    SDM volume 3A chapter 11. Also the machine's interrupt controller; no priorities.
+    SDM volume 3A chapter 11. Also the machine's interrupt controller: the highest vector first, nesting is not its concern.
     """
 
     EOI, ICR_LOW, LVT_TIMER, INITIAL_COUNT = 0xB0, 0x300, 0x320, 0x380
@@ -93,7 +93,9 @@ class LocalApic:
 
     def acknowledge(self) -> int:
         """Take it."""
-        return self._waiting.pop(0)
+        vector = max(self._waiting)
+        self._waiting.remove(vector)
+        return vector
 
 
 class Msrs:
@@ -129,6 +131,7 @@ class Bench:
         self.pci = Constant(4, HOST_BRIDGE.to_bytes(4, "little"))
         self.video = Cells(0x8000)
         machine.ports.attach(SCRATCH_PORT, 1, self.scratch, "scratch")
+        machine.ports.attach(PIC_MASK, 1, Cells(1), "PIC mask")
         machine.ports.attach(0xCF8, 4, Cells(4), "pci address")
         machine.ports.attach(0xCFC, 4, self.pci, "pci data")
         machine.mmio.attach(VIDEO_TEXT, 0x8000, self.video, "text memory")
