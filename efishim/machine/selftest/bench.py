@@ -7,6 +7,7 @@ the same programs say the same on a real one.
 from __future__ import annotations
 
 from efishim.machine.clock import Event
+from efishim.machine.cpu import CpuidResult
 from efishim.machine.machine import Machine
 
 IMAGE = 0x100000
@@ -18,6 +19,16 @@ RUN_ONE = 0x1D0C7E57
 SCRATCH_PORT, PIC_MASK = 0x3FF, 0x21
 HOST_BRIDGE = 0x12378086
 """Vendor and device that PCI configuration register 0 of device 0 gives on QEMU's machine `pc`."""
+
+
+CPUID: dict[int, CpuidResult] = {
+    0: (7, 0x756E6547, 0x6C65746E, 0x49656E69),
+    1: (0x306C3, 0, 1 << 30, 0x0789A179),
+    7: (0, 1 << 18 | 1 << 7 | 1, 0, 0),
+    0x80000000: (0x80000001, 0, 0, 0),
+    0x80000001: (0, 0, 0, 0x28100800),
+}
+"""Only what the programs ask: GenuineIntel, SSE2 and older, RDRAND, RDSEED, FSGSBASE, SMEP, RDTSCP, NX, SYSCALL, long mode."""
 
 
 class Cells:
@@ -139,6 +150,7 @@ class Bench:
         machine.mmio.attach(LOCAL_APIC, 0x1000, self.apic, "local APIC")
         machine.interrupts = self.apic
         machine.msrs = Msrs()
+        machine.cpuid = lambda leaf, _subleaf: CPUID.get(leaf, (0, 0, 0, 0))
         machine.memory.write(IMAGE, image)
         machine.power_on()
         self._enter(case)
