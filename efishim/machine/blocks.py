@@ -9,16 +9,16 @@ from efishim.machine.disassembly import starts
 from efishim.machine.processor import Processor
 
 
+_FIELDS = ctypes.c_uint16 * 4
+"""size, icount, flags and age of a native table entry: another age, another translation."""
+
+
 class BlockIndex:
     """Counts the instructions of a block that did not run. Boundaries come from a disassembler and are remembered."""
 
     def __init__(self, processor: Processor) -> None:
         self._cpu = processor
-        self._known: dict[int, dict[tuple[int, int], int]] = {}
-
-    def forget(self, pc: int) -> None:
-        """The block at `pc` was translated anew: its bytes may be others."""
-        self._known.pop(pc, None)
+        self._known: dict[tuple[int, int, int], int] = {}
 
     def not_executed(self, pc: int, entry: int, rip: int, *, faulted: bool) -> int:
         """Instructions of the block at `pc` (native table entry at host address `entry`) from `rip` to its end.
@@ -26,22 +26,18 @@ class BlockIndex:
         0 when `rip` is not inside the block: it then ran to its end. Nothing ran when a fault stopped it at its first
         instruction.
         """
-        known = self._known.get(pc)
-        if known is not None:
-            count = known.get((entry, rip))
-            if count is not None:
-                return count
         if not entry:
             return 0
-        size = ctypes.c_uint16.from_address(entry + 8).value
-        icount = ctypes.c_uint16.from_address(entry + 10).value
+        size, icount, _flags, age = _FIELDS.from_address(entry + 8)
         if not pc <= rip < pc + size:
             return 0
         if rip == pc:
             return icount if faulted else 0
-        count = max(0, icount - self._count(pc, size, rip))
-        self._known.setdefault(pc, {})[entry, rip] = count
-        return count
+        key = (entry, age, rip)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = max(0, icount - self._count(pc, size, rip))
+        return known
 
     def _count(self, pc: int, size: int, rip: int) -> int:
         try:

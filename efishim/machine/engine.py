@@ -95,7 +95,8 @@ class Engine:
         self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
         self._handle = self.uc._uch
         emu_stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
-        self.native = NativeHooks(emu_stop=emu_stop or 0, new_block=self._new_block)
+        vmem_read = ctypes.cast(_vmem_read, ctypes.c_void_p).value
+        self.native = NativeHooks(emu_stop=emu_stop or 0, vmem_read=vmem_read or 0, new_block=self._new_block)
         self.state = self.native.state
         self._map_memory()
         self._code_buffer = ctypes.create_string_buffer(0x10000)
@@ -300,6 +301,10 @@ class Engine:
         finally:
             self._set_exit_checks(False)
         self.native.unmark(pc, BlockFlag.RETRANSLATE)
+
+    def learn(self, pc: int, size: int, icount: int) -> None:
+        """Enter a block that Unicorn did not report."""
+        self.native.learn(self._handle.value or 0, pc, size, icount)
 
     def block_size(self, pc: int) -> int:
         """Size in bytes of the translation at `pc` (which is made if there is none)."""

@@ -142,15 +142,8 @@ class Machine:
             self._engine.state.deadline = 0
 
     def _deadline_changed(self) -> None:
-        # The event may be due before the limit that the native hook has.
         if self._engine:
-            deadline = self.clock.next_deadline()
-            if deadline is not None:
-                state = self._engine.state
-                due = self.time.insns_at(deadline)
-                if due < state.limit:
-                    state.limit = due
-                    state.deadline = min(state.deadline, due)
+            self.time.plan(self.clock.next_deadline())
 
     # Called by the engine while the guest runs
 
@@ -303,15 +296,13 @@ class Machine:
     def _set_limit(self, max_insns: int | None) -> None:
         state = self.engine.state
         limit = state.insns + SLICE
-        deadline = self.clock.next_deadline()
-        if deadline is not None:
-            limit = min(limit, max(self.time.insns_at(deadline), state.insns + 1))
         if max_insns is not None:
             limit = min(limit, max_insns)
         state.limit = limit
         waiting = self.interrupts is not None and self.interrupts.pending()
         state.attention = int(waiting)
         state.deadline = 0 if waiting else limit
+        self.time.plan(self.clock.next_deadline())
 
     def _take_interrupt(self) -> None:
         interrupts = self.interrupts
@@ -395,7 +386,7 @@ class Machine:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
             return
         _, icount, size = self.engine.uc.ctl_request_cache(pc)
-        self.engine.native.learn(pc, size, icount)
+        self.engine.learn(pc, size, icount)
 
     def _halt(self) -> None:
         self.halts += 1

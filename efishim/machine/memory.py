@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from efishim.errors import MachineError
 
 PAGE = 0x1000
+MAP_NORESERVE = 0x4000
+"""Linux: no swap is set aside for what is never touched. Python has the name from 3.13 on."""
 
 
 class BusError(Exception):
@@ -53,7 +55,7 @@ class PhysicalMemory:
         for other in self._regions:
             if start < other.end and other.start < start + size:
                 raise MachineError(f"memory regions {name} and {other.name} overlap at {start:#x}")
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         try:
             host = mmap.mmap(-1, size, flags=flags)
         except OSError as error:

@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import platform
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from importlib import resources
 
@@ -19,6 +19,9 @@ from efishim.errors import MachineError
 ENTRIES_SHIFT = 18
 ENTRY_SIZE = 16
 NEVER = (1 << 64) - 1
+WATCHES, MATCHES = 8, 2
+"""How many addresses and (mask, value) pairs the native code compares before it asks about every block."""
+CODE_BUFFER = 1 << 16
 
 
 class Cause(IntEnum):
@@ -40,7 +43,7 @@ class BlockFlag(IntEnum):
 
 
 class State(ctypes.Structure):
-    """What the hooks share with Python. All fields are 64 bits wide; see the assembly source for their meaning."""
+    """What the hooks share with Python. All fields are made of 64-bit words; see the assembly source for their meaning."""
 
     _fields_ = tuple(
         (name, ctypes.c_uint64)
@@ -62,8 +65,11 @@ class State(ctypes.Structure):
             "log_size",
             "prev_pc",
             "forced",
+            "vmem_read",
+            "buffer",
+            "always",
         )
-    )
+    ) + (("watches", ctypes.c_uint64 * WATCHES), ("matches", ctypes.c_uint64 * (2 * MATCHES)))
     insns: int
     deadline: int
     limit: int
@@ -81,6 +87,11 @@ class State(ctypes.Structure):
     log_size: int
     prev_pc: int
     forced: int
+    vmem_read: int
+    buffer: int
+    always: int
+    watches: ctypes.Array[ctypes.c_uint64]
+    matches: ctypes.Array[ctypes.c_uint64]
 
 
 NEW_BLOCK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
@@ -93,11 +104,11 @@ def _address_of(buffer: mmap.mmap) -> int:
 class NativeHooks:
     """The loaded code and its data.
 
-    `new_block(pc, size, icount)` is called for every translated block before it runs and returns its flags
+    `new_block(pc, size, icount)` is called for translated blocks that may matter, before they run, and returns their flags
     (`BlockFlag`); `size` in bytes, `icount` in instructions.
     """
 
-    def __init__(self, *, emu_stop: int, new_block: Callable[[int, int, int], int]) -> None:
+    def __init__(self, *, emu_stop: int, vmem_read: int, new_block: Callable[[int, int, int], int]) -> None:
         if platform.machine() not in {"x86_64", "AMD64"}:
             raise MachineError(
                 f"this host is {platform.machine()}, and the native hooks exist for x86-64 only",
@@ -115,6 +126,7 @@ class NativeHooks:
         self.edge_hook = base + edge
         self._table = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
         self._log = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
+        self._buffer = mmap.mmap(-1, 2 * CODE_BUFFER)
         self._callback = NEW_BLOCK(new_block)
         callback = ctypes.cast(self._callback, ctypes.c_void_p).value
         self.state = State(
@@ -125,6 +137,8 @@ class NativeHooks:
             log_size=1 << ENTRIES_SHIFT,
             emu_stop=emu_stop,
             new_block=callback or 0,
+            vmem_read=vmem_read,
+            buffer=_address_of(self._buffer),
         )
 
     @property
@@ -132,17 +146,27 @@ class NativeHooks:
         """Host address of the shared structure."""
         return ctypes.addressof(self.state)
 
+    def listen(self, watches: Sequence[int], matches: Sequence[tuple[int, int]]) -> None:
+        """Say which blocks `new_block` must be asked about besides those whose bytes matter."""
+        state = self.state
+        state.always = int(len(watches) > WATCHES or len(matches) > MATCHES or any(not mask for mask, _ in matches))
+        for slot in range(WATCHES):
+            state.watches[slot] = watches[slot] if slot < len(watches) else 0
+        for slot in range(MATCHES):
+            mask, value = matches[slot] if slot < len(matches) else (0, 0)
+            state.matches[2 * slot], state.matches[2 * slot + 1] = mask, value
+
     def forget_blocks(self) -> None:
         """Empty the block table (after all translations were dropped); the log of first translations stays."""
         ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
         self.state.used = 0
 
-    def learn(self, pc: int, size: int, icount: int) -> None:
-        """Enter a block that the edge hook was not called for."""
+    def learn(self, handle: int, pc: int, size: int, icount: int) -> None:
+        """Enter a block that the edge hook was not called for. `handle` is the engine's."""
         tb = struct.pack("<QHH4x", pc, icount, size)
         buffer = ctypes.create_string_buffer(tb)
         edge = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)(self.edge_hook)
-        edge(0, ctypes.addressof(buffer), 0, self.state_address)
+        edge(handle, ctypes.addressof(buffer), 0, self.state_address)
 
     def mark(self, pc: int, flags: int) -> None:
         """Add flags to every known block that starts at `pc`."""
@@ -154,7 +178,7 @@ class NativeHooks:
             if there == 0:
                 return
             if there == pc:
-                ctypes.c_uint32.from_address(entry + 12).value |= flags
+                ctypes.c_uint16.from_address(entry + 12).value |= flags
             slot = (slot + 1) % (1 << ENTRIES_SHIFT)
 
     def unmark(self, pc: int, flags: int) -> None:
@@ -167,7 +191,7 @@ class NativeHooks:
             if there == 0:
                 return
             if there == pc:
-                word = ctypes.c_uint32.from_address(entry + 12)
+                word = ctypes.c_uint16.from_address(entry + 12)
                 word.value &= ~flags
             slot = (slot + 1) % (1 << ENTRIES_SHIFT)
 

@@ -30,6 +30,7 @@ class Timekeeper:
         self.tsc_hz = tsc_hz
         self.tsc_offset = 0
         self.skew = 0
+        self._planned = NEVER
         self._jitter = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) & NEVER or 1
         self._spins: dict[int, list[int]] = {}
 
@@ -42,6 +43,20 @@ class Timekeeper:
     def insns_at(self, when: int) -> int:
         """The instruction count at which `when` (ns) is reached if the guest only executes."""
         return max(0, (when - self.skew) * INSNS_PER_NS)
+
+    def plan(self, deadline: int | None) -> None:
+        """The next event is due at `deadline` (ns): have the native hook stop there."""
+        self._planned = NEVER if deadline is None else deadline
+        self._moved()
+
+    def _moved(self) -> None:
+        """Time moved without instructions, so what is planned comes after fewer of them."""
+        state = self._state
+        due = (self._planned - self.skew) * INSNS_PER_NS
+        if due < state.limit:
+            state.limit = due = max(due, 0)
+            if due < state.deadline:
+                state.deadline = due
 
     def skip_to(self, when: int) -> None:
         """Move forward to `when` (ns) without executing."""
@@ -60,6 +75,7 @@ class Timekeeper:
         x ^= (x << 17) & NEVER
         self._jitter = x
         self.skew += TSC_READ_NS + (x & 7)
+        self._moved()
         self.spin(code)
         return (self.now() * self.tsc_hz // NS + self.tsc_offset + (x >> 8 & 1)) & NEVER
 
@@ -81,6 +97,7 @@ class Timekeeper:
                 if deadline is not None:
                     step = min(step, max(0, deadline - self.now()))
                 self.skew += step
+                self._moved()
         else:
             place[1] = 0
         place[0] = insns
@@ -89,4 +106,5 @@ class Timekeeper:
         """IN or OUT: takes a bus cycle, and what looked like waiting was polling, whose pace the device decides."""
         self._spins.clear()
         self.skew += PORT_ACCESS_NS
+        self._moved()
         self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)

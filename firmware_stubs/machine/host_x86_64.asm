@@ -30,12 +30,18 @@ org 0
 %define LOG_SIZE   0x70
 %define PREV_PC    0x78   ; the block before LAST_PC
 %define FORCED     0x80   ; number of blocks that were entered with a flag set
+%define VMEM_READ  0x88   ; uc_vmem_read
+%define BUFFER     0x90   ; 64 KiB for the bytes of a block
+%define ALWAYS     0x98   ; not 0: NEW_BLOCK is called for every block
+%define WATCHES    0xa0   ; 8 linear addresses of blocks that NEW_BLOCK is called for; 0 is none
+%define MATCHES    0xe0   ; 2 pairs (mask, value): NEW_BLOCK is called if pc & mask == value; mask 0 is none
 
 ; struct Entry
 %define E_PC     0        ; 64 bit
 %define E_SIZE   8        ; 16 bit, bytes
 %define E_ICOUNT 10       ; 16 bit, instructions
-%define E_FLAGS  12       ; 32 bit: bit 0 translate anew, bit 1 watched address
+%define E_FLAGS  12       ; 16 bit: bit 0 translate anew, bit 1 watched address
+%define E_AGE    14       ; 16 bit, how often this block was translated
 
 %define ENTRIES_SHIFT 18
 %define GOLDEN 0x9E3779B97F4A7C15
@@ -71,7 +77,7 @@ found:
         mov r11, [rcx + INSNS]
         cmp r11, [rcx + DEADLINE]
         jae consider_stopping
-        cmp dword [r9 + E_FLAGS], 0
+        cmp word [r9 + E_FLAGS], 0
         jne flagged
 run_the_block:
         movzx eax, word [r9 + E_ICOUNT]
@@ -110,7 +116,7 @@ consider_stopping:
         bt qword [rbp + ENV_EFLAGS], IF_BIT
         jc interruptible
 no_attention:
-        cmp dword [r9 + E_FLAGS], 0
+        cmp word [r9 + E_FLAGS], 0
         je run_the_block
 flagged:
         inc qword [rcx + FORCED]
@@ -135,17 +141,25 @@ stop:
 
 ; void edge_hook(uc_engine *uc, uc_tb *cur, uc_tb *prev, State *state)
 ; uc_tb is { uint64_t pc; uint16_t icount; uint16_t size }
+;
+; Enters the block into the table and the log. NEW_BLOCK is asked only about blocks that may matter: ring 3, watched
+; addresses, and bytes that look like an instruction which the machine executes itself (efishim/machine/sites.py).
 align 16
 edge_hook:
         push rbx
+        push rbp
         push r12
+        push r13
+        push r14
+        push r15
         sub rsp, 8
+        mov rbp, rdi                    ; the engine
         mov rbx, rcx
-        mov rdi, [rsi]                  ; pc
-        movzx edx, word [rsi + 8]       ; icount
-        movzx esi, word [rsi + 10]      ; size
+        mov r13, [rsi]                  ; pc
+        movzx r15d, word [rsi + 8]      ; icount
+        movzx r14d, word [rsi + 10]     ; size
         mov r9, GOLDEN
-        imul r9, rdi
+        imul r9, r13
         shr r9, 64 - ENTRIES_SHIFT
         shl r9, 4
         mov r8, [rbx + TABLE]
@@ -154,9 +168,9 @@ edge_hook:
 next_slot:
         cmp qword [r9 + E_PC], 0
         je free_slot
-        cmp [r9 + E_PC], rdi
+        cmp [r9 + E_PC], r13
         jne another
-        cmp [r9 + E_SIZE], si
+        cmp [r9 + E_SIZE], r14w
         je have_slot
 another:
         add r9, 16
@@ -169,30 +183,113 @@ free_slot:
         cmp rax, (1 << ENTRIES_SHIFT) * 3 / 4
         jae table_full
         inc qword [rbx + USED]
-        mov [r9 + E_PC], rdi
-        mov [r9 + E_SIZE], si
+        mov [r9 + E_PC], r13
+        mov [r9 + E_SIZE], r14w
         mov rax, [rbx + LOG_USED]
         cmp rax, [rbx + LOG_SIZE]
         jae have_slot
         mov r11, [rbx + BLOCK_LOG]
         shl rax, 4
-        mov [r11 + rax], rdi
-        mov [r11 + rax + 8], si
-        mov [r11 + rax + 10], dx
+        mov [r11 + rax], r13
+        mov [r11 + rax + 8], r14w
+        mov [r11 + rax + 10], r15w
         inc qword [rbx + LOG_USED]
 have_slot:
-        mov [r9 + E_ICOUNT], dx
         mov r12, r9
+        mov [r12 + E_ICOUNT], r15w
+        inc word [r12 + E_AGE]
+        cmp qword [rbx + ALWAYS], 0
+        jne ask
+        mov rax, [rbx + ENV]
+        test rax, rax
+        jz ask
+        mov eax, [rax + ENV_HFLAGS]
+        and eax, 3
+        cmp eax, 3
+        je ask
+        lea rax, [rbx + WATCHES]
+        mov ecx, 8
+compare_watch:
+        cmp [rax], r13
+        je ask
+        add rax, 8
+        dec ecx
+        jnz compare_watch
+        mov ecx, 2
+compare_match:
+        mov rdx, [rax]
+        test rdx, rdx
+        jz no_match
+        and rdx, r13
+        cmp rdx, [rax + 8]
+        je ask
+no_match:
+        add rax, 16
+        dec ecx
+        jnz compare_match
+        mov rdi, rbp
+        mov rsi, r13
+        mov edx, 4                      ; UC_PROT_EXEC
+        mov rcx, [rbx + BUFFER]
+        mov r8d, r14d
+        call [rbx + VMEM_READ]
+        test eax, eax
+        jnz ask
+        mov rsi, [rbx + BUFFER]
+        lea rcx, [rsi + r14]
+next_byte:
+        cmp rsi, rcx
+        jae plain
+        movzx eax, byte [rsi]
+        inc rsi
+        cmp al, 0x0f
+        je after_0f
+        cmp al, 0xf3
+        je after_f3
+        cmp al, 0xe6
+        jne next_byte
+        cmp byte [rsi], 0xe4            ; out TRAP_PORT, al
+        je ask
+        jmp next_byte
+after_f3:
+        cmp byte [rsi], 0x90            ; pause
+        je ask
+        jmp next_byte
+after_0f:
+        movzx eax, byte [rsi]
+        sub eax, 0x30                   ; wrmsr, rdtsc, rdmsr
+        cmp eax, 2
+        jbe ask
+        cmp eax, 0xc7 - 0x30            ; rdrand, rdseed, rdpid
+        je after_0fc7
+        cmp eax, 0x01 - 0x30
+        jne next_byte
+        cmp byte [rsi + 1], 0xf9        ; rdtscp
+        je ask
+        jmp next_byte
+after_0fc7:
+        cmp byte [rsi + 1], 0xf0
+        jae ask
+        jmp next_byte
+plain:
+        mov word [r12 + E_FLAGS], 0
+        jmp edge_done
+ask:
+        mov rdi, r13
+        mov esi, r14d
+        mov edx, r15d
         call [rbx + NEW_BLOCK]
-        mov [r12 + E_FLAGS], eax
-        add rsp, 8
-        pop r12
-        pop rbx
-        ret
+        mov [r12 + E_FLAGS], ax
+        jmp edge_done
 table_full:
         mov dword [rbx + CAUSE], CAUSE_FULL
+edge_done:
         add rsp, 8
+        pop r15
+        pop r14
+        pop r13
         pop r12
+        pop rbp
         pop rbx
         ret
 
