@@ -88,6 +88,8 @@ class Elf:
     """(file offset, size, alignment) of the PT_NOTE segments."""
     section_table: tuple[int, int, int]
     """(file offset, count, index of the name section)."""
+    image_base: int = 0
+    """What addresses in the file may be relative to: 0, but for a PE image that is looked at as one of these."""
 
     @property
     def machine_name(self) -> str:

@@ -9,10 +9,12 @@ for every 256 names, and 32-bit offsets for the addresses. Their order and the m
 | 6.4 to 6.19   | num_syms, names, markers, tokens, index, offsets, relative_base, seqs       | by relative_base            |
 | 7.0 and later | num_syms, names, markers, tokens, index, offsets, seqs, all aligned to 4    | &offsets[i] + offsets[i]    |
 | before 4.6    | addresses, num_syms, names, markers, tokens, index                          | 64-bit numbers              |
+| Xen           | offsets, num_syms, names, markers, tokens, index, all aligned to 4          | by the image's link address |
 
 `relative_base` schemes: an unsigned offset; or, for 64-bit SMP kernels up to 6.14 (CONFIG_KALLSYMS_ABSOLUTE_PERCPU), a
 signed one whose values from 0 on are absolute (per-CPU offsets) and whose negative values mean base - 1 - offset. No
-version number is looked at: the tokens have a shape that nothing else has, the rest is checked against it.
+version number is looked at: the tokens have a shape that nothing else has, the rest is checked against it. Xen's tables come
+from xen/tools/symbols.c, which began as a copy; static functions are named `file.c#function` there.
 """
 
 from __future__ import annotations
@@ -65,10 +67,10 @@ class Kallsyms:
     markers: tuple[int, ...]
     """Position of every 256th name, relative to `names`."""
     scheme: str
-    """`percpu`, `base`, `place` (relative to the entry itself) or `absolute`."""
+    """`percpu`, `base`, `place` (relative to the entry itself), `absolute`, or `origin` (relative to the link address)."""
     offsets: int
     base: int
-    """relative_base; for `place`, the virtual address of the offsets."""
+    """relative_base; for `place`, the virtual address of the offsets; for `origin`, the image's link address."""
 
     def address(self, index: int) -> int:
         """Address of one symbol."""
@@ -309,6 +311,7 @@ def _address_table(data: bytes | bytearray, elf: Elf, count_at: int, index_end: 
         ("base", after, after + size),
         ("place", _align(index_end, 4), None),
         ("absolute", count_at - 8 * count, None),
+        ("origin", count_at - 4 * count, None),
     ]
     # The per-CPU segment of 64-bit kernels is linked at 0 and says nothing about where the kernel is.
     low = min((s.virtual for s in elf.segments if s.virtual > PERCPU_LIMIT or not elf.wide), default=0)
@@ -323,6 +326,8 @@ def _address_table(data: bytes | bytearray, elf: Elf, count_at: int, index_end: 
                 base = low  # a position-independent link leaves the word to a relocation; _text is what it names
             if not low <= base < high:
                 continue
+        elif kind == "origin":
+            base = elf.image_base
         else:
             base = elf.virtual_of_offset(at) or 0
         if at + (8 if kind == "absolute" else 4) * count > len(data):

@@ -23,7 +23,7 @@ from efishim.image.facts import KernelCache, KernelFacts, KernelSource
 from efishim.image.multiboot import find_multiboot, find_multiboot2
 from efishim.image.payload import Method, detect, unpack
 from efishim.image.pe import PeImage, is_pe, parse_pe
-from efishim.image.symbols import Symbols
+from efishim.image.symbols import Symbols, symbols_from_pe
 from efishim.image.text import printable
 
 MAX_IMAGE = 1 << 30
@@ -100,7 +100,10 @@ class Image:
     @cached_property
     def symbols(self) -> Symbols | None:
         """The kernel's symbols, None when it carries none. Raises ImageError as `kernel` does."""
-        return self.cache.symbols(self.source)
+        source = self.source
+        if source.bzimage is None and source.elf is None and self.parts.pe is not None:
+            return symbols_from_pe(self.data, self.parts.pe)
+        return self.cache.symbols(source)
 
     @cached_property
     def doors(self) -> tuple[Door, ...]:

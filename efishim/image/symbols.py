@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from efishim.errors import ImageError
-from efishim.image.elf import Elf, parse_sections
-from efishim.image.kallsyms import Kallsyms
+from efishim.image.elf import Elf, Segment, parse_sections
+from efishim.image.kallsyms import Kallsyms, find_kallsyms
+from efishim.image.pe import PeImage
 from efishim.wire import elf as wire
 from efishim.wire.layout import Buffer
 
@@ -114,6 +115,21 @@ def symbols_from_kallsyms(kallsyms: Kallsyms, elf: Elf) -> Symbols:
     """All symbols of the tables that `find_kallsyms` found."""
     start, end = _virtual_range(elf)
     return Symbols.build(kallsyms.all_names(), kallsyms.addresses(), start, end)
+
+
+def symbols_from_pe(data: bytes, pe: PeImage) -> Symbols | None:
+    """Symbols of a kernel that is a PE image and carries such tables, as Xen's EFI binary does; None without them.
+
+    Addresses are those of the image at its ImageBase.
+    """
+    base = pe.optional["ImageBase"]
+    segments = tuple(
+        Segment(s.pointer_to_raw_data, base + s.virtual_address, s.virtual_address, s.loaded_size, s.virtual_size, 0)
+        for s in pe.sections
+    )
+    view = Elf(pe.plus, 0, 0, base + pe.entry_rva, segments, (), (0, 0, 0), image_base=base)
+    table = find_kallsyms(data, view)
+    return None if table is None else symbols_from_kallsyms(table, view)
 
 
 def symbols_from_elf(data: Buffer, elf: Elf) -> Symbols | None:

@@ -79,6 +79,17 @@ def test_a_base_left_to_a_relocation_is_the_start_of_the_text() -> None:
     assert found_in(image).addresses() == [address for _, address in symbols]
 
 
+@pytest.mark.parametrize("count", [1100, 1101])
+def test_xen_counts_from_its_link_address(count: int) -> None:
+    """As in the file that Multiboot loads: 32-bit headers, addresses that are offsets from 0."""
+    symbols = linux_symbols(count, start=0x200000)
+    tables = build_kallsyms(symbols, layout="xen", place=0, base=0)
+    image = build_elf([(0x200000, 0x200000, b"\x90" * 64 + tables, 0x200000)], entry=0x200000, wide=False, machine=3)
+    table = found_in(image)
+    assert table.scheme == "origin"
+    assert list(zip(table.all_names(), table.addresses(), strict=True)) == symbols
+
+
 def test_there_may_be_none() -> None:
     image = build_elf([(0xFFFFFFFF81000000, 0x1000000, b"\x90" * 4096 + DIGITS + bytes(8192), 0x4000)], entry=0x1000000)
     assert find_kallsyms(image, parse_elf(image)) is None

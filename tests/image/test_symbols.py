@@ -9,14 +9,16 @@ import pytest
 from efishim.errors import ImageError
 from efishim.image.elf import parse_elf
 from efishim.image.kallsyms import find_kallsyms
+from efishim.image.pe import parse_pe
 from efishim.image.symbols import (
     Symbol,
     Symbols,
     symbols_from_elf,
     symbols_from_kallsyms,
+    symbols_from_pe,
     symbols_from_system_map,
 )
-from tests.support.images import build_elf, build_kernel_elf, linux_symbols
+from tests.support.images import SectionSpec, build_elf, build_kallsyms, build_kernel_elf, build_pe, linux_symbols
 
 BASE = 0xFFFFFFFF81000000
 
@@ -142,6 +144,21 @@ def test_symbols_from_kallsyms_leave_per_cpu_offsets_alone() -> None:
     assert symbols.name_at(0x1C000) is None
     expected = dict(linux_symbols(percpu=True))["Tstart_kernel"]
     assert symbols.name_at(expected + 3) == ("start_kernel", 3)
+
+
+def test_symbols_of_a_pe_kernel_are_where_it_is_linked() -> None:
+    """Xen's EFI binary: offsets from ImageBase."""
+    base = 0xFFFF82D040000000
+    symbols = linux_symbols(1100, start=base + 0x1000)
+    tables = build_kallsyms(symbols, layout="xen", place=0, base=base)
+    data = build_pe([SectionSpec(b".text", 0x1000, tables, 0x20000)], image_base=base, size_of_image=0x30000)
+    found = symbols_from_pe(data, parse_pe(data))
+    assert found is not None
+    assert [(s.kind + s.name, s.address) for s in found] == symbols
+    assert found.name_at(base + 0x1000) == ("startup_64", 0)
+    assert found.name_at(base) is None
+    plain = build_pe([SectionSpec(b".text", 0x1000, b"\xc3", 1)])
+    assert symbols_from_pe(plain, parse_pe(plain)) is None
 
 
 def test_tables_that_do_not_fit_together_are_refused() -> None:

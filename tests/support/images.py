@@ -229,10 +229,10 @@ def pack_names(names: Sequence[str], merges: int = 40) -> tuple[list[bytes], lis
 def build_kallsyms(symbols: Sequence[tuple[str, int]], *, layout: str, place: int, base: int, percpu: bool = False) -> bytes:
     """The tables for (kind and name, address) in ascending order, as they lie from virtual address `place` on.
 
-    `layout` is `old` (4.6 to 6.1), `seqs` (6.2 and 6.3), `new` (6.4 to 6.19), `place-relative` (7.0) or `absolute`
-    (before 4.6).
+    `layout` is `old` (4.6 to 6.1), `seqs` (6.2 and 6.3), `new` (6.4 to 6.19), `place-relative` (7.0), `absolute`
+    (before 4.6) or `xen`.
     """
-    align = 4 if layout == "place-relative" else 8
+    align = 4 if layout in {"place-relative", "xen"} else 8
     out = bytearray()
 
     def pad() -> None:
@@ -253,6 +253,8 @@ def build_kallsyms(symbols: Sequence[tuple[str, int]], *, layout: str, place: in
         else:
             form = "<i" if percpu else "<I"
             out.extend(b"".join(struct.pack(form, offset(address)) for _, address in symbols))
+            if layout == "xen":
+                return
             pad()
             out.extend(struct.pack("<Q", base))
 
@@ -266,7 +268,7 @@ def build_kallsyms(symbols: Sequence[tuple[str, int]], *, layout: str, place: in
         else:
             names += bytes([len(codes) & 0x7F | 0x80, len(codes) >> 7]) + codes
     seqs = b"".join(struct.pack(">I", number)[1:] for number in range(len(symbols)))
-    if layout in {"old", "seqs", "absolute"}:
+    if layout in {"old", "seqs", "absolute", "xen"}:
         addresses()
     pad()
     out += struct.pack("<I", len(symbols))
