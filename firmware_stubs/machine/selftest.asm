@@ -75,6 +75,7 @@ run_case:
         call reset_tables
         mov ebx, [v_case]
         mov [v_esp], esp
+        mov esp, STACK_TOP - 0x1000     ; the same wherever this was called from
         mov eax, [ebx + CASE_ENTRY]
         mov [v_entry], eax
         mov eax, [ebx + CASE_MODE]

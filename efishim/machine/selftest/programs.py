@@ -55,7 +55,7 @@ class Check:
     @property
     def ok(self) -> bool:
         """Did they agree?"""
-        return self.line != 0 and self.got == self.wanted
+        return self.line not in (0, NOT_OFFERED) and self.got == self.wanted
 
 
 def _text(image: bytes, address: int) -> str:
@@ -76,9 +76,7 @@ def read_cases(image: bytes) -> list[Case]:
     cases = []
     for number in range(count):
         _, mode, ending, checks, name, law, source = _CASE.unpack_from(image, first - IMAGE + number * _CASE.size)
-        cases.append(
-            Case(number, _text(image, name), mode, Ending(ending), checks, _text(image, law), _text(image, source))
-        )
+        cases.append(Case(number, _text(image, name), mode, Ending(ending), checks, _text(image, law), _text(image, source)))
     return cases
 
 
