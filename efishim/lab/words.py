@@ -1,4 +1,4 @@
-"""From the words of `efishim run`'s command line to a plan."""
+"""From words, as they are typed after `efishim run`, to a plan."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""Checking a provider against what the interface asks of every one."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+
+from efishim.errors import ProviderError
+from efishim.provider import Arena, BootInformation, BootRequest, Handover, Loaded, MemoryKind, Module, Provider
+from efishim.testing.memory import MIB, Ram, facts
+
+COMMAND_LINE = b"console=ttyS0 quiet"
+MODULES = (Module(32 * MIB, 0x1234), Module(33 * MIB, 0x10, b"second"))
+LOADED = Loaded(16 * MIB, MIB, 16 * MIB)
+DAMAGES = 300
+"""How many damaged copies of a structure `read_back` is shown."""
+
+_NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
+
+
+def check_provider(provider: Provider, image: bytes = b"") -> list[str]:
+    """What is wrong with a provider, a sentence each; empty is good. `image` is a file that it can boot.
+
+    It checks that the provider describes itself, writes the same bytes for the same request, reads back what it wrote,
+    explains what is missing, answers damaged structures with ProviderError and nothing else, and keeps native entries
+    and those behind the shim apart.
+    """
+    return [*_description(provider), *_behaviour(provider, image), *_entries(provider)]
+
+
+def _description(provider: Provider) -> Iterator[str]:
+    if not _NAME.match(provider.name):
+        yield f"the name {provider.name!r} is not made of lower-case letters, digits, - and _"
+    if not provider.summary or "\n" in provider.summary:
+        yield "the summary is not one line"
+    if not provider.specifications:
+        yield "it names no specification"
+    yield from (
+        f"the link of {one.title!r} is none" for one in provider.specifications if not one.link.startswith("https://")
+    )
+    if not provider.limits:
+        yield "it names no limits, and every boot protocol has some"
+    if not provider.entries:
+        yield "it drives no entry"
+    for what, names in (
+        ("entry", [one.name for one in provider.entries]),
+        ("option", [one.name for one in provider.options]),
+    ):
+        yield from (f"the {what} {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+        yield from (f"the {what} name {name!r} cannot be typed" for name in names if not _NAME.match(name))
+
+
+def _request(image: bytes) -> BootRequest:
+    return BootRequest(facts(), COMMAND_LINE, MODULES, image, LOADED, {})
+
+
+def _produce(provider: Provider, image: bytes) -> tuple[Ram, Handover]:
+    memory, request = Ram(), _request(image)
+    arena = Arena(request.facts.memory_map)
+    for module in MODULES:
+        arena.take(module.start, module.size)
+    arena.take(LOADED.base, LOADED.size)
+    return memory, provider.produce(request, memory, arena)
+
+
+def _behaviour(provider: Provider, image: bytes) -> Iterator[str]:
+    memory, handover = _produce(provider, image)
+    again, second = _produce(provider, image)
+    if memory.contents() != again.contents() or handover != second:
+        yield "the same request gave different bytes"
+    if handover.address is None:
+        return
+    ram = [one for one in facts().memory_map if one.kind is MemoryKind.RAM]
+    if not any(one.start <= handover.address < one.end for one in ram):
+        yield f"the structure at {handover.address:#x} does not lie in RAM"
+    yield from _told(provider.read_back(memory, handover))
+    yield from _damage(provider, memory, handover)
+
+
+def _told(told: BootInformation) -> Iterator[str]:
+    """What came back is what went in, or its absence is explained."""
+    explained = {one.field for one in told.provenance}
+    size = sum(one.size for one in facts().memory_map if one.kind is MemoryKind.RAM)
+    told_size = sum(one.size for one in told.memory_map if one.kind is MemoryKind.RAM)
+    for field, same in (
+        ("command_line", told.command_line == COMMAND_LINE),
+        ("modules", [(m.start, m.size) for m in told.modules] == [(m.start, m.size) for m in MODULES]),
+        ("rsdp", told.rsdp == facts().rsdp),
+        ("smbios", told.smbios == facts().smbios),
+        ("memory_map", told_size == size),
+    ):
+        if not same and field not in explained:
+            yield f"{field} does not come back as it was given, and no provenance says why"
+    if told_size > size:
+        yield "it tells of more RAM than there is"
+
+
+def _damage(provider: Provider, memory: Ram, handover: Handover) -> Iterator[str]:
+    """A structure in guest memory is whatever the guest or a bug made of it."""
+    rng = random.Random(0)
+    places = memory.written()
+    for _ in range(DAMAGES if places else 0):
+        damaged = Ram(memory.size)
+        for address, page in memory.contents().items():
+            damaged.write(address, page)
+        damaged.write(rng.choice(places), bytes([rng.randrange(256)]))
+        try:
+            provider.read_back(damaged, handover)
+        except (ProviderError, IndexError):
+            continue  # IndexError is the memory's own: an address that leads outside
+        except Exception as error:  # noqa: BLE001 any other exception is the finding
+            yield f"a damaged structure raised {type(error).__name__}: {error}"
+            return
+
+
+def _entries(provider: Provider) -> Iterator[str]:
+    handover = Handover(0x1000)
+    for entry in provider.entries:
+        try:
+            provider.cpu_state(entry.name, LOADED, handover)
+            native = True
+        except ProviderError:
+            native = False
+        if native == entry.through_shim:
+            yield f"the entry {entry.name!r} is {'native and' if native else 'not native but not'} behind the shim"
