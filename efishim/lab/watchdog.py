@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from efishim.machine.cpu import GuestFault
 from efishim.machine.machine import Machine, Stop
 
 IDLE_NS = 120 * 1_000_000_000
@@ -67,6 +68,6 @@ class Watchdog:
                     target = rip + size + int.from_bytes(found[1], "little", signed=True)
                     return target == rip or (rip - 16 <= target < rip and self._jumps_to_itself(target))
                 code = cpu.read(rip, size + 1)
-        except Exception:  # noqa: BLE001 - code that cannot be read is not a loop
+        except GuestFault:
             return False
         return False

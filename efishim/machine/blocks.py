@@ -8,7 +8,6 @@ from efishim.machine.cpu import GuestFault
 from efishim.machine.disassembly import starts
 from efishim.machine.processor import Processor
 
-
 _FIELDS = ctypes.c_uint16 * 4
 """size, icount, flags and age of a native table entry: another age, another translation."""
 

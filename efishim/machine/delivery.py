@@ -267,12 +267,7 @@ class Delivery:
         stack: tuple[int, _Descriptor] | None = None
         esp, ss_base, ss_big = old_esp, env.ss.base, bool(env.ss.flags & (1 << 22))
         if new_cpl < old_cpl:
-            esp, ss_selector = struct.unpack("<IH", self._read(env.tr.base + 4 + 8 * new_cpl, 6))
-            descriptor = self._descriptor(ss_selector, TS, external)
-            if not descriptor.writable_data or descriptor.dpl != new_cpl:
-                raise _Nested(TS, (ss_selector & ~3) | external)
-            if not descriptor.present:
-                raise _Nested(SS, (ss_selector & ~3) | external)
+            esp, ss_selector, descriptor = self._inner_stack(new_cpl, external)
             stack = (ss_selector, descriptor)
             ss_base, ss_big = descriptor.base, bool(descriptor.flags & (1 << 22))
             words = [old_ss, old_esp, *words]
@@ -293,6 +288,16 @@ class Delivery:
         interrupt_gate = kind in (GATE_INT16, GATE_INT32)
         cpu.set("eflags", flags & ~(EFLAGS_CLEARED | (EFLAGS_IF if interrupt_gate else 0)))
         cpu.sync(new_cpl)
+
+    def _inner_stack(self, cpl: int, external: int) -> tuple[int, int, _Descriptor]:
+        """ESP, SS and its descriptor out of a 32-bit TSS (SDM volume 3, 8.2.1)."""
+        esp, selector = struct.unpack("<IH", self._read(self._env.tr.base + 4 + 8 * cpl, 6))
+        descriptor = self._descriptor(selector, TS, external)
+        if not descriptor.writable_data or descriptor.dpl != cpl:
+            raise _Nested(TS, (selector & ~3) | external)
+        if not descriptor.present:
+            raise _Nested(SS, (selector & ~3) | external)
+        return esp, selector, descriptor
 
     def _deliver_real(self, event: Exception_) -> None:
         env, cpu = self._env, self._cpu

@@ -142,7 +142,7 @@ class Engine:
         """Run a callback; an exception in it ends the run instead of vanishing in ctypes."""
         try:
             return action()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - kept, and raised when the emulation has ended
             if self.failure is None:
                 self.failure = error
             self.stop()
@@ -201,7 +201,7 @@ class Engine:
         def port_in(_uc: int, port: int, size: int, _data: int) -> int:
             try:
                 return client.port_read(port, size)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - kept, and raised when the emulation has ended
                 self.failure = self.failure or error
                 self.stop()
                 return 0
@@ -209,7 +209,7 @@ class Engine:
         def port_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
             try:
                 client.port_write(port, size, value)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - kept, and raised when the emulation has ended
                 self.failure = self.failure or error
                 self.stop()
 
@@ -247,7 +247,7 @@ class Engine:
             if self._needs_checks(pc, code):
                 flags |= BlockFlag.RETRANSLATE
             return flags
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - kept, and raised when the emulation has ended
             self.failure = self.failure or error
             self.stop()
             return BlockFlag.RETRANSLATE

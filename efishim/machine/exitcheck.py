@@ -6,7 +6,8 @@ for ARM's IT blocks (`uc_struct.no_exit_request`). This module finds that flag a
 blocks with one of our own instructions are translated with the checks, because those hooks stop in the middle.
 
 The flag has no interface. It is found by the value of `exits[0]`, which is the `until` of the last `uc_emu_start`, and
-accepted only if the fields between (page size, its mask, host page sizes) hold what they must. Otherwise everything works, slower.
+accepted only if the fields between (page size, its mask, host page sizes) hold what they must. Otherwise everything works,
+slower.
 """
 
 from __future__ import annotations

@@ -57,12 +57,8 @@ class Instructions:
             env.regs[site.register] = self._tsc_aux & 0xFFFFFFFF
         elif op is Op.RDRAND or op is Op.RDSEED:
             self._random(site)
-        elif op is Op.RDMSR:
-            if not self._rdmsr():
-                return
-        elif op is Op.WRMSR:
-            if not self._wrmsr():
-                return
+        elif (op is Op.RDMSR and not self._rdmsr()) or (op is Op.WRMSR and not self._wrmsr()):
+            return
         self._machine.count_back(site.address, site.length)
         self._engine.skip_instruction(site.address + site.length)
 

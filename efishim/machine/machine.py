@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from efishim.errors import MachineError
 from efishim.machine import delivery
 from efishim.machine.blocks import BlockIndex
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
+from efishim.machine.cpu import Cpu, CpuidResult, GuestFault, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
@@ -175,8 +176,9 @@ class Machine:
                 bits = int.from_bytes(cpu.read(env.tr.base + base + port // 8, 2), "little") >> (port & 7)
                 if not bits & ((1 << size) - 1):
                     return
-        except Exception:  # noqa: BLE001 - an unreadable bitmap denies
-            pass
+        except GuestFault:
+            self.raise_exception(Exception_(delivery.GP, 0))  # an unreadable bitmap denies
+            return
         self.raise_exception(Exception_(delivery.GP, 0))
 
     def mmio_read(self, address: int, size: int) -> int:
@@ -248,7 +250,7 @@ class Machine:
                 if pc & mask == value and self._starts_with(pc, code, expected):
                     self._matchers.remove(matcher)
                     self._listen()
-                    self._watches[pc] = lambda: callback(pc)
+                    self._watches[pc] = partial(callback, pc)
                     flags |= BlockFlag.WATCHED
                     break
         if self.on_ring3 is not None and self.engine.processor.cpl == 3:
@@ -262,7 +264,7 @@ class Machine:
         if len(code) < len(expected):
             try:
                 code = self.engine.processor.read(pc, len(expected))
-            except Exception:  # noqa: BLE001 - what cannot be read is not the code looked for
+            except GuestFault:
                 return False
         return code.startswith(expected)
 

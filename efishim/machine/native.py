@@ -42,34 +42,38 @@ class BlockFlag(IntEnum):
     WATCHED = 2
 
 
+WORDS = (
+    "insns",
+    "deadline",
+    "limit",
+    "attention",
+    "last_pc",
+    "last_entry",
+    "cause",
+    "env",
+    "table",
+    "used",
+    "emu_stop",
+    "new_block",
+    "block_log",
+    "log_used",
+    "log_size",
+    "prev_pc",
+    "forced",
+    "vmem_read",
+    "buffer",
+    "always",
+)
+
+
 class State(ctypes.Structure):
     """What the hooks share with Python. All fields are made of 64-bit words; see the assembly source for their meaning."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in (
-            "insns",
-            "deadline",
-            "limit",
-            "attention",
-            "last_pc",
-            "last_entry",
-            "cause",
-            "env",
-            "table",
-            "used",
-            "emu_stop",
-            "new_block",
-            "block_log",
-            "log_used",
-            "log_size",
-            "prev_pc",
-            "forced",
-            "vmem_read",
-            "buffer",
-            "always",
-        )
-    ) + (("watches", ctypes.c_uint64 * WATCHES), ("matches", ctypes.c_uint64 * (2 * MATCHES)))
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in WORDS),
+        ("watches", ctypes.c_uint64 * WATCHES),
+        ("matches", ctypes.c_uint64 * (2 * MATCHES)),
+    )
     insns: int
     deadline: int
     limit: int

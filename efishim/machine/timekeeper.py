@@ -55,8 +55,7 @@ class Timekeeper:
         due = (self._planned - self.skew) * INSNS_PER_NS
         if due < state.limit:
             state.limit = due = max(due, 0)
-            if due < state.deadline:
-                state.deadline = due
+            state.deadline = min(state.deadline, due)
 
     def skip_to(self, when: int) -> None:
         """Move forward to `when` (ns) without executing."""
