@@ -29,6 +29,9 @@ from efishim.image.text import printable
 MAX_IMAGE = 1 << 30
 """Largest image file that is read, bytes."""
 
+HEAD = 64 << 10
+"""Bytes that tell whether the rest of a file is worth reading; Multiboot2 headers may lie up to 32 KiB deep."""
+
 LINUX_BANNER = b"Linux version "
 MAX_BANNER = 256
 
@@ -190,7 +193,9 @@ def read_image_file(path: str | Path, *, cache: KernelCache | None = None) -> Im
         if status.st_size > MAX_IMAGE:
             raise ImageError(f"{name} has {status.st_size} bytes, more than the {MAX_IMAGE} that efishim opens")
         with open(path, "rb") as stream:
-            data = stream.read(MAX_IMAGE + 1)
+            data = stream.read(HEAD)
+            if _promising(data):
+                data += stream.read(MAX_IMAGE + 1 - len(data))
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel") from None
     except PermissionError:
@@ -202,6 +207,11 @@ def read_image_file(path: str | Path, *, cache: KernelCache | None = None) -> Im
     if len(data) > MAX_IMAGE:
         raise ImageError(f"{name} grew beyond {MAX_IMAGE} bytes while it was read")
     return open_image(data, path=name, cache=cache)
+
+
+def _promising(head: bytes) -> bool:
+    known = head.startswith((b"MZ", b"\x1f\x8b")) or is_elf(head) or is_bzimage(head)
+    return known or find_multiboot(head) is not None or find_multiboot2(head) is not None
 
 
 def _first_line(raw: bytes) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,20 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         stream.truncate((1 << 30) + 1)
     with pytest.raises(ImageError, match="1073741825 bytes"):
         read_image_file(path)
+
+
+def test_a_large_file_of_another_kind_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    with path.open("wb") as stream:
+        stream.write(b"not an image" * 10_000)
+        stream.truncate(900 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="neither a Linux kernel"):
+            read_image_file(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_compressed_elf_is_opened_as_its_content() -> None:
