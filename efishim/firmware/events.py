@@ -4,7 +4,7 @@ Notifications wait in one queue for each TPL. They run when a service returns or
 fires a timer while an image computes, by interrupting it if it would let a timer interrupt in.
 """
 
-# ruff: noqa: PLR0917 - services have the arguments that UEFI gives them
+
 from __future__ import annotations
 
 from collections import deque

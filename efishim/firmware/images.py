@@ -1,6 +1,6 @@
 """Image services (UEFI 2.10, 7.4): LoadImage, StartImage, Exit, UnloadImage."""
 
-# ruff: noqa: PLR0917 - services have the arguments that UEFI gives them
+
 from __future__ import annotations
 
 from collections.abc import Callable

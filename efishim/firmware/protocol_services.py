@@ -1,6 +1,6 @@
 """The protocol handler services (UEFI 2.10, 7.3) over the handle database."""
 
-# ruff: noqa: PLR0917 - services have the arguments that UEFI gives them
+
 from __future__ import annotations
 
 from efishim.firmware.device_path import END, nodes, read_path

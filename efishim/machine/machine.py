@@ -332,11 +332,9 @@ class Machine:
         if self._event is not None:
             event, self._event = self._event, None
             self._count_partial(faulted=True)
-            if event.vector == delivery.PF and (event.error or 0) & 0x10 and event.cr2 is not None:
-                # A kernel without NX, or firmware's tables: the owner of the tables may want to open the page.
-                if self.on_fetch_fault(event.cr2):
-                    engine.processor.set("cr2", self._delivery.cr2)  # for the guest nothing happened
-                    return
+            if self._opened(event):
+                engine.processor.set("cr2", self._delivery.cr2)  # for the guest nothing happened
+                return
             self._deliver(event)
         elif self._syscall is not None:
             sysenter, self._syscall = self._syscall, None
@@ -360,6 +358,11 @@ class Machine:
             self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.eip:#x}")
         elif self._stop is None:
             self._halt()
+
+    def _opened(self, event: Exception_) -> bool:
+        """A fetch from a page that its owner (firmware, for its own tables) opens for execution now."""
+        fetch = event.vector == delivery.PF and bool((event.error or 0) & 0x10)
+        return fetch and event.cr2 is not None and self.on_fetch_fault(event.cr2)
 
     def _count_partial(self, *, faulted: bool) -> None:
         """The native hook counted a whole block; take back what did not run."""

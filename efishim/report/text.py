@@ -29,9 +29,9 @@ def summary(record: Record) -> str:
         lines.append("  none was passed")
     lines += ["", verdict(record.outcome)]
     calls = len(record.firmware_calls) + record.firmware_calls_dropped
-    lines.append(
-        f"{calls:,} firmware call{'' if calls == 1 else 's'}, {amount(record.outcome.insns)} instructions in {record.outcome.seconds:.2f} s"
-    )
+    word = "call" if calls == 1 else "calls"
+    seconds = record.outcome.seconds
+    lines.append(f"{calls:,} firmware {word}, {amount(record.outcome.insns)} instructions in {seconds:.2f} s")
     if not record.outcome.reproducible:
         lines.append("The host ended this run, so the record cannot be had again byte for byte.")
     lines += [f"note: {note}" for note in record.notes]

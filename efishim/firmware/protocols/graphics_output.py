@@ -1,6 +1,6 @@
 """EFI_GRAPHICS_OUTPUT_PROTOCOL (UEFI 2.10, 12.9) over a framebuffer in reserved memory. Off unless asked for."""
 
-# ruff: noqa: PLR0917 - services have the arguments that UEFI gives them
+
 from __future__ import annotations
 
 from efishim.firmware.dispatch import Handler
