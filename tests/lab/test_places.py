@@ -15,7 +15,7 @@ VIRTUAL, PHYSICAL, SIZE = 0xFFFF_FFFF_8100_0000, 0x100_0000, 0x20_0000
 @pytest.fixture
 def places() -> Places:
     segment = Segment(
-        type=1, flags=5, offset=0x1000, virtual=VIRTUAL, physical=PHYSICAL, file_size=SIZE, memory_size=SIZE, align=0x20_0000
+        flags=5, offset=0x1000, virtual=VIRTUAL, physical=PHYSICAL, file_size=SIZE, memory_size=SIZE
     )
     facts = KernelFacts(
         method="none", unpacked_size=0, wide=True, machine=62, entry=PHYSICAL, load_start=PHYSICAL, load_end=PHYSICAL + SIZE,
