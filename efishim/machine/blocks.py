@@ -38,6 +38,10 @@ class BlockIndex:
             known = self._known[key] = max(0, icount - self._count(pc, size, rip))
         return known
 
+    def count(self, pc: int, size: int) -> int:
+        """Instructions in the `size` bytes at `pc`, where one begins."""
+        return self._count(pc, size, pc + size)
+
     def _count(self, pc: int, size: int, rip: int) -> int:
         try:
             code = self._cpu.read(pc, size)

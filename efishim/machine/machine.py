@@ -390,8 +390,19 @@ class Machine:
         if pc == 0:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
             return
-        _, icount, size = self.engine.uc.ctl_request_cache(pc)
-        self.engine.learn(pc, size, icount)
+        engine = self.engine
+        state, size = engine.state, engine.state.unknown_size & 0xFFFF
+        _, icount, translated = engine.uc.ctl_request_cache(pc)
+        if size == translated:
+            engine.learn(pc, size, icount)
+            return
+        # A store into its own block: Unicorn leaves the block there and repeats the one instruction in a block made for
+        # this once. What remained of the first block is counted again behind it, so it is taken back here.
+        icount = self._blocks.count(pc, size)
+        engine.learn(pc, size, icount)
+        rest = self._blocks.not_executed(state.last_pc, state.last_entry, pc, faulted=True)
+        state.insns -= rest
+        engine.native.count_as(pc, size, icount - rest)
 
     def _halt(self) -> None:
         self.halts += 1

@@ -73,6 +73,7 @@ class State(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in WORDS),
         ("watches", ctypes.c_uint64 * WATCHES),
         ("matches", ctypes.c_uint64 * (2 * MATCHES)),
+        ("unknown_size", ctypes.c_uint64),
     )
     insns: int
     deadline: int
@@ -88,6 +89,7 @@ class State(ctypes.Structure):
     new_block: int
     block_log: int
     log_used: int
+    unknown_size: int
     log_size: int
     prev_pc: int
     forced: int
@@ -183,6 +185,20 @@ class NativeHooks:
                 return
             if there == pc:
                 ctypes.c_uint16.from_address(entry + 12).value |= flags
+            slot = (slot + 1) % (1 << ENTRIES_SHIFT)
+
+    def count_as(self, pc: int, size: int, insns: int) -> None:
+        """Let the known block of this size at `pc` add `insns` to the count, which may be negative."""
+        table = self.state.table
+        slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
+        while True:
+            entry = table + slot * ENTRY_SIZE
+            there = ctypes.c_uint64.from_address(entry).value
+            if there == 0:
+                return
+            if there == pc and ctypes.c_uint16.from_address(entry + 8).value == size:
+                ctypes.c_int16.from_address(entry + 10).value = insns
+                return
             slot = (slot + 1) % (1 << ENTRIES_SHIFT)
 
     def unmark(self, pc: int, flags: int) -> None:

@@ -35,11 +35,12 @@ org 0
 %define ALWAYS     0x98   ; not 0: NEW_BLOCK is called for every block
 %define WATCHES    0xa0   ; 8 linear addresses of blocks that NEW_BLOCK is called for; 0 is none
 %define MATCHES    0xe0   ; 2 pairs (mask, value): NEW_BLOCK is called if pc & mask == value; mask 0 is none
+%define UNKNOWN_SIZE 0x100 ; size in bytes of the block that stopped with CAUSE_UNKNOWN
 
 ; struct Entry
 %define E_PC     0        ; 64 bit
 %define E_SIZE   8        ; 16 bit, bytes
-%define E_ICOUNT 10       ; 16 bit, instructions
+%define E_ICOUNT 10       ; 16 bit signed, what INSNS grows by: instructions (or a correction, see Machine._unknown)
 %define E_FLAGS  12       ; 16 bit: bit 0 translate anew, bit 1 watched address
 %define E_AGE    14       ; 16 bit, how often this block was translated
 
@@ -80,7 +81,7 @@ found:
         cmp word [r9 + E_FLAGS], 0
         jne flagged
 run_the_block:
-        movzx eax, word [r9 + E_ICOUNT]
+        movsx rax, word [r9 + E_ICOUNT]
         add r11, rax
         mov [rcx + INSNS], r11
         mov rax, [rcx + LAST_PC]
@@ -129,6 +130,7 @@ past_the_limit:
         mov eax, CAUSE_DEADLINE
         jmp stop
 unknown:
+        mov [rcx + UNKNOWN_SIZE], rdx
         mov eax, CAUSE_UNKNOWN
 stop:
         mov [rcx + ENV], rbp
