@@ -81,3 +81,14 @@ def test_warnings_are_those_that_the_kernel_prints_at_that_level_without_their_t
 def test_without_a_serial_console_the_report_still_comes_over_the_first_port(booted: Boots) -> None:
     report, _console = booted("quiet")
     assert report["/proc/cmdline"].lines == ["quiet"]
+
+
+@pytest.mark.slow
+def test_every_stock_kernel_runs_it(qemu: Runner, stock_kernel: Path, tmp_path: Path) -> None:
+    path = tmp_path / "initrd"
+    path.write_bytes(reporting_initrd())
+    outcome = qemu(Boot(kernel=stock_kernel, initrd=path, append="console=ttyS0 loglevel=7", firmware=Firmware.OVMF))
+    report = init_report.parse(outcome.serial)
+    assert report["/sys/firmware/efi/fw_platform_size"].lines == ["64"]
+    assert outcome.ending is Ending.POWER_OFF
+    assert "reboot: Power down" in outcome.serial  # the kernel's last word is not lost with the quiet console

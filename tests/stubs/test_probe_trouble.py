@@ -52,8 +52,15 @@ def test_never_ending(qemu: Runner, kernel: Path, option: str, tmp_path: Path) -
     assert ("probe: halt" in outcome.serial) is (option == "halt")
 
 
-@pytest.mark.parametrize("option", ["", "probe=", "probe=spinning", "probe=nothing", "xprobe=", "probe"])
+@pytest.mark.parametrize("option", ["", "probe=", "probe=spinning", "probe=nothing", "xprobe=ud", "probe"])
 def test_anything_else_is_no_option(qemu: Runner, kernel: Path, option: str) -> None:
     outcome = qemu(Boot(kernel=kernel, append=option))
+    assert outcome.ending is Ending.POWER_OFF
+    assert probe_report.parse(outcome.serial).after == ("probe: power off by acpi",)
+
+
+def test_power_off_by_hardware_reduced_acpi(qemu: Runner, kernel: Path) -> None:
+    """QEMU's microvm has a sleep control register in memory, and an S5 type that is not 0."""
+    outcome = qemu(Boot(kernel=kernel, append="", machine="microvm,acpi=on"))
     assert outcome.ending is Ending.POWER_OFF
     assert probe_report.parse(outcome.serial).after == ("probe: power off by acpi",)

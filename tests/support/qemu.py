@@ -111,7 +111,7 @@ def command(boot: Boot, scratch: Path) -> list[str]:
     return [*arguments, *boot.extra]
 
 
-def run(boot: Boot, scratch: Path, *, timeout: float = 60) -> Outcome:
+def run(boot: Boot, scratch: Path, *, timeout: float = 240) -> Outcome:
     """Boot until the guest ends it or `timeout` seconds of host time are over. `scratch` is a folder for this run's
     own files. Raises MissingTool.
     """
