@@ -93,14 +93,21 @@ def command(folder: Path, arguments: Sequence[str | Path]) -> list[str]:
     return [sys.executable, "-c", PROGRAM, "run", *map(str, arguments), *record, str(folder / "resident")]
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Test workers that want the same thing wait for the first that makes it in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def efishim_run(folder: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Finished:
     """Run to the end, once for all processes that name this folder: test workers share long runs.
 
     Raises subprocess.TimeoutExpired after LIMIT seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(folder):
         if not (folder / "status").exists():
             with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
                 done = subprocess.run(
