@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -110,6 +111,7 @@ def command(
         with _interruptible() as interruption:
             from efishim.lab.run import run_plan
 
+            gc.disable()  # one run and out: what it leaves in cycles ends with the process
             record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interruption)
             if record_file:
                 write_atomically(record_file, encode(record))
