@@ -29,7 +29,10 @@ def interrupted(folder: Path, kernel: Path, said: Callable[[str], bool], *, stre
     other = "stderr" if stream == "stdout" else "stdout"
     with (folder / other).open("wb+") as rest:
         process = subprocess.Popen(
-            command(folder, [kernel]), **{stream: subprocess.PIPE, other: rest}, stdin=subprocess.DEVNULL
+            command(folder, [kernel]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stream == "stdout" else rest,
+            stderr=subprocess.PIPE if stream == "stderr" else rest,
         )
         heard = process.stdout if stream == "stdout" else process.stderr
         assert heard is not None
