@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from efishim.firmware import stubs
 from efishim.firmware.dispatch import Dispatcher, StubArea
-from efishim.machine.cpu import Board
+from efishim.machine.cpu import Board, GuestFault
 
 GDT = (
     0,
@@ -131,7 +131,11 @@ class Environment:
     def _exception(self) -> None:
         """The stub pushed the vector on top of the error code and the processor's frame."""
         cpu = self._board.cpu
-        vector, error, rip = struct.unpack("<3Q", cpu.read(cpu.get("rsp"), 24))
+        try:
+            vector, error, rip = struct.unpack("<3Q", cpu.read(cpu.get("rsp"), 24))
+        except GuestFault:
+            self._board.stop(f"firmware exception: its frame at {cpu.get('rsp'):#x} is not in memory")
+            return
         if EXTERNAL_FIRST <= vector <= EXTERNAL_LAST:
             # The firmware's timer lives in the virtual clock, so a device's interrupt has nobody to serve it.
             self._board.ports.write(PIC_COMMAND, 1, PIC_EOI)

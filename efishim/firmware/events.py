@@ -40,6 +40,9 @@ TPL_APPLICATION, TPL_CALLBACK, TPL_NOTIFY, TPL_HIGH_LEVEL = 4, 8, 16, 31
 TICK = 10_000_000
 """The timer's tick in ns: what a TriggerTime of 0 means, and how often a masked notification is tried again."""
 
+FASTEST = 100_000
+"""Shortest period of a timer in ns. UEFI leaves the resolution to the firmware; 100 ns would leave no time for anything else."""
+
 TIMER_UNIT = 100
 """TriggerTime counts units of 100 ns."""
 
@@ -265,7 +268,7 @@ class Events:
         if kind == 0:
             return Status.SUCCESS
         span = min(trigger * TIMER_UNIT, FOREVER) or TICK
-        event.period = span if kind == 1 else 0
+        event.period = max(span, FASTEST) if kind == 1 else 0
         event.deadline = self._board.clock.at(self._board.now() + span, lambda: self._timer(event))
         return Status.SUCCESS
 

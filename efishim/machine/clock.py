@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from itertools import count
 
 
+COMPACT_AFTER = 64
+"""A guest may plan and cancel for ever: from so many cancelled events on they are cleared out."""
+
+
 @dataclass(order=True)
 class Event:
     """A callback due at a moment. Equal moments fire in the order in which they were asked for."""
@@ -30,6 +34,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0
         self._queue: list[Event] = []
+        self._cancelled = 0
         self._order = count()
         self.on_change: Callable[[], None] = lambda: None
         """Called when the next deadline may have moved; the engine sets it."""
@@ -43,7 +48,13 @@ class Clock:
 
     def cancel(self, event: Event) -> None:
         """Forget an event; cancelling one that fired or was cancelled is harmless."""
-        event.cancelled = True
+        if not event.cancelled:
+            event.cancelled = True
+            self._cancelled += 1
+            if self._cancelled > COMPACT_AFTER and 2 * self._cancelled > len(self._queue):
+                self._queue = [kept for kept in self._queue if not kept.cancelled]
+                heapq.heapify(self._queue)
+                self._cancelled = 0
         self.on_change()
 
     def next_deadline(self) -> int | None:

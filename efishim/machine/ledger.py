@@ -30,11 +30,17 @@ class Touch:
     value: int
 
 
+TOUCH_LIMIT = 1 << 15
+"""Most places that are told apart; a stock kernel needs about a thousand."""
+
+
 class Ledger:
-    """Counts accesses by (kind, address, direction, code)."""
+    """Counts accesses by (kind, address, direction, code), for the first TOUCH_LIMIT of them."""
 
     def __init__(self) -> None:
         self.enabled = True
+        self.dropped = 0
+        """Accesses that are not in here because it was full."""
         self._touches: dict[tuple[Kind, int, bool, int], Touch] = {}
 
     def note(self, kind: Kind, address: int, write: bool, code: int, insns: int, value: int) -> None:
@@ -44,6 +50,9 @@ class Ledger:
         key = (kind, address, write, code)
         touch = self._touches.get(key)
         if touch is None:
+            if len(self._touches) >= TOUCH_LIMIT:
+                self.dropped += 1
+                return
             self._touches[key] = Touch(kind, address, write, code, 1, insns, insns, value)
         else:
             touch.count += 1

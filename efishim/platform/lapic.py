@@ -22,6 +22,10 @@ ICR_LOW, ICR_HIGH = 0x300, 0x310
 LVT_TIMER, LVT_LINT0, LVT_LINT1, LVT_ERROR = 0x320, 0x350, 0x360, 0x370
 INITIAL_COUNT, CURRENT_COUNT, DIVIDE = 0x380, 0x390, 0x3E0
 
+FASTEST_NS = 20_000
+"""Shortest time between two interrupts of the periodic timer. A guest may ask for one every nanosecond, and would then neither get
+on nor end; hypervisors set such a limit for the same reason (KVM: min_timer_period_us)."""
+
 MASKED = 1 << 16
 PERIODIC = 1 << 17
 EXTINT, NMI = 7 << 8, 4 << 8
@@ -338,7 +342,9 @@ class LocalApic:
             return
         elapsed = self._elapsed()
         if lvt & PERIODIC:
-            ticks = (elapsed // self._initial + 1) * self._initial
+            fastest = FASTEST_NS * self._hz // (NS * self.divisor)
+            stride = self._initial * max(1, -(-fastest // self._initial))
+            ticks = (elapsed // stride + 1) * stride
         elif elapsed < self._initial:
             ticks = self._initial
         else:
