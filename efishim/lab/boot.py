@@ -9,6 +9,7 @@ from efishim.errors import ProviderError
 from efishim.firmware.calls import FirmwareCall
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.image.opened import Image
+from efishim.lab.options import SHIM_GROUP, shim_options
 from efishim.lab.plan import Plan
 from efishim.machine.machine import Machine
 from efishim.platform.profile import PlatformOptions
@@ -22,17 +23,8 @@ from efishim.provider import (
     MachineFacts,
     MemoryKind,
     MemoryRange,
-    OptionHelp,
     boot_information,
 )
-
-SHIM_OPTIONS = (
-    OptionHelp("gop", "1: the firmware offers a graphics output", "0"),
-    OptionHelp("strict_nx", "1: no memory is writable and executable, EFI_MEMORY_ATTRIBUTE_PROTOCOL is offered", "0"),
-    OptionHelp("vendor", "the firmware's vendor string", "efishim"),
-    OptionHelp("keys", "what somebody types at the firmware's console", ""),
-)
-"""`--option shim.NAME=VALUE`, for every entry that lies behind the EFI shim."""
 
 
 @dataclass
@@ -118,7 +110,7 @@ def _shim(
     initrds: tuple[bytes, ...],
     console: Callable[[bytes], None],
 ) -> Shim:
-    options = plan.option_group("shim")
+    options = shim_options(plan.option_group(SHIM_GROUP))
     config = ShimConfig(
         memory=tuple((r.start, r.size, r.kind.value) for r in information.memory_map),
         rsdp=information.rsdp or 0,
@@ -127,10 +119,10 @@ def _shim(
         initrds=initrds,
         seed=plan.seed,
         epoch=plan.epoch,
-        gop=options.get("gop", "0") == "1",
-        strict_nx=options.get("strict_nx", "0") == "1",
-        vendor=options.get("vendor", "efishim"),
-        keys=options.get("keys", ""),
+        gop=options.gop,
+        strict_nx=options.strict_nx,
+        vendor=options.vendor,
+        keys=options.keys,
     )
     shim = Shim(machine, config, lambda text: console(text.encode("utf-8", "replace")))
     shim.log.insns = lambda: machine.insns

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-
 COMPACT_AFTER = 64
 """A guest may plan and cancel for ever: from so many cancelled events on they are cleared out."""
 

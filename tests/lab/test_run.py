@@ -96,7 +96,12 @@ def test_an_interrupt_gives_a_partial_record() -> None:
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("probe=spin", Reason.ENDLESS_LOOP), ("probe=triplefault", Reason.TRIPLE_FAULT), ("probe=reset", Reason.RESET), ("probe=halt", Reason.HALTED)],
+    [
+        ("probe=spin", Reason.ENDLESS_LOOP),
+        ("probe=triplefault", Reason.TRIPLE_FAULT),
+        ("probe=reset", Reason.RESET),
+        ("probe=halt", Reason.HALTED),
+    ],
 )
 def test_ends_that_a_guest_asks_for(word: str, reason: Reason) -> None:
     record = run_plan(plan(cmdline=word.encode()))
