@@ -25,6 +25,8 @@ from efishim.machine.sites import Site, find_port_accesses, find_sites
 
 PHYSICAL_LIMIT = 1 << 40
 TCG_BUFFER = 256 << 20
+TCG_ROOM = 16 << 20
+"""Of the buffer, kept free: when it overflows outside of a run, Unicorn jumps to where the run before was, and crashes."""
 NOWHERE = 0
 """Given to Unicorn as the address to stop at. Any other value makes it look that address up in the guest's tables after each
 run, which changes CR2 and the exception in flight when it is not mapped."""
@@ -178,6 +180,7 @@ class Engine:
         self.state.deadline = self.state.limit = 0
         self.uc.emu_start(region.start + 16, MARK)
         region.host[at] = before
+        self._first_code = self.state.host_pc
         self._no_exit_request = find_flag(self._handle.value or 0)
         self._set_exit_checks(False)
         self.uc.ctl_flush_tb()
@@ -282,7 +285,7 @@ class Engine:
 
     def instrument(self, pc: int) -> None:
         """Hook the sites of the block at `pc` and drop its translation. The guest is stopped at its start."""
-        size = self.block_size(pc)
+        size, _ = self.translate(pc)
         for site in self._sites_in(pc, self.processor.read(pc, size)):
             known = self._sites.get(site.address)
             if known is None:
@@ -306,10 +309,18 @@ class Engine:
         """Enter a block that Unicorn did not report."""
         self.native.learn(self._handle.value or 0, pc, size, icount)
 
-    def block_size(self, pc: int) -> int:
-        """Size in bytes of the translation at `pc` (which is made if there is none)."""
-        size: int = self.uc.ctl_request_cache(pc)[2]
-        return size
+    def translate(self, pc: int) -> tuple[int, int]:
+        """Size in bytes and number of instructions of the translation at `pc`, which is made if there is none.
+
+        The guest is stopped there. The block that stopped it is about the newest, so that its place in the buffer of
+        translations says how full that is.
+        """
+        state = self.state
+        if state.host_pc - self._first_code > TCG_BUFFER - TCG_ROOM:
+            self.drop_all()
+            state.host_pc = self._first_code
+        _, icount, size = self.uc.ctl_request_cache(pc)
+        return size, icount
 
     def drop(self, linear: int, size: int) -> None:
         """Forget translations of a linear range."""

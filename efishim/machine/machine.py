@@ -392,7 +392,7 @@ class Machine:
             return
         engine = self.engine
         state, size = engine.state, engine.state.unknown_size & 0xFFFF
-        _, icount, translated = engine.uc.ctl_request_cache(pc)
+        translated, icount = engine.translate(pc)
         if size == translated:
             engine.learn(pc, size, icount)
             return

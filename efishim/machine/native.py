@@ -74,6 +74,7 @@ class State(ctypes.Structure):
         ("watches", ctypes.c_uint64 * WATCHES),
         ("matches", ctypes.c_uint64 * (2 * MATCHES)),
         ("unknown_size", ctypes.c_uint64),
+        ("host_pc", ctypes.c_uint64),
     )
     insns: int
     deadline: int
@@ -90,6 +91,7 @@ class State(ctypes.Structure):
     block_log: int
     log_used: int
     unknown_size: int
+    host_pc: int
     log_size: int
     prev_pc: int
     forced: int

@@ -36,6 +36,7 @@ org 0
 %define WATCHES    0xa0   ; 8 linear addresses of blocks that NEW_BLOCK is called for; 0 is none
 %define MATCHES    0xe0   ; 2 pairs (mask, value): NEW_BLOCK is called if pc & mask == value; mask 0 is none
 %define UNKNOWN_SIZE 0x100 ; size in bytes of the block that stopped with CAUSE_UNKNOWN
+%define HOST_PC    0x108  ; in the translation that called the block hook when it last stopped
 
 ; struct Entry
 %define E_PC     0        ; 64 bit
@@ -133,6 +134,8 @@ unknown:
         mov [rcx + UNKNOWN_SIZE], rdx
         mov eax, CAUSE_UNKNOWN
 stop:
+        mov r8, [rsp]
+        mov [rcx + HOST_PC], r8
         mov [rcx + ENV], rbp
         mov [rcx + CAUSE], rax
         mov rax, [rcx + EMU_STOP]
