@@ -9,26 +9,26 @@ JOBS   ?= 2
 KERNEL ?= deb:linux-image-cloud-amd64
 PYTEST_ARGS ?=
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs environment clean
 
 demo: $(BIN)/python
 	$(BIN)/pip install --quiet .
 	$(BIN)/efishim run
 	$(BIN)/efishim run $(KERNEL)
 
-test: $(BIN)/python
-	$(BIN)/pip install --quiet --editable '.[dev]'
+test: environment
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
-check: $(BIN)/python
-	$(BIN)/pip install --quiet --editable '.[dev]'
+check: environment
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(BIN)/python
+docs: environment
+	$(BIN)/python -m docs.generate
+
+environment: $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m tests.docs
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'efishim needs Python 3.11 or newer: apt-get install python3 python3-venv' >&2; exit 1; }
