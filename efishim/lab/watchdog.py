@@ -7,10 +7,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from efishim.machine.cpu import GuestFault
-from efishim.machine.machine import Machine, Stop
+from efishim.machine.machine import SLICE, Machine, Stop
 
-IDLE_NS = 120 * 1_000_000_000
-"""A guest that computes for this long in its own time without running anything new is not going anywhere."""
+SPIN_NS = 10 * 1_000_000_000
+"""A guest that neither runs new code nor halts for this long in its own time goes nowhere: a kernel after a panic, say."""
+WAIT_NS = 600 * 1_000_000_000
+"""The same for one that halts in between, or lets the firmware wait."""
+JUMP_NS = 2 * 1_000_000_000
+"""The same for a jump to itself that interrupts may still leave."""
+SAME_STATES = 20
+"""So often is a guest with interrupts off found with the same registers, a slice apart, before it is given up."""
+KEPT_STATES = 1024
+INTERRUPT_FLAG = 0x200
 _NOTHING = re.compile(rb"(?:\x90|\xf3\x90|\xfa|\x0f\x1f\x00)*\xeb(.)$", re.DOTALL)
 """A block of nothing but NOP, PAUSE and CLI that ends in a short jump."""
 
@@ -34,7 +42,11 @@ class Watchdog:
         self._seconds = seconds
         self._blocks = 0
         self._since = 0
-        self._halts = 0
+        self._waits = 0
+        self._waited = 0
+        self._skew = 0
+        self._insns = 0
+        self._states: dict[tuple[int, ...], int] = {}
 
     def __call__(self) -> Stop | None:
         """A reason to stop now."""
@@ -48,15 +60,40 @@ class Watchdog:
         machine = self._machine
         state = machine.engine.state
         now = machine.clock.now
-        if state.log_used != self._blocks or machine.halts != self._halts:
-            self._blocks, self._halts, self._since = state.log_used, machine.halts, now
+        if state.log_used != self._blocks:
+            self._blocks, self._since, self._waited = state.log_used, now, now
+            self._states.clear()
             return None
+        if machine.halts != self._waits:
+            self._waits, self._waited = machine.halts, now
+            self._states.clear()
         rip = machine.cpu.get("rip")
-        if now - self._since > IDLE_NS:
-            return Stop("endless loop", f"no new code for {IDLE_NS // 10**9} seconds of the guest's time, around {rip:#x}")
-        if machine.insns and not machine.engine.env.eflags & 0x200 and self._jumps_to_itself(rip):
-            return Stop("endless loop", f"interrupts are off and the code at {rip:#x} jumps to itself")
+        if now - self._since > WAIT_NS:
+            return Stop("endless loop", f"no new code for {WAIT_NS // 10**9} seconds of the guest's time, around {rip:#x}")
+        if now - self._waited > SPIN_NS:
+            seconds = SPIN_NS // 10**9
+            return Stop("endless loop", f"no new code and no halt for {seconds} seconds of the guest's time, around {rip:#x}")
+        if not machine.insns:
+            return None
+        masked = not machine.engine.env.eflags & INTERRUPT_FLAG
+        if (masked or now - self._waited > JUMP_NS) and self._jumps_to_itself(rip):
+            return Stop("endless loop", f"the code at {rip:#x} jumps to itself" + (" and interrupts are off" if masked else ""))
+        if masked and self._same_state(rip):
+            return Stop("endless loop", f"interrupts are off and the registers never change at {rip:#x}")
         return None
+
+    def _same_state(self, rip: int) -> bool:
+        """Has the guest been here too often with these registers? What waits for time or a device is no loop."""
+        machine = self._machine
+        ran, self._insns = machine.insns - self._insns, machine.insns
+        if machine.time.skew != self._skew or ran < SLICE // 2 or len(self._states) >= KEPT_STATES:
+            self._skew = machine.time.skew
+            self._states.clear()
+            return False
+        env = machine.engine.env
+        key = (rip, *env.regs)
+        self._states[key] = self._states.get(key, 0) + 1
+        return self._states[key] > SAME_STATES
 
     def _jumps_to_itself(self, rip: int) -> bool:
         cpu = self._machine.cpu

@@ -8,6 +8,9 @@ from efishim.machine.cpu import GuestFault
 from efishim.machine.disassembly import starts
 from efishim.machine.processor import Processor
 
+KNOWN_LIMIT = 1 << 16
+"""Boundaries that are remembered; a guest that makes its own code may have any number."""
+
 _FIELDS = ctypes.c_uint16 * 4
 """size, icount, flags and age of a native table entry: another age, another translation."""
 
@@ -35,12 +38,27 @@ class BlockIndex:
         key = (entry, age, rip)
         known = self._known.get(key)
         if known is None:
+            if len(self._known) >= KNOWN_LIMIT:
+                self._known.clear()
             known = self._known[key] = max(0, icount - self._count(pc, size, rip))
         return known
 
     def count(self, pc: int, size: int) -> int:
         """Instructions in the `size` bytes at `pc`, where one begins."""
         return self._count(pc, size, pc + size)
+
+    @staticmethod
+    def size(entry: int) -> int:
+        """Bytes of the block with this native table entry."""
+        return _FIELDS.from_address(entry + 8)[0] if entry else 0
+
+    def next_start(self, pc: int, size: int, rip: int) -> int:
+        """Address of the instruction behind the one at `rip` in the block at `pc`."""
+        try:
+            code = self._cpu.read(pc, size)
+        except GuestFault:
+            return pc + size
+        return next((start for start in starts(code, pc, self._cpu.mode) if start > rip), pc + size)
 
     def _count(self, pc: int, size: int, rip: int) -> int:
         try:

@@ -19,7 +19,7 @@ from efishim.machine.disassembly import starts
 from efishim.machine.env import Env, Pending, verify
 from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
-from efishim.machine.native import BlockFlag, NativeHooks
+from efishim.machine.native import BlockFlag, Cause, NativeHooks
 from efishim.machine.processor import GPR_INDEX, Processor
 from efishim.machine.sites import Site, find_port_accesses, find_sites
 
@@ -306,8 +306,11 @@ class Engine:
         self.native.unmark(pc, BlockFlag.RETRANSLATE)
 
     def learn(self, pc: int, size: int, icount: int) -> None:
-        """Enter a block that Unicorn did not report."""
+        """Enter a block that Unicorn did not report. A guest of more blocks than the table holds begins anew."""
+        self.state.cause = Cause.NONE
         self.native.learn(self._handle.value or 0, pc, size, icount)
+        if self.state.cause == Cause.FULL:
+            self.drop_all()
 
     def translate(self, pc: int) -> tuple[int, int]:
         """Size in bytes and number of instructions of the translation at `pc`, which is made if there is none.
@@ -321,6 +324,10 @@ class Engine:
             state.host_pc = self._first_code
         _, icount, size = self.uc.ctl_request_cache(pc)
         return size, icount
+
+    def has_sites(self, pc: int, size: int) -> bool:
+        """Was the block at `pc` translated with hooks, and so with checks for stop requests?"""
+        return any(address in self._sites for address in range(pc, pc + size))
 
     def drop(self, linear: int, size: int) -> None:
         """Forget translations of a linear range."""

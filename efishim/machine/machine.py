@@ -29,8 +29,11 @@ from efishim.machine.timekeeper import Timekeeper
 
 SLICE = 40_000_000
 """Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
-UC_ERR_INSN_INVALID = 10
+UC_ERR_INSN_INVALID, UC_ERR_WRITE_PROT, UC_ERR_FETCH_PROT = 10, 12, 14
 SPURIOUS_WAKEUPS = 1_000_000
+STANDSTILL = 20_000
+"""Times that the emulation may stop without an instruction in between. A processor whose exception handler cannot be fetched
+goes round like that for ever; everything else needs a handful."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Machine:
         self.on_ring3: Callable[[], None] | None = None
         self.tsc_hz = tsc_hz
         self.halts = 0
-        """How often the guest halted."""
+        """How often the guest halted, or firmware waited for it."""
         self.seed = seed
         self.entropy = Entropy(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
@@ -130,6 +133,11 @@ class Machine:
     def now(self) -> int:
         """See `Board.now`."""
         return self.time.now() if self._engine else self.clock.now
+
+    def skip_to(self, when: int) -> None:
+        """Let time pass to `when` (ns) without executing: firmware waits for the guest (Stall, WaitForEvent)."""
+        self.halts += 1
+        self.time.skip_to(when)
 
     def flush_code(self, address: int, size: int) -> None:
         """See `Board.flush_code`."""
@@ -273,7 +281,12 @@ class Machine:
     def run(self, *, max_insns: int | None = None, poll: Callable[[], Stop | None] = lambda: None) -> Stop:
         """Run until a reason to stop. `poll` is asked between slices and may end the run (timeout, Ctrl-C)."""
         engine = self.engine
+        insns, still = -1, 0
         while self._stop is None:
+            still = still + 1 if insns == self.insns else 0
+            insns = self.insns
+            if still > STANDSTILL:
+                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.eip:#x}")
             asked = poll()
             if asked is not None:
                 return asked
@@ -351,9 +364,12 @@ class Machine:
             pass
         elif cause == Cause.FULL:
             engine.drop_all()
-        elif error == UC_ERR_INSN_INVALID:
+        elif error in (UC_ERR_INSN_INVALID, UC_ERR_FETCH_PROT):
+            # A fetch where no memory is reads all ones, and FF FF is no instruction.
             self._count_partial(faulted=True)
             self._deliver(Exception_(delivery.UD))
+        elif error == UC_ERR_WRITE_PROT:
+            self._store_lost()
         elif error:
             self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.eip:#x}")
         elif self._stop is None:
@@ -363,6 +379,14 @@ class Machine:
         """A fetch from a page that its owner (firmware, for its own tables) opens for execution now."""
         fetch = event.vector == delivery.PF and bool((event.error or 0) & 0x10)
         return fetch and event.cr2 is not None and self.on_fetch_fault(event.cr2)
+
+    def _store_lost(self) -> None:
+        """A store to ROM: Unicorn left it out, and stopped behind the block or, if that has sites, at the store itself."""
+        state, env = self.engine.state, self.engine.env
+        pc, size = state.last_pc, self._blocks.size(state.last_entry)
+        if pc <= env.eip < pc + size and self.engine.has_sites(pc, size):
+            env.eip = self._blocks.next_start(pc, size, env.eip)
+            self._count_partial(faulted=False)
 
     def _count_partial(self, *, faulted: bool) -> None:
         """The native hook counted a whole block; take back what did not run."""

@@ -23,8 +23,8 @@ LVT_TIMER, LVT_LINT0, LVT_LINT1, LVT_ERROR = 0x320, 0x350, 0x360, 0x370
 INITIAL_COUNT, CURRENT_COUNT, DIVIDE = 0x380, 0x390, 0x3E0
 
 FASTEST_NS = 20_000
-"""Shortest time between two interrupts of the periodic timer. A guest may ask for one every nanosecond, and would then neither get
-on nor end; hypervisors set such a limit for the same reason (KVM: min_timer_period_us)."""
+"""Shortest time between two interrupts of the periodic timer. A guest may ask for one every nanosecond, and would then
+neither get on nor end; hypervisors set such a limit for the same reason (KVM: min_timer_period_us)."""
 
 MASKED = 1 << 16
 PERIODIC = 1 << 17
