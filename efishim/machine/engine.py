@@ -342,8 +342,8 @@ class Engine:
         self.native.forget_blocks()
 
     def skip_instruction(self, address: int) -> None:
-        """From a site's hook: continue at `address` instead of executing the instruction."""
-        self._rip.value = address
+        """From a site's hook: continue at the linear `address` instead of executing the instruction."""
+        self._rip.value = address - self.env.cs.base
         uclib.uc_reg_write(self._handle, x86.UC_X86_REG_RIP, self._rip_reference)
 
     def stop(self) -> None:

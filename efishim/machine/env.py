@@ -83,6 +83,15 @@ class Env(ctypes.Structure):
     gdt: Segment
     idt: Segment
 
+    @property
+    def pc(self) -> int:
+        """Linear address of the next instruction: the code segment's base and the instruction pointer."""
+        return (self.cs.base + self.eip) & (0xFFFF_FFFF_FFFF_FFFF if self.hflags & HF_CS64 else 0xFFFF_FFFF)
+
+    @pc.setter
+    def pc(self, linear: int) -> None:
+        self.eip = (linear - self.cs.base) & (0xFFFF_FFFF_FFFF_FFFF if self.hflags & HF_CS64 else 0xFFFF_FFFF)
+
 
 class Pending(ctypes.Structure):
     """The exception fields of CPUX86State, further down."""

@@ -160,7 +160,7 @@ class Machine:
         """IN."""
         self.time.port_access()
         value = self.ports.read(port, size)
-        self.ledger.note(Kind.PORT, port, False, self.engine.env.eip, self.insns, value)
+        self.ledger.note(Kind.PORT, port, False, self.engine.env.pc, self.insns, value)
         return value
 
     def port_write(self, port: int, size: int, value: int) -> None:
@@ -168,7 +168,7 @@ class Machine:
         engine = self.engine
         self.time.port_access()
         value &= (1 << (8 * size)) - 1
-        self.ledger.note(Kind.PORT, port, True, engine.env.eip, self.insns, value)
+        self.ledger.note(Kind.PORT, port, True, engine.env.pc, self.insns, value)
         self.ports.write(port, size, value)
 
     def _check_port(self, site: Site) -> None:
@@ -207,7 +207,7 @@ class Machine:
         """CPUID through the platform's model, or the engine's own when there is none."""
         env = self.engine.env
         leaf, subleaf = env.regs[0] & 0xFFFFFFFF, env.regs[1] & 0xFFFFFFFF
-        self.ledger.note(Kind.CPUID, leaf << 32 | subleaf, False, env.eip, self.insns, 0)
+        self.ledger.note(Kind.CPUID, leaf << 32 | subleaf, False, env.pc, self.insns, 0)
         if self.cpuid is None:
             return False
         eax, ebx, ecx, edx = self.cpuid(leaf, subleaf)
@@ -305,7 +305,7 @@ class Machine:
             try:
                 self._after(error)
             except TripleFault:
-                return Stop("triple fault", f"at {engine.env.eip:#x}")
+                return Stop("triple fault", f"at {engine.env.pc:#x}")
         return self._stop
 
     def _set_limit(self, max_insns: int | None) -> None:
@@ -334,7 +334,7 @@ class Machine:
 
     def _deliver(self, event: Exception_) -> None:
         if self.on_exception is not None:
-            self.on_exception(event, self.engine.env.eip)
+            self.on_exception(event, self.engine.env.pc)
         self._delivery.deliver(event)
 
     def _after(self, error: int) -> None:
@@ -353,13 +353,13 @@ class Machine:
             sysenter, self._syscall = self._syscall, None
             self._instructions.enter_kernel(sysenter)
         elif self._trap_after is not None and self._on_trap is not None:
-            env.eip, self._trap_after = self._trap_after, None
+            env.pc, self._trap_after = self._trap_after, None
             self.now()
             self._on_trap(env.regs[0] & 0xFF)
         elif cause == Cause.FLAGGED:
-            self._flagged(env.eip)
+            self._flagged(env.pc)
         elif cause == Cause.UNKNOWN:
-            self._unknown(env.eip)
+            self._unknown(env.pc)
         elif cause in (Cause.DEADLINE, Cause.INTERRUPT):
             pass
         elif cause == Cause.FULL:
@@ -371,7 +371,7 @@ class Machine:
         elif error == UC_ERR_WRITE_PROT:
             self._store_lost()
         elif error:
-            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.eip:#x}")
+            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.pc:#x}")
         elif self._stop is None:
             self._halt()
 
@@ -391,7 +391,7 @@ class Machine:
     def _count_partial(self, *, faulted: bool) -> None:
         """The native hook counted a whole block; take back what did not run."""
         state = self.engine.state
-        back = self._blocks.not_executed(state.last_pc, state.last_entry, self.engine.env.eip, faulted=faulted)
+        back = self._blocks.not_executed(state.last_pc, state.last_entry, self.engine.env.pc, faulted=faulted)
         state.insns -= back
 
     def count_back(self, address: int, length: int) -> None:
@@ -432,7 +432,7 @@ class Machine:
         self.halts += 1
         env = self.engine.env
         if not env.eflags & delivery.EFLAGS_IF:
-            self._stop = Stop("halted", f"HLT with interrupts off before {env.eip:#x}")
+            self._stop = Stop("halted", f"HLT with interrupts off before {env.pc:#x}")
             return
         interrupts = self.interrupts
         for _ in range(SPURIOUS_WAKEUPS):
@@ -440,13 +440,13 @@ class Machine:
                 return
             deadline = self.clock.next_deadline()
             if deadline is None:
-                self._stop = Stop("halted", f"HLT before {env.eip:#x} with nothing left that could wake the processor")
+                self._stop = Stop("halted", f"HLT before {env.pc:#x} with nothing left that could wake the processor")
                 return
             self.time.skip_to(deadline)
             self.clock.fire()
             if self._stop is not None:
                 return
-        self._stop = Stop("halted", f"HLT before {env.eip:#x}: events fire but none interrupts")
+        self._stop = Stop("halted", f"HLT before {env.pc:#x}: events fire but none interrupts")
 
 
 __all__ = ["NEVER", "Machine", "Stop"]
