@@ -4,7 +4,6 @@ Notifications wait in one queue for each TPL. They run when a service returns or
 fires a timer while an image computes, by interrupting it if it would let a timer interrupt in.
 """
 
-
 from __future__ import annotations
 
 from collections import deque
@@ -41,7 +40,7 @@ TICK = 10_000_000
 """The timer's tick in ns: what a TriggerTime of 0 means, and how often a masked notification is tried again."""
 
 FASTEST = 100_000
-"""Shortest period of a timer in ns. UEFI leaves the resolution to the firmware; 100 ns would leave no time for anything else."""
+"""Shortest period of a timer in ns. UEFI leaves the resolution to firmware; 100 ns would leave no time for anything else."""
 
 TIMER_UNIT = 100
 """TriggerTime counts units of 100 ns."""

@@ -1,6 +1,5 @@
 """Image services (UEFI 2.10, 7.4): LoadImage, StartImage, Exit, UnloadImage."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable

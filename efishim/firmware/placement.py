@@ -80,7 +80,7 @@ def sort_out(regions: Iterable[Region]) -> list[tuple[int, int, MemoryType]]:
         end = start + size
         free = kind == MemoryType.CONVENTIONAL
         low, high = (inwards, end // PAGE * PAGE) if free else (outwards, -(-end // PAGE) * PAGE)
-        if low < high <= 1 << 52:
+        if size > 0 and low < high <= 1 << 52:
             pieces.append((low, high, kind))
     if len(pieces) > REGION_LIMIT:
         raise ProviderError(f"the memory map has {len(pieces)} regions, more than any machine's")

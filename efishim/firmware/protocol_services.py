@@ -1,6 +1,5 @@
 """The protocol handler services (UEFI 2.10, 7.3) over the handle database."""
 
-
 from __future__ import annotations
 
 from efishim.firmware.device_path import END, nodes, read_path

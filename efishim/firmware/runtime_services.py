@@ -13,6 +13,7 @@ from efishim.firmware.variables import (
     MAXIMUM_SIZE,
     NON_VOLATILE,
     RUNTIME_ACCESS,
+    Variable,
     VariableStore,
 )
 from efishim.machine.cpu import Board
@@ -192,7 +193,7 @@ class SystemServices:
 
     def _keep_high(self) -> None:
         attributes = NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS
-        self._store.preset(MTC_VENDOR_GUID, "MTC", attributes, self._high.to_bytes(4, "little"))
+        self._store.preset(Variable(MTC_VENDOR_GUID, "MTC", attributes, self._high.to_bytes(4, "little")))
 
     def get_next_monotonic_count(self, count: int) -> int:
         """GetNextMonotonicCount (7.5.5), a boot service: the low half counts calls, the high half boots."""

@@ -39,10 +39,10 @@ from efishim.firmware.protocols.text_output import TextOutput
 from efishim.firmware.runtime_services import ClockServices, SystemServices, VariableServices
 from efishim.firmware.status import EfiError, Status, demand
 from efishim.firmware.tables import Tables
-from efishim.firmware.variables import BOOTSERVICE_ACCESS, NON_VOLATILE, RUNTIME_ACCESS, VariableStore
+from efishim.firmware.variables import VariableStore, firmware_variables
 from efishim.firmware.virtual import VirtualMode
 from efishim.machine.cpu import Board
-from efishim.machine.memory import PAGE
+from efishim.machine.memory import PAGE, BusError
 from efishim.wire.guids import (
     ACPI_TABLE_GUID,
     CONSOLE_IN_DEVICE_GUID,
@@ -51,7 +51,6 @@ from efishim.wire.guids import (
     EFI_DEVICE_PATH_PROTOCOL_GUID,
     EFI_EVENT_GROUP_MEMORY_MAP_CHANGE,
     EFI_EVENT_GROUP_READY_TO_BOOT,
-    EFI_GLOBAL_VARIABLE,
     EFI_MEMORY_ATTRIBUTES_TABLE_GUID,
     EFI_RT_PROPERTIES_TABLE_GUID,
     EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID,
@@ -67,6 +66,11 @@ SHIM_GUID = "5b0d4c0f-41b7-4c43-8b0a-6d0f1c7e9a52"
 
 WATCHDOG_SECONDS = 300
 """Armed when an image starts (3.1.2 of UEFI 2.10: five minutes)."""
+
+ACPI_20_REVISION = 2
+
+IMAGE_NAME = "\\vmlinuz"
+"""What the boot image is called on the device that it seems to come from."""
 
 DEFAULT_EPOCH = 1_460_000_000
 
@@ -177,16 +181,9 @@ class Shim:
         return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handlers[name])
 
     def _preset_variables(self) -> None:
-        both = BOOTSERVICE_ACCESS | RUNTIME_ACCESS
-        for name, attributes, data in (
-            ("PlatformLangCodes", both, b"en\0"),
-            ("PlatformLang", both | NON_VOLATILE, b"en\0"),
-            ("OsIndicationsSupported", both, bytes(8)),
-            ("Timeout", both | NON_VOLATILE, bytes(2)),
-            ("BootCurrent", both, bytes(2)),
-        ):
-            if self.config.answers.has_variable(EFI_GLOBAL_VARIABLE, name):
-                self.variables.preset(EFI_GLOBAL_VARIABLE, name, attributes, data)
+        for variable in firmware_variables(_console_path(), path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME))):
+            if self.config.answers.has_variable(variable.guid, variable.name):
+                self.variables.preset(variable)
 
     def _install_tables(self) -> None:
         supported = sum(
@@ -200,7 +197,7 @@ class Shim:
         self.exit.attributes_table = self.pool.allocate(MemoryType.BOOT_SERVICES_DATA, ATTRIBUTES_SIZE)
         self.exit.write_attributes()
         for guid, address in (
-            (EFI_ACPI_20_TABLE_GUID, self.config.rsdp),
+            (EFI_ACPI_20_TABLE_GUID, self.config.rsdp if self._acpi_revision() >= ACPI_20_REVISION else 0),
             (ACPI_TABLE_GUID, self.config.rsdp),
             (SMBIOS_TABLE_GUID, self.config.smbios),
             (SMBIOS3_TABLE_GUID, self.config.smbios3),
@@ -209,6 +206,13 @@ class Shim:
         ):
             if address and self.config.answers.has_table(guid):
                 self.tables.install(guid, address)
+
+    def _acpi_revision(self) -> int:
+        """The RSDP's revision (ACPI 6.5, 5.2.5.3): below 2 there is no XSDT, and it is no ACPI 2.0 table."""
+        try:
+            return self.board.memory.u8(self.config.rsdp + 15)
+        except BusError:
+            return 0
 
     def _install(self, handle: int, guid: str, address: int) -> int:
         if not self.config.answers.has_protocol(guid):
@@ -271,7 +275,7 @@ class Shim:
 
     # -- booting ------------------------------------------------------------------------------------------------
 
-    def load(self, image: bytes, *, name: str = "\\vmlinuz") -> LoadedImage:
+    def load(self, image: bytes, *, name: str = IMAGE_NAME) -> LoadedImage:
         """Put the boot image into memory, with its command line as LoadOptions. Raises ImageError."""
         device_path = self._workshop.place(path_bytes(vendor_media(SHIM_GUID)))
         device = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, device_path)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from efishim.firmware.status import EfiError, Status, demand
+from efishim.wire.guids import EFI_GLOBAL_VARIABLE
 
 NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS = 1, 2, 4
 HARDWARE_ERROR_RECORD, AUTHENTICATED_WRITE_ACCESS = 8, 0x10
@@ -52,9 +53,9 @@ class VariableStore:
     def __iter__(self) -> Iterator[Variable]:
         return iter(tuple(self._variables.values()))
 
-    def preset(self, guid: str, name: str, attributes: int, data: bytes, *, read_only: bool = False) -> None:
+    def preset(self, variable: Variable) -> None:
         """What the firmware itself put there."""
-        self._variables[guid, name] = Variable(guid, name, attributes, data, read_only)
+        self._variables[variable.guid, variable.name] = variable
 
     def get(self, guid: str, name: str, *, at_runtime: bool) -> Variable:
         """A variable that is visible now. Raises EfiError(NOT_FOUND)."""
@@ -132,3 +133,36 @@ class VariableStore:
         non_volatile = bool(attributes & NON_VOLATILE)
         remaining = self.remaining(non_volatile=non_volatile)
         return STORAGE[non_volatile], remaining, max(0, min(MAXIMUM_SIZE, remaining) - HEADER_SIZE)
+
+
+def firmware_variables(console: bytes, image: bytes) -> list[Variable]:
+    """What a firmware comes with (3.3), as OVMF without Secure Boot keys does: in setup mode, one boot option.
+
+    `console` and `image` are device paths. Variables for hot keys, drivers, recovery and signature types are left out:
+    there are no such things here.
+    """
+    both = BOOTSERVICE_ACCESS | RUNTIME_ACCESS
+    kept = both | NON_VOLATILE
+    description = "efishim".encode("utf-16-le") + b"\0\0"
+    option = (1).to_bytes(4, "little") + len(image).to_bytes(2, "little") + description + image
+    return [
+        Variable(EFI_GLOBAL_VARIABLE, name, attributes, data, read_only)
+        for name, attributes, data, read_only in (
+            ("Boot0000", kept, option, False),
+            ("BootOrder", kept, bytes(2), False),
+            ("Timeout", kept, bytes(2), False),
+            ("PlatformLang", kept, b"en\0", False),
+            ("ConIn", kept, console, False),
+            ("ConOut", kept, console, False),
+            ("ErrOut", kept, console, False),
+            ("ConInDev", both, console, False),
+            ("ConOutDev", both, console, False),
+            ("ErrOutDev", both, console, False),
+            ("PlatformLangCodes", both, b"en\0", True),
+            ("BootCurrent", both, bytes(2), True),
+            ("BootOptionSupport", both, bytes(4), True),
+            ("OsIndicationsSupported", both, bytes(8), True),
+            ("SetupMode", both, b"\x01", True),
+            ("SecureBoot", both, b"\x00", True),
+        )
+    ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import GuestFault
+from efishim.machine.cpu import Cpu, GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 
 REGISTERS = (
@@ -106,7 +106,8 @@ class FakeBoard:
     tsc_hz: int = 1_000_000_000
 
     def __post_init__(self) -> None:
-        self.cpu = FakeCpu(self.memory)
+        self.processor = FakeCpu(self.memory)
+        self.cpu: Cpu = self.processor
         self.stopped: str | None = None
         self.flushed: list[tuple[int, int]] = []
         self._traps: dict[int, Callable[[int], None]] = {}
@@ -162,7 +163,7 @@ class FakeBoard:
             return 0
 
         cpu = self.cpu
-        before = dict(cpu.registers)
+        before = {name: cpu.get(name) for name in ("rsp", "rip")}
         rsp = (cpu.get("rsp") & ~0xF) - 8
         self._push(rsp, self.code)  # the return address of the outermost function: the end
         cpu.set("rsp", rsp)
@@ -172,7 +173,8 @@ class FakeBoard:
             assert not self._stack, "guest functions are left on the stack"
         else:
             self._stack.clear()
-        cpu.registers |= {name: before[name] for name in ("rsp", "rip")}
+        for name, value in before.items():
+            cpu.set(name, value)
         return result[0] if result else -1
 
     def run(self) -> None:

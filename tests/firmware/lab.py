@@ -49,9 +49,12 @@ WILD = 0x7777_0000_0000
 class Lab:
     """A shim, a board, and a caller."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, contents: dict[int, bytes] | None = None, **config: Any) -> None:
+        """`contents` is what the platform has put into memory, by address."""
         memory = PhysicalMemory()
         memory.add(0, RAM)
+        for address, data in (contents or {}).items():
+            memory.write(address, data)
         self.board = FakeBoard(memory)
         self.memory = memory
         self.console: list[str] = []
@@ -61,7 +64,7 @@ class Lab:
         self.shim.memory_map.allocate(2, 2, (STACK - SCRATCH) // 0x1000, SCRATCH)
         self.board.code = SCRATCH
         self._heap = SCRATCH + 0x1000
-        self.cpu = self.board.cpu
+        self.cpu = self.board.processor
         self.cpu.set("rsp", STACK - 0x1000)
         self.cpu.set("eflags", 0x202)
         self.cpu.set("cr3", self.shim.pages.root)

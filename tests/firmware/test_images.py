@@ -9,7 +9,7 @@ import pytest
 from efishim.errors import ImageError
 from efishim.firmware.memory_map import MemoryType
 from tests.firmware.fake import Body
-from tests.firmware.lab import INVALID, LOAD_ERROR, NOT_FOUND, SUCCESS, Lab
+from tests.firmware.lab import INVALID, LOAD_ERROR, NOT_FOUND, SUCCESS, TOO_SMALL, Lab
 from tests.firmware.programs import BASE, CODE, DATA, IMAGE, POINTER_AT, TEXT, program
 
 LOADED_IMAGE = "5b1b31a1-9562-11d2-8e3f-00a0c969723b"
@@ -196,18 +196,15 @@ def test_load_from_a_device_path(lab: Lab, guid: str) -> None:
 
     def load_file(this: int, path: int, policy: int, size: int) -> Body:
         asked.append(lab.memory.read(path, len(rest + end)))
-        buffer = lab.value(lab.cpu.get("rsp") + 0x28) if not asked else 0
+        assert policy == 1
+        buffer = lab.value(lab.cpu.get("rsp") + 0x28)  # the fifth argument, above return address and shadow space
         room = lab.value(size)
         lab.memory.put_u64(size, len(data))
         if room < len(data):
-            return 1 << 63 | 5
-        buffer = lab.value(entry_rsp() + 0x28)
+            return TOO_SMALL
         lab.memory.write(buffer, data)
-        return 0
+        return SUCCESS
         yield
-
-    def entry_rsp() -> int:
-        return lab.board._stack[-1].rsp if lab.board._stack[-1].body.gi_running else lab.cpu.get("rsp")
 
     interface = lab.cell(lab.function(load_file))
     handle = lab.install(DEVICE_PATH, lab.put(node + end))

@@ -1,6 +1,5 @@
 """EFI_GRAPHICS_OUTPUT_PROTOCOL (UEFI 2.10, 12.9) over a framebuffer in reserved memory. Off unless asked for."""
 
-
 from __future__ import annotations
 
 from efishim.firmware.dispatch import Handler

@@ -58,9 +58,9 @@ class MemoryAttribute:
         # A bit that stands for a permission is cleared to set the attribute, NX is set.
         put = sum(bit for attribute, bit, same in bits if attributes & attribute and on == same)
         clear = sum(bit for attribute, bit, same in bits if attributes & attribute and on != same)
-        if self._pages.strict and not on and attributes & XP:
-            writable = any(value & WRITABLE & ~clear for _, value in self._pages.pages(base, base + length))
-            if writable:
+        if self._pages.strict:
+            after = (value & ~clear | put for _, value in self._pages.pages(base, base + length))
+            if any(value & WRITABLE and not value & NX for value in after):
                 raise EfiError(Status.ACCESS_DENIED)  # nothing is both writable and executable
         self._pages.change(base, base + length, put=put, clear=clear)
         return Status.SUCCESS
