@@ -31,6 +31,7 @@ class BlockIndex:
         if not entry:
             return 0
         size, icount, _flags, age = _FIELDS.from_address(entry + 8)
+        icount = ctypes.c_int16(icount).value
         if not pc <= rip < pc + size:
             return 0
         if rip == pc:
@@ -51,6 +52,10 @@ class BlockIndex:
     def size(entry: int) -> int:
         """Bytes of the block with this native table entry."""
         return _FIELDS.from_address(entry + 8)[0] if entry else 0
+
+    def start(self, pc: int, size: int, number: int) -> int:
+        """Address of an instruction in the block at `pc`; its first is number 0."""
+        return starts(self._cpu.read(pc, size), pc, self._cpu.mode)[number]
 
     def next_start(self, pc: int, size: int, rip: int) -> int:
         """Address of the instruction behind the one at `rip` in the block at `pc`."""

@@ -77,6 +77,9 @@ class EngineClient(Protocol):
     def site(self, site: Site) -> None:
         """One of our own instructions is about to run."""
 
+    def breakpoint(self, address: int) -> bool:
+        """An instruction that `break_at` was called for is about to run; True when the run was stopped in front of it."""
+
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated; returns flags (`BlockFlag`)."""
 
@@ -89,6 +92,7 @@ class Engine:
         self._memory = memory
         self._keep: list[Any] = []
         self._sites: dict[int, Site] = {}
+        self._breaks: set[int] = set()
         self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
         self._rip = ctypes.c_uint64()
@@ -235,7 +239,11 @@ class Engine:
         hook(uc_const.UC_HOOK_INTR, _INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
 
         def at_site(_uc: int, address: int, _size: int, _data: int) -> None:
-            guard(lambda: client.site(self._sites[address]), None)
+            if address in self._breaks and guard(lambda: client.breakpoint(address), True):
+                return
+            site = self._sites.get(address)
+            if site is not None:
+                guard(lambda: client.site(site), None)
 
         self._site_callback = _CODE(at_site)
 
@@ -283,19 +291,22 @@ class Engine:
         except Exception as error:
             raise MachineError(f"the code at {pc:#x} was translated but cannot be read") from error
 
+    def _hook_code(self, address: int) -> None:
+        if address not in self._sites and address not in self._breaks:
+            callback = ctypes.cast(self._site_callback, ctypes.c_void_p).value or 0
+            self._raw_hook(uc_const.UC_HOOK_CODE, callback, 0, begin=address, end=address)
+
+    def break_at(self, pc: int, address: int) -> None:
+        """Ask the client before the instruction at `address`, in the block at `pc`, runs. The guest is stopped at its start."""
+        self._hook_code(address)
+        self._breaks.add(address)
+        self.instrument(pc)
+
     def instrument(self, pc: int) -> None:
         """Hook the sites of the block at `pc` and drop its translation. The guest is stopped at its start."""
         size, _ = self.translate(pc)
         for site in self._sites_in(pc, self.processor.read(pc, size)):
-            known = self._sites.get(site.address)
-            if known is None:
-                self._raw_hook(
-                    uc_const.UC_HOOK_CODE,
-                    ctypes.cast(self._site_callback, ctypes.c_void_p).value or 0,
-                    0,
-                    begin=site.address,
-                    end=site.address,
-                )
+            self._hook_code(site.address)
             self._sites[site.address] = site
         self.drop(pc, size)
         self._set_exit_checks(True)

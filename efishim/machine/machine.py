@@ -12,6 +12,7 @@ from functools import partial
 from efishim.errors import MachineError
 from efishim.machine import delivery
 from efishim.machine.blocks import BlockIndex
+from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
 from efishim.machine.cpu import Cpu, CpuidResult, GuestFault, InterruptController, MsrModel
@@ -70,6 +71,8 @@ class Machine:
         self._event: Exception_ | None = None
         self._syscall: bool | None = None
         self._stop: Stop | None = None
+        self._budget: Budget | None = None
+        self._used_up = False
         self._watches: dict[int, Callable[[], None]] = {}
         self._matchers: list[tuple[int, int, bytes, Callable[[int], None]]] = []
         self._engine: Engine | None = None
@@ -246,6 +249,14 @@ class Machine:
             return
         self._instructions.execute(site)
 
+    def breakpoint(self, address: int) -> bool:
+        """The run may have to end here."""
+        if self._budget is None or not self._budget.used_up(address):
+            return False
+        self._used_up = True
+        self.engine.stop()
+        return True
+
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated."""
         del size, icount
@@ -281,6 +292,7 @@ class Machine:
     def run(self, *, max_insns: int | None = None, poll: Callable[[], Stop | None] = lambda: None) -> Stop:
         """Run until a reason to stop. `poll` is asked between slices and may end the run (timeout, Ctrl-C)."""
         engine = self.engine
+        self._budget = None if max_insns is None else Budget(engine, self._blocks, max_insns)
         insns, still = -1, 0
         while self._stop is None:
             still = still + 1 if insns == self.insns else 0
@@ -297,7 +309,7 @@ class Machine:
             if max_insns is not None and self.insns >= max_insns:
                 return Stop("insn limit", f"{self.insns} instructions were executed")
             self._take_interrupt()
-            self._set_limit(max_insns)
+            self._set_limit()
             error = engine.run()
             if engine.failure is not None:
                 failure, engine.failure = engine.failure, None
@@ -308,11 +320,11 @@ class Machine:
                 return Stop("triple fault", f"at {engine.env.pc:#x}")
         return self._stop
 
-    def _set_limit(self, max_insns: int | None) -> None:
+    def _set_limit(self) -> None:
         state = self.engine.state
         limit = state.insns + SLICE
-        if max_insns is not None:
-            limit = min(limit, max_insns)
+        if self._budget is not None:
+            limit = min(limit, self._budget.limit())
         state.limit = limit
         waiting = self.interrupts is not None and self.interrupts.pending()
         state.attention = int(waiting)
@@ -342,7 +354,9 @@ class Machine:
         engine = self.engine
         state, env = engine.state, engine.env
         cause = state.cause
-        if self._event is not None:
+        if self._used_up:
+            self._used_up = False
+        elif self._event is not None:
             event, self._event = self._event, None
             self._count_partial(faulted=True)
             if self._opened(event):
@@ -361,7 +375,8 @@ class Machine:
         elif cause == Cause.UNKNOWN:
             self._unknown(env.pc)
         elif cause in (Cause.DEADLINE, Cause.INTERRUPT):
-            pass
+            if cause == Cause.DEADLINE and self._budget is not None:
+                self._budget.look()
         elif cause == Cause.FULL:
             engine.drop_all()
         elif error in (UC_ERR_INSN_INVALID, UC_ERR_FETCH_PROT):
