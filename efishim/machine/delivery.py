@@ -232,7 +232,7 @@ class Delivery:
         self._push(rsp - len(frame), frame)
         if new_cpl < old_cpl:
             env.ss.load(new_cpl, 0, 0, new_cpl << 13)
-        env.cs.load((selector & ~3) | new_cpl, code.base, code.limit, code.flags)
+        env.cs.load((selector & ~3) | new_cpl, 0, code.limit, code.flags)  # 64-bit code has no base
         env.regs[4] = rsp - len(frame)
         env.eip = offset
         cpu.set("eflags", flags & ~(EFLAGS_CLEARED | (EFLAGS_IF if kind == GATE_INT32 else 0)))

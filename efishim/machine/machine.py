@@ -298,7 +298,7 @@ class Machine:
             still = still + 1 if insns == self.insns else 0
             insns = self.insns
             if still > STANDSTILL:
-                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.eip:#x}")
+                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.pc:#x}")
             asked = poll()
             if asked is not None:
                 return asked
@@ -399,8 +399,8 @@ class Machine:
         """A store to ROM: Unicorn left it out, and stopped behind the block or, if that has sites, at the store itself."""
         state, env = self.engine.state, self.engine.env
         pc, size = state.last_pc, self._blocks.size(state.last_entry)
-        if pc <= env.eip < pc + size and self.engine.has_sites(pc, size):
-            env.eip = self._blocks.next_start(pc, size, env.eip)
+        if pc <= env.pc < pc + size and self.engine.has_sites(pc, size):
+            env.pc = self._blocks.next_start(pc, size, env.pc)
             self._count_partial(faulted=False)
 
     def _count_partial(self, *, faulted: bool) -> None:
