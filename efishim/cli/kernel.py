@@ -38,10 +38,10 @@ def _fetch(reference: str, progress: Progress) -> Blob:
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal told
-        share = f"{10 * done // total}0 %" if total else ""
-        if told != what + share:
-            told = what + share
-            progress.phase(f"fetching {what} {share}".rstrip())
+        text = f"{what}, {10 * done // total * 10} %" if total else what
+        if text != told:
+            told = text
+            progress.phase(text)
 
     found = system_store(cache_directory(os.environ), os.environ).fetch(wanted, show)
     return Blob.from_file(found.path, label=str(DebReference(found.package, found.version, wanted.pattern)))
