@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from efishim.cli import complete
+
 if TYPE_CHECKING:
     from efishim.cli.app import State
 
 
 @click.command("inspect")
-@click.argument("kernel", required=False)
+@click.argument("kernel", required=False, shell_complete=complete.file)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.pass_obj
 def command(state: State, /, kernel: str | None, form: str) -> None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from efishim.cli import complete
+
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.provider import Provider
 
 
 @click.command("providers")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.provider)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.pass_obj
 def command(state: State, name: str | None, form: str) -> None:

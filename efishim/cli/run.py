@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from efishim.cli import INTERRUPTED
+from efishim.cli import INTERRUPTED, complete
 from efishim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,47 +28,94 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 
 
 @click.command("run")
-@click.argument("kernel", required=False)
-@click.option("-p", "--provider", default="firmware", show_default=True, help="Who tells the kernel how it boots.")
-@click.option("-e", "--entry", help="Which door of the image is used. [default: the provider's first]")
-@click.option("--platform", default="pc", show_default=True, help="The machine that the kernel finds.")
+@click.argument("kernel", required=False, shell_complete=complete.file)
 @click.option(
-    "-a", "--append", "--cmdline", "cmdline", metavar="CMDLINE",
+    *("-p", "--provider"),
+    default="firmware",
+    show_default=True,
+    shell_complete=complete.provider,
+    help="Who tells the kernel how it boots.",
+)
+@click.option(
+    *("-e", "--entry"),
+    shell_complete=complete.entry,
+    help="Which door of the image is used. [default: the provider's first]",
+)
+@click.option(
+    "--platform",
+    default="pc",
+    show_default=True,
+    shell_complete=complete.platform,
+    help="The machine that the kernel finds.",
+)
+@click.option(
+    *("-a", "--append", "--cmdline", "cmdline"),
+    metavar="CMDLINE",
     help="The kernel's command line, or @FILE. [default: console=ttyS0]",
 )
 @click.option(
-    "-i", "--initrd", "initrds", metavar="FILE", multiple=True,
+    *("-i", "--initrd", "initrds"),
+    metavar="FILE",
+    multiple=True,
+    shell_complete=complete.file,
     help="Initial ramdisk; repeat for several. [default: the embedded reporting init]",
 )
 @click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
 @click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 64G.")
 @click.option(
-    "--until", type=click.Choice(MILESTONES), default=MILESTONES[-1],
-    metavar="MILESTONE", show_default=True,
+    "--until",
+    type=click.Choice(MILESTONES),
+    default=MILESTONES[-1],
+    metavar="MILESTONE",
+    show_default=True,
     help=f"The milestone that counts as success: {', '.join(MILESTONES)}.",
 )
 @click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G). [default: 20G]")
 @click.option(
-    "--timeout", type=float, metavar="SECONDS",
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
     help="Give up after this much host time, 0 for never; such a record is not reproducible. [default: 900]",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N",
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
     help="What RDRAND, the RNG protocol and so KASLR are derived from.",
 )
 @click.option(
-    "--epoch", type=int, metavar="SECONDS",
+    "--epoch",
+    type=int,
+    metavar="SECONDS",
     help="The guest's clock at power-on, since 1970. [default: 1460000000]",
 )
 @click.option(
-    "--option", "options", metavar="GROUP.NAME=VALUE", multiple=True,
-    help="An option of the provider or the platform; `efishim providers NAME` lists them.",
+    *("--option", "options"),
+    metavar="GROUP.NAME=VALUE",
+    multiple=True,
+    shell_complete=complete.option,
+    help="An option of the provider, the shim or the platform; `efishim providers NAME` and `efishim platforms` list them.",
 )
-@click.option("--system-map", metavar="FILE", help="Symbols from a System.map instead of those inside the image.")
-@click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
-@click.option("--record", "record_file", metavar="FILE", help="Write the record there, also when the run is cut short.")
 @click.option(
-    "--format", "form", metavar="FORMAT", default="text", show_default=True,
+    "--system-map",
+    metavar="FILE",
+    shell_complete=complete.file,
+    help="Symbols from a System.map instead of those inside the image.",
+)
+@click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
+@click.option(
+    *("--record", "record_file"),
+    metavar="FILE",
+    shell_complete=complete.file,
+    help="Write the record there, also when the run is cut short.",
+)
+@click.option(
+    *("--format", "form"),
+    metavar="FORMAT",
+    default="text",
+    show_default=True,
     help="text streams the console to stdout; json prints the record there instead.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary on stderr.")

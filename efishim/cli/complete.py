@@ -1,0 +1,57 @@
+"""What a shell is told when somebody presses the tab key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from efishim.plugins import Registry
+
+
+def file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A path; the shell knows its files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def provider(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A provider, with its summary where the shell shows it."""
+    return _items(((one.name, one.summary) for one in _registry(context).providers.values()), incomplete)
+
+
+def platform(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A platform."""
+    return _items(((one.name, one.summary) for one in _registry(context).platforms.values()), incomplete)
+
+
+def entry(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """An entry of the provider that was named."""
+    chosen = _registry(context).providers.get(str(context.params.get("provider")))
+    return _items(((one.name, one.summary) for one in chosen.entries) if chosen else (), incomplete)
+
+
+def option(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """An option of the route and the platform that were named, up to its equals sign."""
+    from efishim.lab.words import known_options
+
+    registry = _registry(context)
+    chosen = registry.providers.get(str(context.params.get("provider")))
+    machine = registry.platforms.get(str(context.params.get("platform")))
+    if chosen is None or machine is None:
+        return []
+    doors = {one.name: one for one in chosen.entries}
+    door = doors.get(str(context.params.get("entry")), chosen.entries[0])
+    return _items(((f"{name}=", text) for name, text in known_options(chosen, door, machine).items()), incomplete)
+
+
+def _items(words: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word, help=text) for word, text in words if word.startswith(incomplete)]
+
+
+def _registry(context: click.Context) -> Registry:
+    from efishim.cli.app import State
+
+    return context.find_root().ensure_object(State).registry
