@@ -40,6 +40,8 @@ class FirmwareCall:
     depth: int = 0
     overridden: bool = False
     """The answer came from a profile and not from the shim."""
+    repeats: int = 1
+    """How many such calls were made in a row: polling (EFI_NOT_READY to the same caller) is kept as one entry."""
 
 
 class CallLog:
@@ -83,7 +85,17 @@ class CallLog:
             status = TPL_NAMES.get(result, f"{result:#x}") if function.returns is Returns.TPL else "VOID"
         call = replace(self.calls[number], status=status, results=results, overridden=overridden)
         self.calls[number] = call
+        if result == Status.NOT_READY:
+            self._fold(number)
         self.on_end(call)
+
+    def _fold(self, number: int) -> None:
+        """Make one entry of two that poll alike."""
+        if number == 0 or number != len(self.calls) - 1:
+            return
+        before, call = self.calls[number - 1 :]
+        if replace(before, insns=0, repeats=1) == replace(call, insns=0):
+            self.calls[number - 1 :] = [replace(before, repeats=before.repeats + 1)]
 
     def arguments(self, function: Function, values: Sequence[int]) -> dict[str, str]:
         """The arguments of a call that is about to be made, as the log would show them."""

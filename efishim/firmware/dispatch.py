@@ -138,6 +138,8 @@ class Dispatcher:
         self._sites: dict[int, Callable[[], None]] = {}
         self._numbers = count(1)
         self._busy = False
+        self.served = 0
+        """Calls so far."""
         self._return_to = self.place(area, stubs.RETURN, self._returned)
         self._idle = self.place(area, stubs.IDLE, self._idled)
         self._async_entry = self.place(area, stubs.ASYNC_ENTRY, self._interrupted)
@@ -213,6 +215,7 @@ class Dispatcher:
         except EfiError as error:
             cpu.set("rax", error.status)
             return
+        self.served += 1
         number = self.log.begin(function, values, caller, len(self._frames))
         frame = _Frame(_answer(0), rsp, rip, function, values, number)
         self._frames.append(frame)
@@ -254,19 +257,19 @@ class Dispatcher:
         if self._frames and isinstance(self._frames[-1].waiting, Call):
             self._advance(self._frames[-1], self.board.cpu.get("rax"))
         else:
-            self.board.stop("firmware: a return that no call is waiting for")
+            self.board.stop("firmware exception: a return that no call is waiting for")
 
     def _idled(self) -> None:
         frame = self._frames[-1] if self._frames else None
         if frame is None or not isinstance(frame.waiting, Idle):
-            self.board.stop("firmware: idle code reached by a jump")
+            self.board.stop("firmware exception: idle code reached by a jump")
             return
         clock, until = self.board.clock, frame.waiting.until
         self.board.now()
         due = clock.next_deadline()
         target = until if due is None else due if until is None else min(due, until)
         if target is None:
-            self.board.stop("halted: firmware waits for an event that nothing can signal")
+            self.board.stop("halted")  # nothing is planned that could signal an event
             return
         if isinstance(self.board, SkipsTime):
             self.board.skip_to(target)
@@ -282,7 +285,7 @@ class Dispatcher:
     def _resumed(self) -> None:
         frame = self._frames.pop() if self._frames else None
         if frame is None or frame.registers is None:
-            self.board.stop("firmware: interrupt exit reached by a jump")
+            self.board.stop("firmware exception: interrupt exit reached by a jump")
             return
         for name, value in frame.registers.items():
             self.board.cpu.set(name, value)
@@ -354,7 +357,7 @@ class Dispatcher:
     def _unwind(self, unwind: Unwind) -> None:
         places = [i for i, f in enumerate(self._frames) if isinstance(f.waiting, Call) and f.waiting.catch is unwind.catch]
         if not places:
-            self.board.stop("firmware: an image left that nobody had started")
+            self.board.stop("firmware exception: an image left that nobody had started")
             return
         for frame in reversed(self._frames[places[-1] + 1 :]):
             frame.steps.close()

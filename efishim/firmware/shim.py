@@ -227,6 +227,7 @@ class Shim:
             self.events,
             lambda name, handler: self.dispatcher.define(self._stubs, FUNCTIONS[name], handler),
             self._install,
+            lambda: self.dispatcher.served,
         )
         path = workshop.place(path_bytes(vendor_hardware(SHIM_GUID)))
         self.protocols.agent = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)

@@ -151,7 +151,7 @@ def test_waiting_for_what_cannot_come_ends_the_run(lab: Lab) -> None:
     lab.shim.events.arm_watchdog(0)
     lab.bs("WaitForEvent", 1, lab.cell(lab.event()), lab.cell())
     assert lab.board.stopped is not None
-    assert "halted" in lab.board.stopped
+    assert lab.board.stopped == "halted"
 
 
 def test_notify_wait_events_are_asked(lab: Lab) -> None:

@@ -26,6 +26,8 @@ class Workshop:
     events: Events
     function: Callable[[str, Handler], int]
     install: Callable[[int, str, int], int]
+    served: Callable[[], int]
+    """Number of calls that images made so far."""
 
     def place(self, data: bytes) -> int:
         """Put bytes into boot services memory."""

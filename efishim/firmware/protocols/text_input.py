@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from efishim.firmware.dispatch import Idle, Steps
 from efishim.firmware.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
 from efishim.firmware.protocols.base import Workshop
 from efishim.firmware.status import Status, demand
@@ -19,7 +20,15 @@ SCAN_CODES = {"UP": 1, "DOWN": 2, "RIGHT": 3, "LEFT": 4, "HOME": 5, "END": 6, "E
 """Table 12.2: keys without a character."""
 
 NOTIFY_LIMIT = 64
+
+POLL = 1_000_000
+"""What asking for a key that is not there costs, ns: programs poll, and time must pass for their timeouts to come."""
+
+PATIENCE = 100_000
+"""Polls in a row, with next to nothing in between, after which nobody is going to type: the run ends."""
 SHIFT_STATE_VALID, TOGGLE_STATE_VALID = 0x80000000, 0x80
+
+CALLS_BETWEEN_POLLS = 4
 
 Key = tuple[int, int]
 """(scan code, UTF-16 unit); one of the two is 0."""
@@ -40,6 +49,8 @@ class TextInput:
         self._keys: deque[Key] = deque()
         self._notifies: dict[int, tuple[Key, Event]] = {}
         self._workshop = workshop
+        self._polls = 0
+        self._served = 0
         self._wait = self._make_event()
         self._wait_ex = self._make_event()
         self.interface = workshop.interface(
@@ -75,9 +86,23 @@ class TextInput:
                 if wanted == key:
                     self._events.signal(event)
 
-    def _take(self) -> Key:
-        demand(self._keys, Status.NOT_READY)
-        return self._keys.popleft()
+    def _read(self, place: int, pack: Callable[[Key], bytes]) -> int | Steps:
+        """Store the next key, or let a moment pass."""
+        self._guest.write(place, pack((0, 0)))
+        if not self._keys:
+            return self._nothing()
+        self._guest.write(place, pack(self._keys.popleft()))
+        self._polls = 0
+        return Status.SUCCESS
+
+    def _nothing(self) -> Steps:
+        served = self._workshop.served()
+        self._polls = self._polls + 1 if served - self._served <= CALLS_BETWEEN_POLLS else 0
+        self._served = served
+        if self._polls > PATIENCE:
+            self._workshop.board.stop("halted")
+        yield Idle(self._workshop.board.now() + POLL)
+        return Status.NOT_READY
 
     def reset(self, this: int, extended: int) -> int:
         """Reset (12.3.4) drops what was typed."""
@@ -86,13 +111,10 @@ class TextInput:
         self._keys.clear()
         return Status.SUCCESS
 
-    def read_key_stroke(self, this: int, key: int) -> int:
+    def read_key_stroke(self, this: int, key: int) -> int | Steps:
         """ReadKeyStroke (12.3.5)."""
         demand(this == self.interface and key)
-        self._guest.write(key, INPUT_KEY.pack({}))
-        scan, unit = self._take()
-        self._guest.write(key, INPUT_KEY.pack({"ScanCode": scan, "UnicodeChar": unit}))
-        return Status.SUCCESS
+        return self._read(key, lambda k: INPUT_KEY.pack({"ScanCode": k[0], "UnicodeChar": k[1]}))
 
     def reset_ex(self, this: int, extended: int) -> int:
         """Reset (12.2.3)."""
@@ -101,14 +123,11 @@ class TextInput:
         self._keys.clear()
         return Status.SUCCESS
 
-    def read_key_stroke_ex(self, this: int, data: int) -> int:
+    def read_key_stroke_ex(self, this: int, data: int) -> int | Steps:
         """ReadKeyStrokeEx (12.2.4)."""
         demand(this == self.interface_ex and data)
         state = {"KeyShiftState": SHIFT_STATE_VALID, "KeyToggleState": TOGGLE_STATE_VALID}
-        self._guest.write(data, KEY_DATA.pack(state))
-        scan, unit = self._take()
-        self._guest.write(data, KEY_DATA.pack({"ScanCode": scan, "UnicodeChar": unit, **state}))
-        return Status.SUCCESS
+        return self._read(data, lambda k: KEY_DATA.pack({"ScanCode": k[0], "UnicodeChar": k[1], **state}))
 
     def set_state(self, this: int, toggle: int) -> int:
         """SetState (12.2.5)."""

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from efishim.firmware.protocols import text_input
 from tests.firmware.fake import Body, Compute
 from tests.firmware.lab import INVALID, NOT_READY, SUCCESS, UNSUPPORTED, Lab
 
@@ -85,6 +86,34 @@ def test_keys(lab: Lab) -> None:
     assert key(lab) == (SUCCESS, 0x17, 0)
     assert key(lab) == (SUCCESS, 0, ord("y"))
     assert key(lab)[0] == NOT_READY
+
+
+def test_polling_takes_time_and_ends_some_day(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A menu counts its seconds down while it polls; a prompt at which nobody types must not run for ever."""
+    monkeypatch.setattr(text_input, "PATIENCE", 50)
+    place = lab.cell()
+    for _ in range(40):
+        assert lab.method(con_in(lab), 1, place) == NOT_READY
+    assert lab.board.clock.now == 40_000_000
+    assert len(lab.shim.calls) == 1, "polling is one entry of the log"
+    assert lab.shim.calls[0].repeats == 40
+    lab.shim.input.feed([(0, 65)])
+    assert key(lab)[0] == SUCCESS
+    for _ in range(50):
+        assert lab.method(con_in(lab), 1, place) == NOT_READY
+    assert lab.board.stopped is None
+    lab.method(con_in(lab), 1, place)
+    lab.method(con_in(lab), 1, place)
+    assert lab.board.stopped == "halted"
+
+
+def test_work_between_polls_is_patience(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_input, "PATIENCE", 5)
+    for _ in range(20):
+        for _ in range(5):
+            lab.bs("FreePool", 0)
+        assert key(lab)[0] == NOT_READY
+    assert lab.board.stopped is None
 
 
 def test_typed_by_the_run() -> None:
