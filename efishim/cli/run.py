@@ -158,8 +158,14 @@ def command(
         with _interruptible() as interruption:
             from efishim.lab.run import run_plan
 
-            gc.disable()  # one run and out: what it leaves in cycles ends with the process
-            record = run_plan(plan, console=_stream if streams else None, progress=progress, interrupt=interruption)
+            with _no_cycle_collection():
+                record = run_plan(
+                    plan,
+                    console=_stream if streams else None,
+                    progress=progress,
+                    interrupt=interruption,
+                    registry=state.registry,
+                )
             if record_file:
                 write_atomically(record_file, encode(record))
     if not streams:
@@ -212,6 +218,16 @@ class Interruption:
         if self.is_set():
             raise KeyboardInterrupt
         self.exit_status = 128 + number
+
+
+@contextmanager
+def _no_cycle_collection() -> Iterator[None]:
+    """One run and out: what it leaves in cycles ends with the process."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

@@ -40,7 +40,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], list[Plan]]:
     def put(run: Run) -> list[Plan]:
         plans: list[Plan] = []
 
-        def run_plan(plan: Plan, *, console: Any, progress: Progress, interrupt: Interruption) -> Record:
+        def run_plan(plan: Plan, *, console: Any, progress: Progress, interrupt: Interruption, registry: Any) -> Record:
+            assert registry.providers
             plans.append(plan)
             return run(plan, console, progress, interrupt)
 
