@@ -275,14 +275,15 @@ class Engine:
         return bool(self._sites_in(pc, code))
 
     def _sites_in(self, pc: int, code: bytes) -> list[Site]:
-        found = find_sites(pc, code)
+        mode = self.processor.mode
+        found = find_sites(pc, code, mode)
         if found:
             # A pattern inside another instruction is no site. Taking it for one would cost its block a new translation
             # each time a neighbour is translated.
-            begins = set(starts(code, pc, self.processor.mode))
+            begins = set(starts(code, pc, mode))
             found = [site for site in found if site.address in begins]
         if self.processor.cpl == 3:
-            found += find_port_accesses(pc, code, self.processor.mode)
+            found += find_port_accesses(pc, code, mode)
         return found
 
     def _read_code(self, pc: int, size: int) -> bytes:

@@ -8,6 +8,7 @@ never fires.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,11 +16,15 @@ TRAP_PORT = 0xE4
 """The port whose `out imm8, al` calls the host: no PC device answers there."""
 
 _PORT_OPCODES = re.compile(rb"[\x6c-\x6f\xe4-\xe7\xec-\xef]")
-_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3" + bytes(range(0x40, 0x50)))
+_LEGACY = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")
+_REX, _LOCK = 0x40, 0xF0
+LONGEST_PREFIX = 13
+"""An instruction has 15 bytes at most, two of them its opcode."""
 IN_DX = -1
 """Instead of a port number: the port is in DX."""
 
-PATTERN = re.compile(rb"\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4", re.DOTALL)
+PATTERN = re.compile(rb"(?=(\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4))", re.DOTALL)
+"""Matches may overlap: nothing here says where instructions begin."""
 
 
 class Op(Enum):
@@ -37,6 +42,16 @@ class Op(Enum):
     PORT = "port"
 
 
+_FIXED = {
+    b"\x0f\x30": Op.WRMSR,
+    b"\x0f\x31": Op.RDTSC,
+    b"\x0f\x32": Op.RDMSR,
+    b"\x0f\x01\xf9": Op.RDTSCP,
+    b"\xf3\x90": Op.PAUSE,
+    b"\xe6\xe4": Op.TRAP,
+}
+
+
 @dataclass(frozen=True)
 class Site:
     """One instruction: its linear address, its length in bytes, and for RDRAND/RDSEED/RDPID register and operand size in
@@ -49,45 +64,48 @@ class Site:
     bits: int = 32
 
 
-def decode_site(address: int, code: bytes, at: int) -> list[Site]:
-    """The sites that the bytes at `code[at:]` can be, one for each possible start (prefixes may precede).
+def _starts(code: bytes, at: int, mode: int) -> Iterator[int]:
+    """Where the instruction with its opcode at `at` may begin: there, or at any prefix in front of it."""
+    yield at
+    for start in range(at - 1, max(at - LONGEST_PREFIX, 0) - 1, -1):
+        if code[start] not in _LEGACY and not (mode == 64 and code[start] & 0xF0 == _REX):
+            return
+        yield start
 
-    `code` should reach back to the start of the block. Prefix bytes 66, F2, F3 and REX are looked for backwards.
+
+def _random(address: int, code: bytes, start: int, at: int, mode: int) -> Site | None:
+    """RDRAND, RDSEED or RDPID at `start` with its opcode at `at`, or None when the prefixes make it something else."""
+    prefixes, modrm = code[start:at], code[at + 2]
+    rex = prefixes[-1] if mode == 64 and prefixes and prefixes[-1] & 0xF0 == _REX else 0
+    seed = modrm & 0x38 == 0x38
+    repeated = b"\xf2" in prefixes or b"\xf3" in prefixes
+    if repeated and not (seed and b"\xf3" in prefixes):
+        return None
+    register = (modrm & 7) | (rex & 1) << 3
+    if repeated:
+        return Site(address + start, at + 3 - start, Op.RDPID, register, 64 if mode == 64 else 32)
+    bits = 64 if rex & 8 else 16 if (b"\x66" in prefixes) != (mode == 16) else 32
+    return Site(address + start, at + 3 - start, Op.RDSEED if seed else Op.RDRAND, register, bits)
+
+
+def find_sites(address: int, code: bytes, mode: int) -> list[Site]:
+    """Every site in a block's bytes; `mode` is 16, 32 or 64.
+
+    What looks like prefixes may end the instruction before, so there is one site for each possible start; only the one
+    that is executed fires. LOCK is not among the prefixes: with it they are undefined.
     """
-    if code[at] == 0xF3:
-        return [Site(address + at, 2, Op.PAUSE)]
-    if code[at] == 0xE6:
-        return [Site(address + at, 2, Op.TRAP)]
-    second = code[at + 1]
-    if second in (0x30, 0x31, 0x32):
-        op = {0x30: Op.WRMSR, 0x31: Op.RDTSC, 0x32: Op.RDMSR}[second]
-        return [Site(address + at, 2, op)]
-    if second == 0x01:
-        return [Site(address + at, 3, Op.RDTSCP)]
-    modrm = code[at + 2]
-    start, rex, wide16, repeat = at, 0, False, False
-    if start > 0 and code[start - 1] & 0xF0 == 0x40:
-        start -= 1
-        rex = code[start]
-    while start > 0 and code[start - 1] in (0x66, 0xF2, 0xF3):
-        start -= 1
-        wide16 |= code[start] == 0x66
-        repeat |= code[start] == 0xF3
-    op = Op.RDRAND if modrm & 0x38 == 0x30 else Op.RDPID if repeat else Op.RDSEED
-    register = (modrm & 7) | (8 if rex & 1 else 0)
-    bits = 64 if rex & 8 or op is Op.RDPID else 16 if wide16 else 32
-    sites = [Site(address + start, at + 3 - start, op, register, bits)]
-    if start != at:
-        # What looked like a prefix may end the instruction before; only the start that is executed fires.
-        sites.append(Site(address + at, 3, op, modrm & 7, 32))
-    return sites
-
-
-def find_sites(address: int, code: bytes) -> list[Site]:
-    """Every site in a block's bytes."""
     found: list[Site] = []
     for match in PATTERN.finditer(code):
-        found.extend(decode_site(address, code, match.start()))
+        at, size = match.start(), len(match[1])
+        op = _FIXED.get(match[1])
+        if op is Op.PAUSE or op is Op.TRAP:
+            found.append(Site(address + at, size, op))
+            continue
+        for start in _starts(code, at, mode):
+            if op is not None:
+                found.append(Site(address + start, at + size - start, op))
+            elif (site := _random(address, code, start, at, mode)) is not None:
+                found.append(site)
     return found
 
 
@@ -104,13 +122,13 @@ def find_port_accesses(address: int, code: bytes, mode: int) -> list[Site]:
     engine = capstone.Cs(capstone.CS_ARCH_X86, flag)  # type: ignore[no-untyped-call]
     engine.skipdata = True
     found: list[Site] = []
-    for where, length, _name, _operands in engine.disasm_lite(code, address):  # type: ignore[no-untyped-call]
+    for where, length, name, _operands in engine.disasm_lite(code, address):  # type: ignore[no-untyped-call]
         raw = code[where - address : where - address + length]
         at = 0
-        while at < length - 1 and raw[at] in _PREFIXES and (mode == 64 or raw[at] & 0xF0 != 0x40):
+        while at < length - 1 and (raw[at] in _LEGACY or raw[at] == _LOCK or (mode == 64 and raw[at] & 0xF0 == _REX)):
             at += 1
         opcode = raw[at]
-        if not _PORT_OPCODES.match(raw, at):
+        if name == ".byte" or not _PORT_OPCODES.match(raw, at):
             continue
         bits = 8 if not opcode & 1 else 16 if (b"\x66" in raw[:at]) != (mode == 16) else 32
         port = raw[at + 1] if opcode & 0xFC == 0xE4 else IN_DX

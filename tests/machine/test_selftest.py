@@ -107,8 +107,8 @@ def test_selftest_notices_unchecked_ports(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_selftest_notices_unhooked_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(pc: int, code: bytes) -> list[Site]:
-        return [site for site in find_sites(pc, code) if site.op is not Op.RDMSR]
+    def without(pc: int, code: bytes, mode: int) -> list[Site]:
+        return [site for site in find_sites(pc, code, mode) if site.op is not Op.RDMSR]
 
     monkeypatch.setattr("efishim.machine.engine.find_sites", without)
     assert failures("RDMSR and WRMSR")
