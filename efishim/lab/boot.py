@@ -11,6 +11,7 @@ from efishim.firmware.shim import Shim, ShimConfig
 from efishim.image.opened import Image
 from efishim.lab.options import SHIM_GROUP, shim_options
 from efishim.lab.plan import Plan
+from efishim.lab.watchers import install_protocols
 from efishim.machine.machine import Machine
 from efishim.platform.profile import PlatformOptions
 from efishim.platform.resources import Resource
@@ -91,6 +92,7 @@ def prepare(
     booted = Booted(resources=facts.resources)
     booted.notes += [f"{item.field}: {item.source}" for item in information.provenance]
     booted.shim = _shim(plan, information, machine, initrds, console)
+    booted.notes += install_protocols(registry.firmware_protocols, booted.shim)
     loaded = booted.shim.boot(image.data)
     booted.image_base, booted.image_size = loaded.base, loaded.size
     return booted

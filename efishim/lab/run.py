@@ -24,6 +24,7 @@ from efishim.lab.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Milestone, Record, Tool
 from efishim.lab.watchdog import Interrupt, Watchdog
+from efishim.lab.watchers import Watchers
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 
@@ -93,6 +94,7 @@ def run_plan(
 
     milestones.on_startup_64 = take_view
     booted.on_exit_boot_services(lambda: milestones.reach(Milestone.EXIT_BOOT_SERVICES))
+    watchers = Watchers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     milestones.reach(Milestone.ENTRY)
     stop = _run(machine, plan, milestones, Watchdog(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
@@ -113,7 +115,7 @@ def run_plan(
         boot_view=view[0] if view else None,
         ledger=collect.ledger(machine, booted.resources, places),
         coverage=collect.coverage(machine, places) if plan.observers else collect.no_coverage(),
-        notes=list(booted.notes),
+        notes=[*booted.notes, *watchers.finish()],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),

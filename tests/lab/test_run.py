@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import pytest
 
 import firmware_stubs
 from efishim.errors import EfishimError, RouteError, UsageError
+from efishim.hookspecs import hookimpl
 from efishim.lab.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason, Record, decode, encode, without_wall_clock
 from efishim.lab.run import run_plan
+from efishim.machine.cpu import Board
+from efishim.plugins import GROUP, Registry
 
 
 def plan(**changes: object) -> Plan:
@@ -135,3 +140,48 @@ def test_an_entry_that_the_image_lacks_is_named() -> None:
 def test_an_unknown_entry_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         run_plan(plan(entry="sideways"))
+
+
+class Counting:
+    """An observer as a plugin gives one."""
+
+    name = "counting"
+    summary = "counts what it can see of the machine"
+
+    def start(self, board: Board) -> None:
+        self.board = board
+        self.regions = sum(1 for _ in board.memory)
+
+    def finish(self) -> list[str]:
+        return [f"{self.regions} regions, {self.board.now() > 0}"]
+
+
+class Broken(Counting):
+    """One that fails."""
+
+    name = "broken"
+
+    def finish(self) -> list[str]:
+        raise RuntimeError("I am broken")
+
+
+@hookimpl
+def efishim_observers() -> list[Counting]:
+    return [Counting(), Broken()]
+
+
+class Source:
+    """An entry point that gives this module's hooks."""
+
+    name = "watching"
+
+    def load(self) -> SimpleNamespace:
+        return SimpleNamespace(efishim_observers=efishim_observers)
+
+
+def test_a_plugin_observes_a_run() -> None:
+    registry = Registry([Source(), *entry_points(group=GROUP)])
+    record = run_plan(plan(until=Milestone.EXIT_BOOT_SERVICES), registry=registry)
+    assert any(note.startswith("counting: ") and note.endswith("regions, True") for note in record.notes)
+    assert "the observer broken failed: RuntimeError: I am broken" in record.notes
+    assert record.outcome.met
