@@ -1,0 +1,165 @@
+"""The shim under the real processor emulation: what the fake board cannot show.
+
+The programs are a few dozen bytes each, assembled with nasm; their source stands beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from efishim.firmware.shim import Shim, ShimConfig
+from efishim.machine.machine import Machine, Stop
+from tests.firmware.fake import TOP
+from tests.support.images import SectionSpec, build_pe
+
+RAM = 64 << 20
+TEXT = 0x1000
+READ_WRITE_EXECUTE, READ_EXECUTE, READ_WRITE = 0xE0000020, 0x60000020, 0xC0000040
+
+
+def image(code: str, *, characteristics: int = READ_WRITE_EXECUTE, data: bytes = b"") -> bytes:
+    """An EFI application of the given instructions, and a data section at 0x2000."""
+    text = bytes.fromhex(code)
+    sections = [SectionSpec(b".text", TEXT, text, max(len(text), 0x200), characteristics)]
+    if data:
+        sections.append(SectionSpec(b".data", 0x2000, data, len(data), READ_WRITE))
+    return build_pe(sections, size_of_image=0x3000)
+
+
+def run(program: bytes, **config: Any) -> tuple[Stop, Shim, Machine, str]:
+    """Boot a program; gives why the machine stopped, and the console."""
+    machine = Machine()
+    machine.memory.add(0, RAM)
+    machine.power_on()
+    console: list[str] = []
+    chosen = replace(ShimConfig(memory=((0, 0xA0000, 1), (1 << 20, RAM - (1 << 20), 1))), **config)
+    shim = Shim(machine, chosen, console.append)
+    machine.on_fetch_fault = shim.on_fetch_fault
+    shim.boot(program)
+    return machine.run(max_insns=20_000_000), shim, machine, "".join(console)
+
+
+def test_a_program_that_returns() -> None:
+    """mov eax, 0xbeef; ret"""
+    stop, shim, _, _ = run(image("b8efbe0000c3"))
+    assert stop.reason == "image returned 0xbeef"
+    assert shim.result == 0xBEEF
+
+
+HELLO = """4883ec28 488b4a40 488d1511000000 ff5108 4883c428 c3 909090909090909090
+           4800 6900 0000"""
+"""sub rsp, 0x28; mov rcx, [rdx+64] (ConOut); lea rdx, [text]; call [rcx+8] (OutputString); add rsp, 0x28; ret"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_services_are_called_through_the_tables(strict: bool) -> None:
+    program = image(HELLO, characteristics=READ_EXECUTE)
+    stop, shim, _, console = run(program, strict_nx=strict)
+    assert stop.reason == "image returned EFI_SUCCESS"
+    assert console == "Hi"
+    assert [call.service for call in shim.calls] == ["SimpleTextOutput.OutputString"]
+
+
+TIMER = """
+53564883ec38488b5a60b900020080ba080000004c8d059600000041b934120000488d05b80000004889442420ff53504885c075
+74488b0da4000000ba0100000041b810270000ff53584885c0755a48b8887766554433221166480f6ec066480f6ee84889c64989
+c2fd833d7f0000000372f79c5afc66480f7ec166490f7ee84839f1751f4939f0751a4939f275154839f07510f7c2000400007408
+8b054e000000eb05b899000000fc4883c4385e5bc381fa341200007506ff0531000000660fefc0660fefed31c031c94d31c04d31
+d24d31dbfcc390909090909090909090000000000000000000000000000000000000000000000000
+"""
+"""A periodic timer of 1 ms interrupts a loop until its notify function has counted to three. The loop holds a pattern in
+RAX, R10, XMM0, XMM5 and the direction flag; the function clears them all. Gives the count, or 0x99 when one was lost.
+
+    push rbx; push rsi; sub rsp, 0x38; mov rbx, [rdx+96]
+    mov ecx, 0x80000200; mov edx, 8; lea r8, [notify]; mov r9d, 0x1234; lea rax, [event]; mov [rsp+0x20], rax
+    call [rbx+0x50] (CreateEvent); test rax, rax; jnz out
+    mov rcx, [event]; mov edx, 1; mov r8d, 10000; call [rbx+0x58] (SetTimer); test rax, rax; jnz out
+    mov rax, 0x1122334455667788; movq xmm0, rax; movq xmm5, rax; mov rsi, rax; mov r10, rax; std
+    wait: cmp dword [count], 3; jb wait
+    pushfq; pop rdx; cld; movq rcx, xmm0; movq r8, xmm5
+    (cmp rcx, r8, r10 and rax with rsi; test edx, 0x400; jne, jz bad) mov eax, [count]; jmp out; bad: mov eax, 0x99
+    out: cld; add rsp, 0x38; pop rsi; pop rbx; ret
+    notify: cmp edx, 0x1234; jne skip; inc dword [count]; skip: pxor xmm0, xmm0; pxor xmm5, xmm5
+    xor eax, eax; xor ecx, ecx; xor r8, r8; xor r10, r10; xor r11, r11; cld; ret; event: dq 0, 0; count: dq 0
+"""
+
+
+def test_a_timer_interrupts_code_without_a_trace() -> None:
+    stop, shim, machine, _ = run(image(TIMER))
+    assert shim.result == 3, stop
+    assert machine.clock.now >= 3_000_000
+    assert shim.dispatcher.depth == 0
+
+
+WAIT = """
+534883ec30488b5a60b90000008031d24531c04531c9488d05430000004889442420ff5350488b0d34000000ba0200000041b800
+2d3101ff5358b901000000488d151a0000004c8d051b000000ff53604883c4305bc3909090909090909090900000000000000000
+00000000000000000000000000000000
+"""
+"""CreateEvent(EVT_TIMER), SetTimer(TimerRelative, 2 s), WaitForEvent; gives its status."""
+
+
+def test_waiting_executes_next_to_nothing() -> None:
+    stop, shim, machine, _ = run(image(WAIT))
+    assert stop.reason == "image returned EFI_SUCCESS"
+    assert 2_000_000_000 <= machine.clock.now < 2_001_000_000
+    assert machine.insns < 1000
+    assert machine.now() == machine.clock.now
+    assert [call.service.partition(".")[2] for call in shim.calls] == ["CreateEvent", "SetTimer", "WaitForEvent"]
+
+
+def test_an_exception_is_told() -> None:
+    """ud2"""
+    stop, shim, _, _ = run(image("0f0b"))
+    fault = shim.environment.fault
+    assert fault is not None
+    assert fault.vector == 6
+    assert fault.rip % 0x1000 == 0
+    assert stop.reason.startswith("firmware exception: unhandled #UD")
+
+
+JUMP_TO_DATA = "488d05f90f0000 ffe0"
+"""lea rax, [0x2000]; jmp rax"""
+
+
+def test_lax_firmware_runs_data() -> None:
+    stop, shim, _, _ = run(image(JUMP_TO_DATA, characteristics=READ_EXECUTE, data=bytes.fromhex("b807000000c3")))
+    assert shim.result == 7, stop
+
+
+def test_strict_firmware_does_not() -> None:
+    program = image(JUMP_TO_DATA, characteristics=READ_EXECUTE, data=bytes.fromhex("b807000000c3"))
+    stop, shim, _, _ = run(program, strict_nx=True)
+    fault = shim.environment.fault
+    assert fault is not None
+    assert (fault.vector, fault.error) == (14, 0x11), "a fetch from a present page"
+    assert fault.rip == fault.cr2
+    assert fault.rip % 0x1000 == 0
+    assert "#PF" in stop.reason
+
+
+STORE_TO_CODE = "c605f9ffffff00 c3"
+"""mov byte [rip-7], 0; ret"""
+
+
+def test_strict_firmware_protects_code() -> None:
+    stop, shim, _, _ = run(image(STORE_TO_CODE, characteristics=READ_EXECUTE), strict_nx=True)
+    fault = shim.environment.fault
+    assert fault is not None
+    assert (fault.vector, fault.error) == (14, 3), "a write to a present page"
+    assert "#PF" in stop.reason
+    lax, *_ = run(image(STORE_TO_CODE, characteristics=READ_EXECUTE))
+    assert lax.reason.startswith("image returned")
+
+
+READ_CONTROL_REGISTERS = "0f20c0 0f20e1 48c1e120 4809c8 c3"
+"""mov rax, cr0; mov rcx, cr4; shl rcx, 32; or rax, rcx; ret"""
+
+
+def test_the_guest_sees_the_calling_state() -> None:
+    """CR0 and CR4 as OVMF has them when it calls an image."""
+    _, shim, _, _ = run(image(READ_CONTROL_REGISTERS))
+    assert shim.result == (0x668 << 32 | 0x80010033) % TOP
