@@ -92,6 +92,7 @@ def firmware_calls(calls: list[ShimCall], places: Places) -> list[rec.FirmwareCa
             insns=call.insns,
             results=[rec.Argument(name=name, value=value) for name, value in call.results],
             caller=places.ref(call.caller),
+            repeats=call.repeats,
         )
         for call in calls
     ]

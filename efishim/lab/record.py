@@ -195,6 +195,8 @@ class FirmwareCall(_Struct, frozen=True, kw_only=True):
     results: Annotated[list[Argument], msgspec.Meta(max_length=32)] = []
     """What was written back through pointers."""
     caller: CodeRef | None = None
+    repeats: Count = 1
+    """How often the same caller made this call in a row and got the same answer, as in polling for a key."""
 
 
 class LedgerKind(StrEnum):
@@ -255,6 +257,8 @@ class Record(_Struct, frozen=True, kw_only=True):
     boot_view: dict[str, Any] | None = None
     """What the kernel was told, taken at `startup_64`; null when the run did not get there."""
     ledger: Annotated[list[LedgerEntry], msgspec.Meta(max_length=1 << 20)]
+    ledger_dropped: Count = 0
+    """Accesses of new kinds after the ledger was full; they are counted, not kept."""
     coverage: Coverage
     notes: Annotated[list[Text], msgspec.Meta(max_length=1024)] = []
     """What is not emulated and was asked for, where the boot information came from, and the like."""

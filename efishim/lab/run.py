@@ -114,6 +114,7 @@ def run_plan(
         firmware_calls_dropped=booted.calls_dropped(),
         boot_view=view[0] if view else None,
         ledger=collect.ledger(machine, booted.resources, places),
+        ledger_dropped=machine.ledger.dropped,
         coverage=collect.coverage(machine, places) if plan.observers else collect.no_coverage(),
         notes=[*booted.notes, *watchers.finish()],
         console=collect.console(screen.data),
