@@ -22,7 +22,7 @@ class Firmware:
         Specification("The EFI Boot Stub", "https://docs.kernel.org/admin-guide/efi-stub.html"),
     )
     limits = (
-        "Secure Boot is off: its variables do not exist, as on a machine that does not know it.",
+        "Secure Boot is off and stays off: SecureBoot is 0, and no keys can be enrolled.",
         "There are no disks: the initial ramdisk comes through LoadFile2, and `initrd=FILE` finds nothing.",
         "There is one processor.",
     )
