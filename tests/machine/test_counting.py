@@ -196,7 +196,7 @@ def test_real_mode(code: bytes, count: int) -> None:
     assert machine.cpu.get("rip") == len(code)
     assert machine.cpu.get("cs") == ORIGIN >> 4
     again = real(code)
-    again.watch(ORIGIN, lambda: None)
+    again.watches.add(ORIGIN, lambda: None)
     assert halted(again) == count
 
 
@@ -239,9 +239,9 @@ def test_watching_changes_nothing() -> None:
     assert halted(bare) == LOOP_COUNT
     watched = protected(LOOP)
     hits: list[int] = []
-    watched.watch(ORIGIN, lambda: hits.append(watched.insns))
-    watched.watch(ORIGIN + 5, lambda: hits.append(watched.insns))
-    watched.watch_code(0xFFF, (ORIGIN + 12) & 0xFFF, mov(EDI, DATA), hits.append)
+    watched.watches.add(ORIGIN, lambda: hits.append(watched.insns))
+    watched.watches.add(ORIGIN + 5, lambda: hits.append(watched.insns))
+    watched.watches.add_code(0xFFF, (ORIGIN + 12) & 0xFFF, mov(EDI, DATA), hits.append)
     assert halted(watched) == LOOP_COUNT
     assert hits == [0, 5, ORIGIN + 12]
     for register in ("rax", "rcx", "rdx", "rdi", "rip", "eflags"):
