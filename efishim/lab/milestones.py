@@ -39,8 +39,8 @@ class Milestones:
         machine, facts = self._machine, self._places.facts
         if facts is not None and facts.wide and len(facts.entry_code) >= ENTRY_BYTES:
             low = facts.entry & (PLACEMENT - 1)
-            machine.watch_code(PLACEMENT - 1, low, facts.entry_code[:ENTRY_BYTES], self._startup_64)
-        machine.on_ring3 = lambda: self.reach(Milestone.USERSPACE)
+            machine.watches.add_code(PLACEMENT - 1, low, facts.entry_code[:ENTRY_BYTES], self._startup_64)
+        machine.watches.on_ring3 = lambda: self.reach(Milestone.USERSPACE)
 
     def reach(self, name: Milestone, at: int | None = None) -> None:
         """The guest is there now."""
@@ -66,7 +66,7 @@ class Milestones:
         self._places.physical_slide = address - facts.entry
         self.reach(Milestone.STARTUP_64)
         self.on_startup_64()
-        machine.watch_code(KERNEL_HALF, KERNEL_HALF, b"", self._high_code)
+        machine.watches.add_code(KERNEL_HALF, KERNEL_HALF, b"", self._high_code)
 
     def _high_code(self, address: int) -> None:
         """The first block at the kernel's own addresses tells the virtual slide."""
@@ -92,5 +92,5 @@ class Milestones:
             address = self._places.symbols.address_of(name)
         if address is None or slide is None:
             return False
-        self._machine.watch((address + slide) & ADDRESS_BITS, lambda: self.reach(milestone))
+        self._machine.watches.add((address + slide) & ADDRESS_BITS, lambda: self.reach(milestone))
         return True

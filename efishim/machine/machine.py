@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from efishim.errors import MachineError
 from efishim.machine import delivery
@@ -27,6 +26,7 @@ from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import NoProcessor
 from efishim.machine.sites import IN_DX, TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
+from efishim.machine.watches import Watches
 
 SLICE = 40_000_000
 """Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
@@ -60,7 +60,6 @@ class Machine:
         self.cpuid: Callable[[int, int], CpuidResult] | None = None
         self.on_fetch_fault: Callable[[int], bool] = lambda _address: False
         self.on_exception: Callable[[Exception_, int], None] | None = None
-        self.on_ring3: Callable[[], None] | None = None
         self.tsc_hz = tsc_hz
         self.halts = 0
         """How often the guest halted, or firmware waited for it."""
@@ -73,8 +72,7 @@ class Machine:
         self._stop: Stop | None = None
         self._budget: Budget | None = None
         self._used_up = False
-        self._watches: dict[int, Callable[[], None]] = {}
-        self._matchers: list[tuple[int, int, bytes, Callable[[int], None]]] = []
+        self.watches = Watches()
         self._engine: Engine | None = None
         self.clock.on_change = self._deadline_changed
 
@@ -90,7 +88,7 @@ class Machine:
         self._delivery = Delivery(self._engine.processor, self.memory)
         self._instructions = Instructions(self, self._engine, self.time)
         self._blocks = BlockIndex(self._engine.processor)
-        self._listen()
+        self.watches.connect(self._engine)
 
     @property
     def engine(self) -> Engine:
@@ -109,22 +107,6 @@ class Machine:
         if port != TRAP_PORT or self._on_trap is not None:
             raise MachineError(f"the trap is at port {TRAP_PORT:#x}, once, not at {port:#x}")
         self._on_trap = handler
-
-    def watch(self, linear: int, callback: Callable[[], None]) -> None:
-        """Call back once, before the block that starts at this linear address runs."""
-        self._watches[linear] = callback
-        self._listen()
-        if self._engine:
-            self._engine.native.mark(linear, BlockFlag.WATCHED)
-
-    def watch_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
-        """Call back once with the address of the first block where `pc & mask == value` and the bytes are `code`."""
-        self._matchers.append((mask, value, code, callback))
-        self._listen()
-
-    def _listen(self) -> None:
-        if self._engine:
-            self._engine.native.listen(sorted(self._watches), [(mask, value) for mask, value, _, _ in self._matchers])
 
     def stop(self, reason: str, detail: str = "") -> None:
         """See `Board.stop`. The first reason counts."""
@@ -260,32 +242,7 @@ class Machine:
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated."""
         del size, icount
-        flags = 0
-        if pc in self._watches:
-            flags |= BlockFlag.WATCHED
-        if self._matchers:
-            for matcher in self._matchers:
-                mask, value, expected, callback = matcher
-                if pc & mask == value and self._starts_with(pc, code, expected):
-                    self._matchers.remove(matcher)
-                    self._listen()
-                    self._watches[pc] = partial(callback, pc)
-                    flags |= BlockFlag.WATCHED
-                    break
-        if self.on_ring3 is not None and self.engine.processor.cpl == 3:
-            callback3, self.on_ring3 = self.on_ring3, None
-            earlier = self._watches.get(pc)
-            self._watches[pc] = lambda: (earlier() if earlier else None, callback3())[1]
-            flags |= BlockFlag.WATCHED
-        return flags
-
-    def _starts_with(self, pc: int, code: bytes, expected: bytes) -> bool:
-        if len(code) < len(expected):
-            try:
-                code = self.engine.processor.read(pc, len(expected))
-            except GuestFault:
-                return False
-        return code.startswith(expected)
+        return self.watches.judge(pc, code)
 
     # The loop
 
@@ -416,12 +373,10 @@ class Machine:
 
     def _flagged(self, pc: int) -> None:
         engine = self.engine
-        callback = self._watches.pop(pc, None)
-        if callback is not None:
-            self._listen()
+        callbacks = self.watches.meet(pc)
         engine.native.unmark(pc, BlockFlag.WATCHED)
         engine.instrument(pc)
-        if callback is not None:
+        for callback in callbacks:
             callback()
 
     def _unknown(self, pc: int) -> None:

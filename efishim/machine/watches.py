@@ -1,0 +1,86 @@
+"""Places in the guest's code that somebody waits for: an address, the bytes of a piece of code, or the first code of ring 3.
+
+Each is met once. The native hook stops before a block that was marked; only what it cannot decide comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from efishim.machine.cpu import GuestFault
+from efishim.machine.engine import Engine
+from efishim.machine.native import BlockFlag
+
+Callback = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """The first block where `pc & mask == value` and the code begins with `code`."""
+
+    mask: int
+    value: int
+    code: bytes
+    callback: Callable[[int], None]
+
+
+class Watches:
+    """What is waited for, from before the machine is on."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, list[Callback]] = {}
+        self._patterns: list[_Pattern] = []
+        self._engine: Engine | None = None
+        self.on_ring3: Callback | None = None
+
+    def connect(self, engine: Engine) -> None:
+        """The machine is on: blocks will be translated."""
+        self._engine = engine
+        self._tell()
+
+    def add(self, linear: int, callback: Callback) -> None:
+        """Call back before the block that starts at this linear address runs."""
+        self._places.setdefault(linear, []).append(callback)
+        self._tell()
+        if self._engine is not None:
+            self._engine.native.mark(linear, BlockFlag.WATCHED)
+
+    def add_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
+        """Call back with the address of the first block where `pc & mask == value` and the bytes are `code`."""
+        self._patterns.append(_Pattern(mask, value, code, callback))
+        self._tell()
+
+    def judge(self, pc: int, code: bytes) -> int:
+        """A block was translated: its flags (`BlockFlag`)."""
+        for pattern in self._patterns:
+            if pc & pattern.mask == pattern.value and self._begins(pc, code, pattern.code):
+                self._patterns.remove(pattern)
+                self._places.setdefault(pc, []).append(partial(pattern.callback, pc))
+                self._tell()
+                break
+        if self.on_ring3 is not None and self._engine is not None and self._engine.processor.cpl == 3:
+            self._places.setdefault(pc, []).append(self.on_ring3)
+            self.on_ring3 = None
+        return BlockFlag.WATCHED if pc in self._places else 0
+
+    def meet(self, pc: int) -> list[Callback]:
+        """The guest is about to run the block at `pc`: who waited for that, once."""
+        callbacks = self._places.pop(pc, [])
+        if callbacks:
+            self._tell()
+        return callbacks
+
+    def _tell(self) -> None:
+        """The native code asks about these."""
+        if self._engine is not None:
+            self._engine.native.listen(sorted(self._places), [(one.mask, one.value) for one in self._patterns])
+
+    def _begins(self, pc: int, code: bytes, expected: bytes) -> bool:
+        if len(code) < len(expected) and self._engine is not None:
+            try:
+                code = self._engine.processor.read(pc, len(expected))
+            except GuestFault:
+                return False
+        return code.startswith(expected)
