@@ -57,6 +57,14 @@ class BlockIndex:
         """Address of an instruction in the block at `pc`; its first is number 0."""
         return starts(self._cpu.read(pc, size), pc, self._cpu.mode)[number]
 
+    def ends_in_halt(self, pc: int, size: int) -> bool:
+        """Is HLT the last instruction of the block at `pc`?"""
+        try:
+            code = self._cpu.read(pc, size)
+        except GuestFault:
+            return False
+        return code[-1:] == b"\xf4" and starts(code, pc, self._cpu.mode)[-1] == pc + size - 1
+
     def next_start(self, pc: int, size: int, rip: int) -> int:
         """Address of the instruction behind the one at `rip` in the block at `pc`."""
         try:

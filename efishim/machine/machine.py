@@ -344,6 +344,8 @@ class Machine:
             self._store_lost()
         elif error:
             self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.pc:#x}")
+        elif self._stop is None and not env.pc:
+            self._stop = Stop("wild jump", "the guest jumped to address zero")
         elif self._stop is None:
             self._halt()
 
@@ -359,6 +361,8 @@ class Machine:
         if pc <= env.pc < pc + size and self.engine.has_sites(pc, size):
             env.pc = self._blocks.next_start(pc, size, env.pc)
             self._count_partial(faulted=False)
+        elif env.pc == pc + size and self._blocks.ends_in_halt(pc, size):
+            self._halt()
 
     def _count_partial(self, *, faulted: bool) -> None:
         """The native hook counted a whole block; take back what did not run."""

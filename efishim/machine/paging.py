@@ -122,7 +122,7 @@ class Walker:
     ) -> int:
         """Physical address for an access, or PageFault with the error code that the processor would push."""
         error = (ERROR_W if write else 0) | (ERROR_U if user else 0)
-        if fetch and (efer & EFER_NXE or cr4 & CR4_SMEP):
+        if fetch and ((efer & EFER_NXE and cr4 & CR4_PAE) or cr4 & CR4_SMEP):
             error |= ERROR_I
         found = self.lookup(linear, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer)
         if found is None:
