@@ -19,7 +19,7 @@ def test_a_panic_is_an_endless_loop(cloud_kernel: Path) -> None:
         entry="efi",
         platform="pc",
         cmdline=b"console=ttyS0 panic=0 root=/dev/nonexistent",
-        timeout=60,
+        timeout=240,
     )
     record = run_plan(plan)
     assert record.outcome.reason is Reason.ENDLESS_LOOP, record.outcome

@@ -22,7 +22,7 @@ PIECES = (
 
 
 def ends(code: bytes) -> None:
-    outcome = run_image(image_of(code), max_insns=100_000, timeout=20).outcome
+    outcome = run_image(image_of(code), max_insns=100_000, timeout=120).outcome
     assert outcome.reason in DEFINED, (code.hex(), outcome)
 
 
