@@ -265,13 +265,13 @@ class Machine:
                 break
             if max_insns is not None and self.insns >= max_insns:
                 return Stop("insn limit", f"{self.insns} instructions were executed")
-            self._take_interrupt()
-            self._set_limit()
-            error = engine.run()
-            if engine.failure is not None:
-                failure, engine.failure = engine.failure, None
-                raise failure
             try:
+                self._take_interrupt()
+                self._set_limit()
+                error = engine.run()
+                if engine.failure is not None:
+                    failure, engine.failure = engine.failure, None
+                    raise failure
                 self._after(error)
             except TripleFault:
                 return Stop("triple fault", f"at {engine.env.pc:#x}")

@@ -154,6 +154,12 @@ def test_an_interrupt_whose_gate_is_bad_is_an_external_fault() -> None:
     assert frame_of(machine, 2, 4) == [0x30 * 8 + 2 + 1, ORIGIN + 2]
 
 
+def test_an_interrupt_that_nobody_can_take_is_a_triple_fault() -> None:
+    machine = protected(b"\xfb\x90\x90\xeb\xfe")
+    machine.interrupts = Controller(0x30)
+    assert machine.run(max_insns=100).reason == "triple fault"
+
+
 def test_every_vector_reaches_its_handler() -> None:
     for vector in range(32, 256, 37):
         machine = protected(bytes((0xCD, vector, 0xF4)))
