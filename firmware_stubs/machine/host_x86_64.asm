@@ -21,11 +21,11 @@ org 0
 %define LAST_ENTRY 0x28   ; its table entry
 %define CAUSE      0x30   ; why the hook stopped the emulation
 %define ENV        0x38   ; CPUX86State
-%define TABLE      0x40   ; block table: 2^18 entries of 16 bytes
+%define TABLE      0x40   ; block table: 2^18 entries of 32 bytes
 %define USED       0x48   ; entries in use
 %define EMU_STOP   0x50   ; uc_emu_stop
 %define NEW_BLOCK  0x58   ; int32_t (*)(uint64_t pc, uint32_t size, uint32_t icount), returns the flags of the block
-%define BLOCK_LOG  0x60   ; entries in order of first translation: pointers into the table
+%define BLOCK_LOG  0x60   ; 16 bytes for each block in the order of first translation: pc, size, icount
 %define LOG_USED   0x68
 %define LOG_SIZE   0x70
 %define PREV_PC    0x78   ; the block before LAST_PC
@@ -44,6 +44,9 @@ org 0
 %define E_ICOUNT 10       ; 16 bit signed, what INSNS grows by: instructions (or a correction, see Machine._unknown)
 %define E_FLAGS  12       ; 16 bit: bit 0 translate anew, bit 1 watched address
 %define E_AGE    14       ; 16 bit, how often this block was translated
+%define E_COUNT  16       ; 64 bit, how often this block was entered
+%define ENTRY    32
+%define ENTRY_SHIFT 5
 
 %define ENTRIES_SHIFT 18
 %define GOLDEN 0x9E3779B97F4A7C15
@@ -69,7 +72,7 @@ block_hook:
         mov r9, GOLDEN
         imul r9, rsi
         shr r9, 64 - ENTRIES_SHIFT
-        shl r9, 4
+        shl r9, ENTRY_SHIFT
         add r9, [rcx + TABLE]
         cmp [r9 + E_PC], rsi
         jne look_further
@@ -83,6 +86,7 @@ found:
         jne flagged
 run_the_block:
         movsx rax, word [r9 + E_ICOUNT]
+        inc qword [r9 + E_COUNT]
         add r11, rax
         mov [rcx + INSNS], r11
         mov rax, [rcx + LAST_PC]
@@ -94,9 +98,9 @@ run_the_block:
 look_further:
         cmp qword [r9 + E_PC], 0
         je unknown
-        add r9, 16
+        add r9, ENTRY
         mov rax, [rcx + TABLE]
-        add rax, 16 << ENTRIES_SHIFT
+        add rax, ENTRY << ENTRIES_SHIFT
         cmp r9, rax
         jb not_wrapped
         mov r9, [rcx + TABLE]
@@ -166,9 +170,9 @@ edge_hook:
         mov r9, GOLDEN
         imul r9, r13
         shr r9, 64 - ENTRIES_SHIFT
-        shl r9, 4
+        shl r9, ENTRY_SHIFT
         mov r8, [rbx + TABLE]
-        lea r10, [r8 + (16 << ENTRIES_SHIFT)]
+        lea r10, [r8 + (ENTRY << ENTRIES_SHIFT)]
         add r9, r8
 next_slot:
         cmp qword [r9 + E_PC], 0
@@ -178,7 +182,7 @@ next_slot:
         cmp [r9 + E_SIZE], r14w
         je have_slot
 another:
-        add r9, 16
+        add r9, ENTRY
         cmp r9, r10
         jb next_slot
         mov r9, r8
@@ -270,6 +274,10 @@ after_0f:
         cmp eax, 0x01 - 0x30
         jne next_byte
         cmp byte [rsi + 1], 0xf9        ; rdtscp
+        je ask
+        cmp byte [rsi + 1], 0xc1        ; vmcall
+        je ask
+        cmp byte [rsi + 1], 0xd9        ; vmmcall
         je ask
         jmp next_byte
 after_0fc7:
