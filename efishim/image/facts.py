@@ -7,6 +7,7 @@ there; and the results are kept on disk under the image's hash.
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from efishim.image.kallsyms import Kallsyms, find_kallsyms
 from efishim.image.payload import announced_size, detect, unpack, unpack_pieces
 from efishim.image.symbols import Symbols, SymbolTable, symbols_from_elf, symbols_from_kallsyms
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 3
 """Part of every cache file's path. Count it up when the meaning of anything in them changes."""
 
 ENTRY_CODE = 64
@@ -39,6 +40,9 @@ ENTRY_CODE = 64
 
 HEADERS = 64 << 10
 """Bytes that must be unpacked before the ELF headers are read."""
+
+BANNER = re.compile(rb"Linux version \d{1,3}\.\d{1,5}[!-~]{0,128} \(")
+"""linux_banner (init/version-timestamp.c), which no stripping takes away."""
 
 STEP = 8 << 20
 """How much more is unpacked before kallsyms is looked for again."""
@@ -60,6 +64,7 @@ WANTED_SYMBOLS = (
     "pvh_start_xen",
     "xen_prepare_pvh",
     "boot_params",
+    "pvh_start_info",
     "efi_enter_virtual_mode",
     "panic",
 )
@@ -88,6 +93,8 @@ class KernelFacts(msgspec.Struct, frozen=True):
     """Virtual addresses of those of WANTED_SYMBOLS that it has; empty without symbols."""
     pvh_entry: int | None = None
     pvh_relocation: PvhRelocation | None = None
+    linux: bool = True
+    """Does its entry point mean what Linux's does? So say Linux's setup header in front of it, its symbols or its banner."""
 
     def physical_of(self, virtual: int) -> int | None:
         """Translate a virtual address as linked by the segments."""
@@ -127,7 +134,8 @@ class KernelSource:
     def probe(self) -> Probe:
         """Unpack as much as is needed for the facts and the symbols. Raises ImageError."""
         if self.elf is not None:
-            return Probe("none", len(self.data), self.data, self.elf, find_kallsyms(self.data, self.elf), complete=True)
+            found = find_kallsyms(self.data, self.elf)
+            return Probe("none", len(self.data), self.data, self.elf, found, complete=True, bare=True)
         payload = self._payload()
         method = detect(payload)
         buffer = bytearray()
@@ -174,6 +182,8 @@ class Probe:
     elf: Elf
     kallsyms: Kallsyms | None
     complete: bool
+    bare: bool = False
+    """The image is this ELF file, and was not found behind Linux's setup header."""
 
     def facts(self) -> KernelFacts:
         """Everything but the whole symbol table."""
@@ -182,6 +192,7 @@ class Probe:
         entry = elf.physical_entry
         at = elf.offset_of_physical(entry)
         start, end = elf.load_range
+        symbols = self._wanted_symbols()
         return KernelFacts(
             method=self.method,
             unpacked_size=self.unpacked_size,
@@ -193,9 +204,10 @@ class Probe:
             entry_code=b"" if at is None else bytes(self.data[at : at + ENTRY_CODE]),
             segments=elf.segments,
             notes=notes,
-            symbols=self._wanted_symbols(),
+            symbols=symbols,
             pvh_entry=pvh_entry(notes),
             pvh_relocation=pvh_relocation(elf, notes),
+            linux=not self.bare or "startup_64" in symbols or BANNER.search(self.data) is not None,
         )
 
     def symbols(self) -> Symbols | None:
