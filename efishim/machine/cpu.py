@@ -81,9 +81,17 @@ class Board(Protocol):
     msrs: MsrModel | None
     cpuid: Callable[[int, int], CpuidResult] | None
     tsc_hz: int
+    hypercall: Callable[[], int] | None
+    """Who answers VMCALL and VMMCALL; without one they raise #UD. The guest is stopped behind the instruction, and the handler
+    may change any register and memory. It gives what the ledger shall call it: number << 32 | operation."""
+    dead_halt: str
+    """Why the run ends when the only processor halts with interrupts off: `halted`, unless somebody switches it off then."""
 
     def interrupt_changed(self) -> None:
         """Devices call this when a line or a pending vector may have changed, so that the processor looks again."""
+
+    def non_maskable_interrupt(self) -> None:
+        """Deliver an NMI before the next instruction, or when the handler of the one before it has returned."""
 
     def trap(self, port: int, handler: Callable[[int], None]) -> None:
         """Call `handler(AL)` when ring 0 executes `out imm8, al` to `port` (0xE4, the only one).
@@ -100,3 +108,22 @@ class Board(Protocol):
 
     def now(self) -> int:
         """Virtual nanoseconds at this very moment (the clock brought up to date with the instructions executed)."""
+
+    def device_access(self, ns: int) -> None:
+        """The guest waits for a device that is behind a slow bus: for devices in memory; ports do it by themselves."""
+
+    def tsc(self) -> int:
+        """The time stamp counter at this very moment, without the costs of reading it by RDTSC."""
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        """Call `action()` before the next instruction: for what must not be done while one is being executed, such as
+        changing code.
+        """
+
+    def page_fault(self, address: int, *, write: bool) -> None:
+        """Deliver a page fault for a linear address that is not mapped, as of the instruction at RIP: what firmware does for
+        its own sake may fault, too. Only from a trap's handler.
+        """
+
+    def wait_for_interrupt(self) -> None:
+        """Let time pass until an interrupt is pending, as HLT does. Only from a hypercall's or a trap's handler."""

@@ -20,6 +20,7 @@ from efishim.machine.env import Env, Pending, verify
 from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, Cause, NativeHooks
+from efishim.machine.observed import Observer
 from efishim.machine.processor import GPR_INDEX, Processor
 from efishim.machine.sites import Site, find_port_accesses, find_sites
 
@@ -27,6 +28,7 @@ PHYSICAL_LIMIT = 1 << 40
 TCG_BUFFER = 256 << 20
 TCG_ROOM = 16 << 20
 """Of the buffer, kept free: when it overflows outside of a run, Unicorn jumps to where the run before was, and crashes."""
+LONGEST_INSTRUCTION = 15
 NOWHERE = 0
 """Given to Unicorn as the address to stop at. Any other value makes it look that address up in the guest's tables after each
 run, which changes CR2 and the exception in flight when it is not mapped."""
@@ -38,9 +40,7 @@ _SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 _CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 _MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-_MMIO_WRITE = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
-)
+_MMIO_WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p)
 
 
 _vmem_read = uclib.uc_vmem_read
@@ -92,6 +92,7 @@ class Engine:
         self._memory = memory
         self._keep: list[Any] = []
         self._sites: dict[int, Site] = {}
+        self._site_code: dict[int, bytes] = {}
         self._breaks: set[int] = set()
         self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
@@ -110,6 +111,12 @@ class Engine:
         self._raw_hook(uc_const.UC_HOOK_EDGE_GENERATED, self.native.edge_hook, self.native.state_address)
         env, self.pending = self._learn_env()
         self.processor = Processor(self.uc, env, memory)
+        self.observer = Observer(
+            env=self.state.env,
+            state=self.native.state_address,
+            pages=max(region.end for region in memory) // PAGE,
+            flush=self._flush_soft_tlb,
+        )
         self._install_hooks()
 
     @property
@@ -223,9 +230,7 @@ class Engine:
         hook = self._hook
         hook(uc_const.UC_HOOK_INSN, _IN(port_in), insn=x86.UC_X86_INS_IN)
         hook(uc_const.UC_HOOK_INSN, _OUT(port_out), insn=x86.UC_X86_INS_OUT)
-        hook(
-            uc_const.UC_HOOK_INSN, _CPUID(lambda _uc, _d: int(guard(client.cpuid_hook, True))), insn=x86.UC_X86_INS_CPUID
-        )
+        hook(uc_const.UC_HOOK_INSN, _CPUID(lambda _uc, _d: int(guard(client.cpuid_hook, True))), insn=x86.UC_X86_INS_CPUID)
         hook(
             uc_const.UC_HOOK_INSN,
             _SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(False), None)),
@@ -238,10 +243,10 @@ class Engine:
         )
         hook(uc_const.UC_HOOK_INTR, _INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
 
-        def at_site(_uc: int, address: int, _size: int, _data: int) -> None:
+        def at_site(_uc: int, address: int, size: int, _data: int) -> None:
             if address in self._breaks and guard(lambda: client.breakpoint(address), True):
                 return
-            site = self._sites.get(address)
+            site = guard(lambda: self._site_at(address, size), None)
             if site is not None:
                 guard(lambda: client.site(site), None)
 
@@ -286,6 +291,22 @@ class Engine:
             found += find_port_accesses(pc, code, mode)
         return found
 
+    def _site_at(self, address: int, size: int) -> Site | None:
+        """For the instruction of `size` bytes at an address: the site that was found there, or what stands there now. A kernel
+        patches its own code, and another address space has other code at the same address.
+        """
+        site = self._sites.get(address)
+        if site is None or self._fetch(address, site.length) == self._site_code[address]:
+            return site
+        code = self._fetch(address, min(size, LONGEST_INSTRUCTION))
+        return next((one for one in self._sites_in(address, code) if one.address == address), None)
+
+    def _fetch(self, address: int, size: int) -> bytes:
+        """Code that is being executed."""
+        if _vmem_read(self._handle, address, uc_const.UC_PROT_EXEC, self._code_buffer, size):
+            return self._read_code(address, size)
+        return bytes(memoryview(self._code_buffer)[:size])
+
     def _read_code(self, pc: int, size: int) -> bytes:
         try:
             return self.processor.read(pc, size)
@@ -309,6 +330,7 @@ class Engine:
         for site in self._sites_in(pc, self.processor.read(pc, size)):
             self._hook_code(site.address)
             self._sites[site.address] = site
+            self._site_code[site.address] = self.processor.read(site.address, site.length)
         self.drop(pc, size)
         self._set_exit_checks(True)
         try:
@@ -352,6 +374,11 @@ class Engine:
         """Forget all translations."""
         self.uc.ctl_flush_tb()
         self.native.forget_blocks()
+
+    def _flush_soft_tlb(self) -> None:
+        status = uclib.uc_ctl(self._handle, uc_const.UC_CTL_TLB_FLUSH | uc_const.UC_CTL_IO_WRITE << 30)
+        if status:
+            raise MachineError(f"Unicorn refuses to flush its table of translations (error {status})")
 
     def skip_instruction(self, address: int) -> None:
         """From a site's hook: continue at the linear `address` instead of executing the instruction."""

@@ -126,6 +126,8 @@ HF_LMA = 1 << 14
 HF_CS64 = 1 << 15
 HF_OSFXSR = 1 << 22
 HF_SMAP = 1 << 23
+HF2_NMI_MASK = 1 << 2
+"""Of hflags2: an NMI is being handled, and IRET, which clears it, lets the next one in (SDM volume 3, 6.7.1)."""
 HF_SEGMENTS = HF_CS32 | HF_SS32 | HF_ADDSEG | HF_CS64
 
 DESC_B = 1 << 22

@@ -13,12 +13,16 @@ class Kind(Enum):
     MMIO = "mmio"
     MSR = "msr"
     CPUID = "cpuid"
+    HYPERCALL = "hypercall"
 
 
 @dataclass
 class Touch:
     """One kind of access from one place. `code` is a linear address (of the block, for MMIO), `first` and `last` are
-    instruction counts, `value` the last value that moved."""
+    instruction counts, `value` the last value that moved.
+
+    For a CPUID leaf `address` is leaf << 32 | subleaf, for a hypercall number << 32 | operation, and its `value` is the answer.
+    """
 
     kind: Kind
     address: int

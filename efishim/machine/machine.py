@@ -14,11 +14,11 @@ from efishim.machine.blocks import BlockIndex
 from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import Cpu, CpuidResult, GuestFault, InterruptController, MsrModel
+from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
-from efishim.machine.env import HF_INHIBIT_IRQ, NO_EXCEPTION
+from efishim.machine.env import HF2_NMI_MASK, HF_INHIBIT_IRQ, NO_EXCEPTION
 from efishim.machine.instructions import Instructions
 from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
@@ -31,6 +31,8 @@ from efishim.machine.watches import Watches
 SLICE = 40_000_000
 """Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
 UC_ERR_INSN_INVALID, UC_ERR_WRITE_PROT, UC_ERR_FETCH_PROT = 10, 12, 14
+PF_WRITE = 2
+"""Error code of a page fault: a store by the supervisor to a page that is not present (SDM volume 3, 4.7)."""
 SPURIOUS_WAKEUPS = 1_000_000
 STANDSTILL = 20_000
 """Times that the emulation may stop without an instruction in between. A processor whose exception handler cannot be fetched
@@ -58,6 +60,8 @@ class Machine:
         self.interrupts: InterruptController | None = None
         self.msrs: MsrModel | None = None
         self.cpuid: Callable[[int, int], CpuidResult] | None = None
+        self.hypercall: Callable[[], int] | None = None
+        self.dead_halt = "halted"
         self.on_fetch_fault: Callable[[int], bool] = lambda _address: False
         self.on_exception: Callable[[Exception_, int], None] | None = None
         self.tsc_hz = tsc_hz
@@ -67,8 +71,11 @@ class Machine:
         self.entropy = Entropy(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
         self._trap_after: int | None = None
+        self._hypercall_at: Site | None = None
+        self._afterwards: list[Callable[[], None]] = []
         self._event: Exception_ | None = None
         self._syscall: bool | None = None
+        self._nmi = False
         self._stop: Stop | None = None
         self._budget: Budget | None = None
         self._used_up = False
@@ -119,6 +126,29 @@ class Machine:
         """See `Board.now`."""
         return self.time.now() if self._engine else self.clock.now
 
+    def device_access(self, ns: int) -> None:
+        """See `Board.device_access`."""
+        if self._engine:
+            self.time.device_access(ns)
+
+    def tsc(self) -> int:
+        """See `Board.tsc`."""
+        return self.time.tsc() if self._engine else 0
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        """See `Board.afterwards`."""
+        self._afterwards.append(action)
+        if self._engine:
+            self._engine.state.deadline = self._engine.state.limit = 0
+
+    def page_fault(self, address: int, *, write: bool) -> None:
+        """See `Board.page_fault`."""
+        self._deliver(Exception_(delivery.PF, PF_WRITE if write else 0, address))
+
+    def wait_for_interrupt(self) -> None:
+        """See `Board.wait_for_interrupt`."""
+        self._idle(self.engine.env.pc)
+
     def skip_to(self, when: int) -> None:
         """Let time pass to `when` (ns) without executing: firmware waits for the guest (Stall, WaitForEvent)."""
         self.halts += 1
@@ -134,6 +164,12 @@ class Machine:
         if self._engine and self.interrupts and self.interrupts.pending():
             self._engine.state.attention = 1
             self._engine.state.deadline = 0
+
+    def non_maskable_interrupt(self) -> None:
+        """See `Board.non_maskable_interrupt`."""
+        self._nmi = True
+        if self._engine:
+            self._engine.state.deadline = self._engine.state.limit = 0
 
     def _deadline_changed(self) -> None:
         if self._engine:
@@ -157,22 +193,11 @@ class Machine:
         self.ports.write(port, size, value)
 
     def _check_port(self, site: Site) -> None:
-        """Before IN, OUT, INS, OUTS in ring 3: IOPL and the TSS's I/O bitmap. Raises #GP in the guest when denied."""
+        """Before IN, OUT, INS, OUTS in ring 3. Raises #GP in the guest when denied."""
         cpu = self.engine.processor
-        env = cpu.env
-        if cpu.cpl <= (env.eflags >> 12 & 3) or not env.cr[0] & 1:
-            return
-        port, size = env.regs[2] & 0xFFFF if site.register == IN_DX else site.register, site.bits // 8
-        try:
-            base = int.from_bytes(cpu.read(env.tr.base + 0x66, 2), "little")
-            if base + port // 8 + 1 <= env.tr.limit:
-                bits = int.from_bytes(cpu.read(env.tr.base + base + port // 8, 2), "little") >> (port & 7)
-                if not bits & ((1 << size) - 1):
-                    return
-        except GuestFault:
-            self.raise_exception(Exception_(delivery.GP, 0))  # an unreadable bitmap denies
-            return
-        self.raise_exception(Exception_(delivery.GP, 0))
+        port = cpu.env.regs[2] & 0xFFFF if site.register == IN_DX else site.register
+        if not cpu.may_access_port(port, site.bits // 8):
+            self.raise_exception(Exception_(delivery.GP, 0))
 
     def mmio_read(self, address: int, size: int) -> int:
         """A load where no memory is."""
@@ -229,6 +254,14 @@ class Machine:
                 self.count_back(site.address, site.length)
                 self.engine.stop()
             return
+        if site.op is Op.VMCALL or site.op is Op.VMMCALL:
+            if self.hypercall is None:
+                self.raise_exception(Exception_(delivery.UD))
+                return
+            self._hypercall_at = site
+            self.count_back(site.address, site.length)
+            self.engine.stop()
+            return
         self._instructions.execute(site)
 
     def breakpoint(self, address: int) -> bool:
@@ -260,6 +293,8 @@ class Machine:
             if asked is not None:
                 return asked
             self.now()
+            while self._afterwards:
+                self._afterwards.pop(0)()
             self.clock.fire()
             if self._stop is not None:
                 break
@@ -282,6 +317,8 @@ class Machine:
         limit = state.insns + SLICE
         if self._budget is not None:
             limit = min(limit, self._budget.limit())
+        if self._nmi:
+            limit = min(limit, state.insns + 1)  # it waits for an IRET, so look again behind every block
         state.limit = limit
         waiting = self.interrupts is not None and self.interrupts.pending()
         state.attention = int(waiting)
@@ -289,10 +326,13 @@ class Machine:
         self.time.plan(self.clock.next_deadline())
 
     def _take_interrupt(self) -> None:
-        interrupts = self.interrupts
+        interrupts, env = self.interrupts, self.engine.env
+        if self._nmi and not env.hflags2 & HF2_NMI_MASK and not env.hflags & HF_INHIBIT_IRQ:
+            self._nmi = False
+            env.hflags2 |= HF2_NMI_MASK
+            self._deliver(Exception_(delivery.NMI, external=True))
         if interrupts is None:
             return
-        env = self.engine.env
         while interrupts.pending() and env.eflags & delivery.EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
             vector = interrupts.acknowledge()
             self._deliver(Exception_(vector, external=True))
@@ -327,6 +367,12 @@ class Machine:
             env.pc, self._trap_after = self._trap_after, None
             self.now()
             self._on_trap(env.regs[0] & 0xFF)
+        elif self._hypercall_at is not None and self.hypercall is not None:
+            call, self._hypercall_at = self._hypercall_at, None
+            env.pc = call.address + call.length
+            self.now()
+            name = self.hypercall()
+            self.ledger.note(Kind.HYPERCALL, name, True, call.address, self.insns, env.regs[0])
         elif cause == Cause.FLAGGED:
             self._flagged(env.pc)
         elif cause == Cause.UNKNOWN:
@@ -338,8 +384,11 @@ class Machine:
             engine.drop_all()
         elif error in (UC_ERR_INSN_INVALID, UC_ERR_FETCH_PROT):
             # A fetch where no memory is reads all ones, and FF FF is no instruction.
-            self._count_partial(faulted=True)
-            self._deliver(Exception_(delivery.UD))
+            software = error == UC_ERR_INSN_INVALID and bool(engine.pending.exception_is_int)
+            if software:  # INT 6: Unicorn takes it for an invalid instruction, too
+                env.pc = engine.pending.exception_next_eip
+            self._count_partial(faulted=not software)
+            self._deliver(Exception_(delivery.UD, software=software))
         elif error == UC_ERR_WRITE_PROT:
             self._store_lost()
         elif error:
@@ -405,22 +454,27 @@ class Machine:
     def _halt(self) -> None:
         self.halts += 1
         env = self.engine.env
-        if not env.eflags & delivery.EFLAGS_IF:
-            self._stop = Stop("halted", f"HLT with interrupts off before {env.pc:#x}")
+        if self._nmi and not env.hflags2 & HF2_NMI_MASK:
             return
+        if not env.eflags & delivery.EFLAGS_IF:
+            self._stop = Stop(self.dead_halt, f"HLT with interrupts off before {env.pc:#x}")
+            return
+        self._idle(env.pc)
+
+    def _idle(self, pc: int) -> None:
         interrupts = self.interrupts
         for _ in range(SPURIOUS_WAKEUPS):
             if interrupts is not None and interrupts.pending():
                 return
             deadline = self.clock.next_deadline()
             if deadline is None:
-                self._stop = Stop("halted", f"HLT before {env.pc:#x} with nothing left that could wake the processor")
+                self._stop = Stop("halted", f"HLT before {pc:#x} with nothing left that could wake the processor")
                 return
             self.time.skip_to(deadline)
             self.clock.fire()
             if self._stop is not None:
                 return
-        self._stop = Stop("halted", f"HLT before {env.pc:#x}: events fire but none interrupts")
+        self._stop = Stop("halted", f"HLT before {pc:#x}: events fire but none interrupts")
 
 
 __all__ = ["NEVER", "Machine", "Stop"]

@@ -15,9 +15,12 @@ from enum import IntEnum
 from importlib import resources
 
 from efishim.errors import MachineError
+from efishim.machine.memory import MAP_NORESERVE
 
 ENTRIES_SHIFT = 18
-ENTRY_SIZE = 16
+ENTRY_SIZE, LOG_ENTRY_SIZE = 32, 16
+_ENTRY = struct.Struct("<QHhHHQ8x")
+"""pc, size, instructions, flags, age, times entered."""
 NEVER = (1 << 64) - 1
 WATCHES, MATCHES = 8, 2
 """How many addresses and (mask, value) pairs the native code compares before it asks about every block."""
@@ -105,7 +108,15 @@ class State(ctypes.Structure):
 NEW_BLOCK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 
 
-def _address_of(buffer: mmap.mmap) -> int:
+def private(size: int, *, executable: bool = False) -> mmap.mmap:
+    """Host memory of zeroes that costs nothing until it is touched. A process that forks with a machine in it has two machines:
+    Python's own choice, MAP_SHARED, would have both write the same tables. Raises OSError."""
+    protection = mmap.PROT_READ | mmap.PROT_WRITE | (mmap.PROT_EXEC if executable else 0)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE, prot=protection)
+
+
+def address_of(buffer: mmap.mmap) -> int:
+    """Where it is on the host."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
@@ -124,29 +135,30 @@ class NativeHooks:
             )
         code = resources.files("firmware_stubs").joinpath("machine/host_x86_64.bin").read_bytes()
         try:
-            self._code = mmap.mmap(-1, 0x1000, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+            self._code = private(0x1000, executable=True)
         except OSError as error:
             raise MachineError(f"the host refuses executable memory: {error.strerror}") from error
         self._code.write(code)
-        base = _address_of(self._code)
+        base = address_of(self._code)
         block, edge, _ = struct.unpack_from("<3Q", code)
         self.block_hook = base + block
         self.edge_hook = base + edge
-        self._table = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
-        self._log = mmap.mmap(-1, ENTRY_SIZE << ENTRIES_SHIFT)
-        self._buffer = mmap.mmap(-1, 2 * CODE_BUFFER)
+        self._table = private(ENTRY_SIZE << ENTRIES_SHIFT)
+        self._log = mmap.mmap(-1, LOG_ENTRY_SIZE << ENTRIES_SHIFT)
+        self._buffer = private(2 * CODE_BUFFER)
+        self._entered: dict[tuple[int, int], int] = {}
         self._callback = NEW_BLOCK(new_block)
         callback = ctypes.cast(self._callback, ctypes.c_void_p).value
         self.state = State(
             deadline=NEVER,
             limit=NEVER,
-            table=_address_of(self._table),
-            block_log=_address_of(self._log),
+            table=address_of(self._table),
+            block_log=address_of(self._log),
             log_size=1 << ENTRIES_SHIFT,
             emu_stop=emu_stop,
             new_block=callback or 0,
             vmem_read=vmem_read,
-            buffer=_address_of(self._buffer),
+            buffer=address_of(self._buffer),
         )
 
     @property
@@ -154,10 +166,11 @@ class NativeHooks:
         """Host address of the shared structure."""
         return ctypes.addressof(self.state)
 
-    def listen(self, watches: Sequence[int], matches: Sequence[tuple[int, int]]) -> None:
+    def listen(self, watches: Sequence[int], matches: Sequence[tuple[int, int]], *, all_blocks: bool = False) -> None:
         """Say which blocks `new_block` must be asked about besides those whose bytes matter."""
         state = self.state
-        state.always = int(len(watches) > WATCHES or len(matches) > MATCHES or any(not mask for mask, _ in matches))
+        beyond = len(watches) > WATCHES or len(matches) > MATCHES or any(not mask for mask, _ in matches)
+        state.always = int(all_blocks or beyond)
         for slot in range(WATCHES):
             state.watches[slot] = watches[slot] if slot < len(watches) else 0
         for slot in range(MATCHES):
@@ -166,6 +179,7 @@ class NativeHooks:
 
     def forget_blocks(self) -> None:
         """Empty the block table (after all translations were dropped); the log of first translations stays."""
+        self._entered = self.times_entered()
         ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
         self.state.used = 0
 
@@ -217,7 +231,15 @@ class NativeHooks:
                 word.value &= ~flags
             slot = (slot + 1) % (1 << ENTRIES_SHIFT)
 
+    def times_entered(self) -> dict[tuple[int, int], int]:
+        """How often each block was entered so far, by (pc, size)."""
+        entered = dict(self._entered)
+        for pc, size, _icount, _flags, _age, count in _ENTRY.iter_unpack(self._table[:]):
+            if pc:
+                entered[pc, size] = entered.get((pc, size), 0) + count
+        return entered
+
     def blocks(self) -> list[tuple[int, int, int]]:
         """(pc, size, icount) of every block in the order of first translation."""
-        raw = self._log[: self.state.log_used * ENTRY_SIZE]
+        raw = self._log[: self.state.log_used * LOG_ENTRY_SIZE]
         return [(pc, size, icount) for pc, size, icount in struct.iter_unpack("<QHH4x", raw)]

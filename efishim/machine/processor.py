@@ -122,6 +122,20 @@ class Processor:
         flags = self.env.hflags
         return 64 if flags & HF_CS64 else 32 if flags & HF_CS32 else 16
 
+    def may_access_port(self, port: int, size: int) -> bool:
+        """IOPL and the TSS's bitmap (SDM volume 1, "I/O Permission Bit Map"); a bitmap that cannot be read denies."""
+        env = self.env
+        if self.cpl <= (env.eflags >> 12 & 3) or not env.cr[0] & 1:
+            return True
+        try:
+            base = int.from_bytes(self.read(env.tr.base + 0x66, 2), "little")
+            if base + port // 8 + 1 > env.tr.limit:
+                return False
+            bits = int.from_bytes(self.read(env.tr.base + base + port // 8, 2), "little") >> (port & 7)
+        except GuestFault:
+            return False
+        return not bits & ((1 << size) - 1)
+
     def translate(self, address: int, *, write: bool = False) -> int:
         """Physical address of a linear address for a supervisor access. Raises GuestFault."""
         env = self.env

@@ -23,7 +23,7 @@ LONGEST_PREFIX = 13
 IN_DX = -1
 """Instead of a port number: the port is in DX."""
 
-PATTERN = re.compile(rb"(?=(\x0f(?:[\x30-\x32]|\x01\xf9|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4))", re.DOTALL)
+PATTERN = re.compile(rb"(?=(\x0f(?:[\x30-\x32]|\x01[\xc1\xd9\xf9]|\xc7[\xf0-\xff])|\xf3\x90|\xe6\xe4))", re.DOTALL)
 """Matches may overlap: nothing here says where instructions begin."""
 
 
@@ -38,6 +38,8 @@ class Op(Enum):
     RDSEED = "rdseed"
     RDPID = "rdpid"
     PAUSE = "pause"
+    VMCALL = "vmcall"
+    VMMCALL = "vmmcall"
     TRAP = "trap"
     PORT = "port"
 
@@ -47,6 +49,8 @@ _FIXED = {
     b"\x0f\x31": Op.RDTSC,
     b"\x0f\x32": Op.RDMSR,
     b"\x0f\x01\xf9": Op.RDTSCP,
+    b"\x0f\x01\xc1": Op.VMCALL,
+    b"\x0f\x01\xd9": Op.VMMCALL,
     b"\xf3\x90": Op.PAUSE,
     b"\xe6\xe4": Op.TRAP,
 }

@@ -35,10 +35,13 @@ class Timekeeper:
         self._spins: dict[int, list[int]] = {}
 
     def now(self) -> int:
-        """Nanoseconds since power-on; brings the clock up to date."""
-        now = self.skew + self._state.insns // INSNS_PER_NS
-        self._clock.advance_to(now)
-        return now
+        """Nanoseconds since power-on; brings the clock up to date.
+
+        Never backwards, although the instruction counter is when a block turns out to have been left early: a device
+        would plan its next event for a moment that the clock has passed, again and again.
+        """
+        self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)
+        return self._clock.now
 
     def insns_at(self, when: int) -> int:
         """The instruction count at which `when` (ns) is reached if the guest only executes."""
@@ -102,8 +105,12 @@ class Timekeeper:
         place[0] = insns
 
     def port_access(self) -> None:
-        """IN or OUT: takes a bus cycle, and what looked like waiting was polling, whose pace the device decides."""
+        """IN or OUT."""
+        self.device_access(PORT_ACCESS_NS)
+
+    def device_access(self, ns: int) -> None:
+        """Takes a bus cycle, and what looked like waiting was polling, whose pace the device decides."""
         self._spins.clear()
-        self.skew += PORT_ACCESS_NS
+        self.skew += ns
         self._moved()
         self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)

@@ -29,6 +29,7 @@ class FadtFlag:
     FIX_RTC = 1 << 6
     TMR_VAL_EXT = 1 << 8
     RESET_REG_SUP = 1 << 10
+    USE_PLATFORM_CLOCK = 1 << 15
     HW_REDUCED_ACPI = 1 << 20
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar, overload
+from typing import ClassVar, Generic, Self, TypeVar, overload
 
 Buffer = bytes | bytearray | memoryview
 
@@ -160,6 +160,15 @@ class Layout:
         if len(view) < self.SIZE:
             raise ValueError(f"{type(self).__name__} needs {self.SIZE} bytes, there are {len(view)}")
         self.raw = view[: self.SIZE]
+
+    @classmethod
+    def make(cls, **values: int | bytes) -> Self:
+        """A structure of zeroes with some fields set by name. Raises AttributeError for a field that it does not have."""
+        layout = cls()
+        for name, value in values.items():
+            getattr(cls, name)
+            setattr(layout, name, value)
+        return layout
 
     def __bytes__(self) -> bytes:
         return bytes(self.raw)

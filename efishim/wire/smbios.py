@@ -26,6 +26,29 @@ class EntryPoint3(Layout):
     table_address = u64(16)
 
 
+ANCHOR2, INTERMEDIATE = b"_SM_", b"_DMI_"
+
+
+class EntryPoint2(Layout):
+    """The 32-bit entry point (5.2.1). `checksum` covers everything, `intermediate_checksum` what begins with `intermediate`."""
+
+    SIZE = 31
+
+    anchor = Bytes(0, 4)
+    checksum = u8(4)
+    length = u8(5)
+    major_version = u8(6)
+    minor_version = u8(7)
+    maximum_structure_size = u16(8)
+    revision = u8(10)
+    intermediate = Bytes(16, 5)
+    intermediate_checksum = u8(21)
+    table_length = u16(22)
+    table_address = u32(24)
+    structures = u16(28)
+    bcd_revision = u8(30)
+
+
 class StructureHeader(Layout):
     """What every structure begins with (6.1.2)."""
 

@@ -203,6 +203,27 @@ GRAPHICS_OUTPUT_MODE_INFORMATION = Shape(
 # 13.1.1 EFI_LOAD_FILE2_PROTOCOL (the same shape as EFI_LOAD_FILE_PROTOCOL)
 LOAD_FILE2_PROTOCOL = Shape("EFI_LOAD_FILE2_PROTOCOL", "LoadFile:ptr")
 
+# 13.4.1 EFI_SIMPLE_FILE_SYSTEM_PROTOCOL
+SIMPLE_FILE_SYSTEM_PROTOCOL = Shape("EFI_SIMPLE_FILE_SYSTEM_PROTOCOL", "Revision:u64 OpenVolume:ptr")
+SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION = 0x10000
+
+# 13.5.1 EFI_FILE_PROTOCOL, revision 1: without the functions that take tokens
+FILE_PROTOCOL = Shape(
+    "EFI_FILE_PROTOCOL",
+    "Revision:u64 Open:ptr Close:ptr Delete:ptr Read:ptr Write:ptr GetPosition:ptr SetPosition:ptr GetInfo:ptr "
+    "SetInfo:ptr Flush:ptr",
+)
+FILE_PROTOCOL_REVISION = 0x10000
+
+# 13.5.16 EFI_FILE_INFO and 13.5.17 EFI_FILE_SYSTEM_INFO, up to the name and the label at their ends. The times are EFI_TIME.
+FILE_INFO = Shape(
+    "EFI_FILE_INFO",
+    "Size:u64 FileSize:u64 PhysicalSize:u64 CreateTime:u64*2 LastAccessTime:u64*2 ModificationTime:u64*2 Attribute:u64",
+)
+FILE_SYSTEM_INFO_HEAD = Shape(
+    "EFI_FILE_SYSTEM_INFO", "Size:u64 ReadOnly:u8 Pad:u8*7 VolumeSize:u64 FreeSpace:u64 BlockSize:u32"
+)
+
 # 37.5.1 EFI_RNG_PROTOCOL
 RNG_PROTOCOL = Shape("EFI_RNG_PROTOCOL", "GetInfo:ptr GetRNG:ptr")
 

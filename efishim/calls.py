@@ -1,0 +1,32 @@
+"""One call of firmware, whichever kind of firmware: what the records' `firmware_calls` are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOG_LIMIT = 100_000
+"""Most calls that are kept; the rest is counted."""
+
+SHOWN_STRING = 256
+"""Longest string in the log, characters."""
+
+Shown = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareCall:
+    """One call. `args` and `results` are (name, value) in the order of the parameters, `insns` the guest's
+    instruction count at the call, `caller` the return address, `depth` the number of calls it is nested in.
+    """
+
+    service: str
+    args: Shown
+    status: str
+    insns: int
+    caller: int
+    results: Shown = ()
+    depth: int = 0
+    overridden: bool = False
+    """The answer came from a profile and not from the firmware itself."""
+    repeats: int = 1
+    """How many such calls were made in a row: polling that gets the same answer is kept as one entry."""
