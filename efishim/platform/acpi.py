@@ -6,7 +6,7 @@ about is checked in drivers/acpi/acpica/tbfadt.c (32 and 64-bit addresses that d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from efishim.platform import acpi_hw, dsdt
@@ -19,9 +19,19 @@ from efishim.wire import acpi as wire
 from efishim.wire.acpi import BootArch, FadtFlag
 from efishim.wire.layout import Layout
 
-OEM_ID = b"EFSHIM"
-OEM_TABLE_ID = b"EFISHIM "
-CREATOR_ID = b"EFSH"
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who made the tables, as every header says."""
+
+    oem_id: bytes = b"EFSHIM"
+    oem_table_id: bytes = b"EFISHIM "
+    oem_revision: int = 1
+    creator_id: bytes = b"EFSH"
+    creator_revision: int = 1
+
+
+EFISHIM = Identity()
 IOAPIC_ID = 1
 """Not the processor's APIC ID, which is 0: on the serial bus of old both shared one number space."""
 
@@ -48,18 +58,18 @@ def checksum(data: bytes | bytearray | memoryview) -> int:
     return -sum(data) & 0xFF
 
 
-def finish(table: bytes, signature: bytes, revision: int) -> bytes:
+def finish(table: bytes, signature: bytes, revision: int, identity: Identity = EFISHIM) -> bytes:
     """Fill in the header of a table whose first 36 bytes are room for it."""
     data = bytearray(table)
     header = wire.SdtHeader(data)
     header.signature = signature
     header.length = len(data)
     header.revision = revision
-    header.oem_id = OEM_ID
-    header.oem_table_id = OEM_TABLE_ID
-    header.oem_revision = 1
-    header.creator_id = CREATOR_ID
-    header.creator_revision = 1
+    header.oem_id = identity.oem_id
+    header.oem_table_id = identity.oem_table_id
+    header.oem_revision = identity.oem_revision
+    header.creator_id = identity.creator_id
+    header.creator_revision = identity.creator_revision
     header.checksum = 0
     header.checksum = checksum(data)
     return bytes(data)
@@ -148,37 +158,41 @@ def build_madt(config: AcpiConfig) -> bytes:
     nmi.local_apic_lint = 1
     entries: list[tuple[int, Layout]] = [(0, lapic), (1, ioapic)]
     if config.pic:
-        entries.append((2, _override(0, TIMER_GSI, 0)))
+        entries.append((2, override(0, TIMER_GSI, 0)))
     if not config.hw_reduced:
-        entries.append((2, _override(acpi_hw.SCI_IRQ, acpi_hw.SCI_IRQ, 0b1101)))  # active high, level
+        entries.append((2, override(acpi_hw.SCI_IRQ, acpi_hw.SCI_IRQ, 0b1101)))  # active high, level
     entries.append((4, nmi))
-    body = b""
-    for number, entry in entries:
-        header = wire.MadtEntry(entry.raw)
-        header.type = number
-        header.length = entry.SIZE
-        body += bytes(entry)
-    return finish(bytes(madt) + body, b"APIC", 5)
+    return finish(bytes(madt) + b"".join(madt_entry(*entry) for entry in entries), b"APIC", 5)
 
 
-def _override(source: int, gsi: int, flags: int) -> wire.MadtOverride:
-    override = wire.MadtOverride()
-    override.source = source
-    override.global_system_interrupt = gsi
-    override.flags = flags
-    return override
+def override(source: int, gsi: int, flags: int) -> wire.MadtOverride:
+    """Where an ISA interrupt leads, when not to the input of its number (5.2.12.5)."""
+    entry = wire.MadtOverride()
+    entry.source = source
+    entry.global_system_interrupt = gsi
+    entry.flags = flags
+    return entry
 
 
-def _root(signature: bytes, entries: Sequence[int], width: int) -> bytes:
+def madt_entry(number: int, entry: Layout) -> bytes:
+    """An entry of the MADT with its type and length."""
+    header = wire.MadtEntry(entry.raw)
+    header.type = number
+    header.length = entry.SIZE
+    return bytes(entry)
+
+
+def root(signature: bytes, entries: Sequence[int], width: int, identity: Identity) -> bytes:
+    """RSDT (5.2.7) or XSDT (5.2.8), with addresses of 4 or 8 bytes."""
     body = b"".join(address.to_bytes(width, "little") for address in entries)
-    return finish(bytes(wire.SdtHeader.SIZE) + body, signature, 1)
+    return finish(bytes(wire.SdtHeader.SIZE) + body, signature, 1, identity)
 
 
-def build_rsdp(rsdt: int, xsdt: int) -> bytes:
+def build_rsdp(rsdt: int, xsdt: int, identity: Identity = EFISHIM) -> bytes:
     """RSDP (5.2.5.3), revision 2."""
     rsdp = wire.Rsdp()
     rsdp.signature = wire.RSDP_SIGNATURE
-    rsdp.oem_id = OEM_ID
+    rsdp.oem_id = identity.oem_id
     rsdp.revision = 2
     rsdp.rsdt_address = rsdt
     rsdp.length = rsdp.SIZE
@@ -193,6 +207,15 @@ def build_tables(config: AcpiConfig, base: int, facs: int, extra: Sequence[bytes
 
     `extra` are whole tables (with headers) that the root tables list behind the FADT and the MADT.
     """
+    code = finish(bytes(wire.SdtHeader.SIZE) + dsdt.definition_block(config.devices), b"DSDT", 2)
+    tables = [build_madt(config), *extra]
+    return assemble(base, code, lambda address: build_fadt(config, facs, address), tables)
+
+
+def assemble(
+    base: int, code: bytes, fadt: Callable[[int], bytes], tables: Sequence[bytes], identity: Identity = EFISHIM
+) -> bytes:
+    """RSDP, DSDT, FADT (made for the DSDT's address), the other tables and both roots, as they lie from `base` on."""
     image = bytearray(wire.Rsdp.SIZE)
 
     def place(table: bytes) -> int:
@@ -200,10 +223,9 @@ def build_tables(config: AcpiConfig, base: int, facs: int, extra: Sequence[bytes
         image.extend(table)
         return base + len(image) - len(table)
 
-    code = dsdt.definition_block(config.devices)
-    dsdt_address = place(finish(bytes(wire.SdtHeader.SIZE) + code, b"DSDT", 2))
-    tables = [place(build_fadt(config, facs, dsdt_address)), place(build_madt(config)), *map(place, extra)]
-    rsdt = place(_root(b"RSDT", tables, 4))
-    xsdt = place(_root(b"XSDT", tables, 8))
-    image[: wire.Rsdp.SIZE] = build_rsdp(rsdt, xsdt)
+    dsdt_address = place(code)
+    placed = [place(fadt(dsdt_address)), *map(place, tables)]
+    rsdt = place(root(b"RSDT", placed, 4, identity))
+    xsdt = place(root(b"XSDT", placed, 8, identity))
+    image[: wire.Rsdp.SIZE] = build_rsdp(rsdt, xsdt, identity)
     return bytes(image)

@@ -1,7 +1,8 @@
 """ACPI's fixed hardware: PM1a event and control registers and the power management timer, one block of ports.
 
 Source: ACPI 6.5 section 4.8.3. The hardware is in ACPI mode from the start (SCI_EN set, no SMI command port), so there
-is no handover to get wrong. There is no fixed power or sleep button and no GPE block; the FADT says so.
+is no handover to get wrong, unless it is told that it has an SMI command port: then the guest takes it over (4.8.1).
+There is no fixed power or sleep button and no GPE block; the FADT says so.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ PM_SIZE = 12
 SCI_IRQ = 9
 PM_TIMER_HZ = 3_579_545
 SLEEP_TYPE_S5 = 5
+SMI_COMMAND, ACPI_ENABLE, ACPI_DISABLE = 0xB2, 0xF1, 0xF0
+"""The port is where the PIIX4 has it (datasheet 290562, section 5.2.1); the commands are the firmware's choice."""
 NS = 1_000_000_000
 
 TMR_STS, GBL_STS = 1 << 0, 1 << 5
@@ -27,10 +30,21 @@ _STATUS = TMR_STS | GBL_STS
 
 
 class AcpiPm:
-    """The block at PM_BASE. `sci(level)` is the system control interrupt, `power_off()` ends the machine."""
+    """The block at PM_BASE. `sci(level)` is the system control interrupt, `power_off()` ends the machine. The timer has
+    `timer_bits` bits, 24 or 32; `handed_over` says whether the hardware is in ACPI mode from the start; `s5` is the sleep
+    type that ends the machine.
+    """
 
     def __init__(
-        self, clock: Clock, now: Callable[[], int], sci: Callable[[bool], None], power_off: Callable[[], None]
+        self,
+        clock: Clock,
+        now: Callable[[], int],
+        sci: Callable[[bool], None],
+        power_off: Callable[[], None],
+        *,
+        timer_bits: int = 32,
+        handed_over: bool = True,
+        s5: int = SLEEP_TYPE_S5,
     ) -> None:
         self._clock = clock
         self._now = now
@@ -38,29 +52,37 @@ class AcpiPm:
         self._power_off = power_off
         self._status = 0
         self._enable = 0
-        self._control = SCI_EN
+        self._mode = self._control = SCI_EN if handed_over else 0
+        self._bits = timer_bits
+        self._s5 = s5
         self._halves = 0
         """How often the timer's top bit has changed, as far as TMR_STS knows."""
         self._event: Event | None = None
 
     def ticks(self) -> int:
-        """The timer without its 32-bit limit."""
+        """The timer without the limit of its width."""
         return self._now() * PM_TIMER_HZ // NS
 
+    def set_mode(self, *, acpi: bool) -> None:
+        """Who has the events: ACPI (SCI_EN set), or the firmware."""
+        self._mode = SCI_EN if acpi else 0
+        self._control = self._control & ~SCI_EN | self._mode
+        self._update()
+
     def _sync(self) -> None:
-        # TMR_STS is set whenever bit 31 of the timer changes (TMR_VAL_EXT, 4.8.3.3).
-        halves = self.ticks() >> 31
+        # TMR_STS is set whenever the timer's top bit changes (4.8.3.3).
+        halves = self.ticks() >> (self._bits - 1)
         if halves != self._halves:
             self._halves = halves
             self._status |= TMR_STS
 
     def _update(self) -> None:
-        self._sci(bool(self._status & self._enable))
+        self._sci(bool(self._mode and self._status & self._enable))
         if self._event is not None:
             self._clock.cancel(self._event)
             self._event = None
         if self._enable & TMR_STS and not self._status & TMR_STS:
-            due = (self._halves + 1) << 31
+            due = (self._halves + 1) << (self._bits - 1)
             self._event = self._clock.at(-(-due * NS // PM_TIMER_HZ), self._happen)
 
     def _happen(self) -> None:
@@ -71,9 +93,10 @@ class AcpiPm:
     def read(self, offset: int, size: int) -> int:
         """Registers may be read in any width."""
         if offset == 8 and size == 4:
-            return self.ticks() & 0xFFFF_FFFF
+            return self.ticks() & ((1 << self._bits) - 1)
         self._sync()
-        block = self._status | self._enable << 16 | self._control << 32 | (self.ticks() & 0xFFFF_FFFF) << 64
+        timer = self.ticks() & ((1 << self._bits) - 1)
+        block = self._status | self._enable << 16 | self._control << 32 | timer << 64
         return block >> 8 * offset & ((1 << 8 * size) - 1)
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -84,7 +107,7 @@ class AcpiPm:
         self._update()
         if offset <= 5 < offset + size and self._control & SLP_EN:
             self._control &= ~SLP_EN  # write-only
-            if self._control >> 10 & 7 == SLEEP_TYPE_S5:
+            if self._control >> 10 & 7 == self._s5:
                 self._power_off()
 
     def _write_byte(self, offset: int, value: int) -> None:
@@ -96,7 +119,27 @@ class AcpiPm:
         elif offset < 6:
             shift = 8 * (offset - 4)
             self._control = self._control & ~(0xFF << shift) | value << shift
-            self._control = self._control & ~GBL_RLS | SCI_EN
+            self._control = self._control & ~(GBL_RLS | SCI_EN) | self._mode
+
+
+class SmiCommand:
+    """The ports 0xb2 and 0xb3 of advanced power management. Of the commands that system management code would take there,
+    this hardware does the two of the FADT: who has the events. The second port only keeps a byte.
+    """
+
+    def __init__(self, pm: AcpiPm) -> None:
+        self._pm = pm
+        self._bytes = bytearray(2)
+
+    def read(self, offset: int, size: int) -> int:
+        """What was written last."""
+        return int.from_bytes(self._bytes[offset : offset + size], "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """A command at the first port."""
+        self._bytes[offset : offset + size] = value.to_bytes(size, "little")
+        if offset == 0 and self._bytes[0] in {ACPI_ENABLE, ACPI_DISABLE}:
+            self._pm.set_mode(acpi=self._bytes[0] == ACPI_ENABLE)
 
 
 class SleepRegisters:

@@ -110,14 +110,19 @@ def io_ports(start: int, count: int) -> bytes:
     return b"\x47\x01" + start.to_bytes(2, "little") * 2 + bytes([1, count])
 
 
+def fixed_memory(start: int, size: int) -> bytes:
+    """Memory32Fixed (ReadOnly, start, size) (6.4.3.4)."""
+    return b"\x86\x09\x00\x00" + start.to_bytes(4, "little") + size.to_bytes(4, "little")
+
+
 def irq(number: int) -> bytes:
     """IRQNoFlags () {number}: edge triggered, active high (6.4.2.1)."""
     return b"\x22" + (1 << number).to_bytes(2, "little")
 
 
 def _address_space(kind: int, flags: int, first: int, last: int) -> bytes:
-    """Word or DWord address space descriptor (6.4.3.5), produced, not consumed, by its device."""
-    tag, size = (0x87, 4) if kind == MEMORY_RANGE else (0x88, 2)
+    """Word, DWord or QWord address space descriptor (6.4.3.5), produced, not consumed, by its device."""
+    tag, size = (0x88, 2) if kind != MEMORY_RANGE else (0x87, 4) if last < 1 << 32 else (0x8A, 8)
     values = (0, first, last, 0, last - first + 1)  # granularity, minimum, maximum, translation, length
     body = bytes([kind, _FIXED, flags]) + b"".join(value.to_bytes(size, "little") for value in values)
     return bytes([tag]) + len(body).to_bytes(2, "little") + body
@@ -134,5 +139,5 @@ def io_window(first: int, last: int) -> bytes:
 
 
 def memory_window(first: int, last: int, *, cacheable: bool = False) -> bytes:
-    """DWordMemory, read and write."""
+    """DWordMemory, or QWordMemory when it ends above 4 GiB; read and write."""
     return _address_space(MEMORY_RANGE, 0x03 if cacheable else 0x01, first, last)

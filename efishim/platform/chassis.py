@@ -5,7 +5,7 @@ Profiles call these; `Chassis` is what passes between them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from efishim import __version__
@@ -66,6 +66,12 @@ class Chassis:
         """The machine went to S5."""
         self.board.stop("shutdown")
 
+    def add_page_range(self, start: int, size: int, kind: MemoryKind, content: str) -> None:
+        """Memory of its own at a fixed address, in whole pages."""
+        size = -(-size // PAGE) * PAGE
+        self.board.memory.add(start, size, name=content)
+        self.memory_map.append(MemoryRange(start, size, kind, content))
+
     def take_top(self, size: int, kind: MemoryKind, content: str) -> int:
         """Cut whole pages off the end of the RAM below 4 GiB, and give their address."""
         size = -(-size // PAGE) * PAGE
@@ -76,12 +82,17 @@ class Chassis:
         self.memory_map.insert(index + 1, MemoryRange(start, size, kind, content))
         return start
 
-    def facts(self, profile: str) -> PlatformFacts:
-        """The finished machine."""
+    @property
+    def sorted_map(self) -> tuple[MemoryRange, ...]:
+        """The memory map so far, ascending."""
+        return tuple(sorted(self.memory_map, key=lambda piece: piece.start))
+
+    def facts(self, profile: str, held: tuple[MemoryRange, ...] = ()) -> PlatformFacts:
+        """The finished machine. `held` is RAM that its EFI firmware keeps until boot services end."""
         return PlatformFacts(
             profile=profile,
             features=dict(self.features),
-            memory_map=tuple(sorted(self.memory_map, key=lambda piece: piece.start)),
+            memory_map=self.sorted_map,
             rsdp=self.rsdp,
             smbios=self.smbios,
             console=self.console,
@@ -89,18 +100,31 @@ class Chassis:
             interrupts=self.interrupts,
             cpuid=self.cpuid,
             resources=resources(self.present),
+            held=held,
         )
 
 
-def begin(board: Board, options: PlatformOptions, features: Mapping[str, int], cpuid: CpuidModel) -> Chassis:
-    """Processor and interrupt controllers. The local APIC's timer runs at the TSC's frequency, as leaf 0x15 says."""
-    interrupts = PcInterrupts(board, board.tsc_hz, with_pic=bool(features["pic"]))
+def begin(
+    board: Board,
+    options: PlatformOptions,
+    features: Mapping[str, int],
+    cpuid: CpuidModel,
+    interrupts: PcInterrupts | None = None,
+) -> Chassis:
+    """Processor and interrupt controllers: those of a PC, unless the profile brings its own.
+
+    The local APIC's timer runs at the TSC's frequency, as leaf 0x15 says.
+    """
+    if interrupts is None:
+        interrupts = PcInterrupts(board, board.tsc_hz, with_pic=bool(features["pic"]))
     board.interrupts = interrupts
     board.cpuid = cpuid
     board.mmio.attach(APIC_PHYSICAL_BASE, PAGE, interrupts.lapic, "APIC")
-    board.mmio.attach(IOAPIC_BASE, PAGE, interrupts.ioapic, "IOAPIC")
     chassis = Chassis(board, options, features, interrupts, cpuid)
-    chassis.present |= {"APIC", "IOAPIC", "TSC", "MCE", "microcode", "delay"}
+    chassis.present |= {"APIC", "TSC", "MCE", "microcode", "delay"}
+    if features.get("ioapic", 1):
+        board.mmio.attach(IOAPIC_BASE, PAGE, interrupts.ioapic, "IOAPIC")
+        chassis.present.add("IOAPIC")
     if interrupts.pic is not None:
         board.ports.attach(0x20, 2, interrupts.pic.master, "PIC")
         board.ports.attach(0xA0, 2, interrupts.pic.slave, "PIC")
@@ -109,8 +133,8 @@ def begin(board: Board, options: PlatformOptions, features: Mapping[str, int], c
     return chassis
 
 
-def add_memory(chassis: Chassis) -> None:
-    """RAM below the PCI hole and the rest from 4 GiB on; 0xa0000 to 0xdffff stays empty.
+def add_memory(chassis: Chassis, *, legacy_hole: bool = True) -> None:
+    """RAM below the PCI hole and the rest from 4 GiB on; with a legacy hole, 0xa0000 to 0xdffff stays empty.
 
     Raises UsageError for a size that this machine cannot have.
     """
@@ -122,12 +146,10 @@ def add_memory(chassis: Chassis) -> None:
         raise UsageError(f"platform.low_ram_mib takes 16 to {PCI_HOLE // MIB}")
     chassis.low_ram, chassis.high_ram = low, size - low
     memory = chassis.board.memory
-    memory.add(0, LEGACY_HOLE, name="conventional")
-    memory.add(FIRST_MEGABYTE, low - FIRST_MEGABYTE, name="extended")
-    chassis.memory_map += [
-        MemoryRange(0, LEGACY_HOLE, MemoryKind.RAM),
-        MemoryRange(FIRST_MEGABYTE, low - FIRST_MEGABYTE, MemoryKind.RAM),
-    ]
+    pieces = [(0, LEGACY_HOLE, "conventional"), (FIRST_MEGABYTE, low, "extended")] if legacy_hole else [(0, low, "low")]
+    for start, end, name in pieces:
+        memory.add(start, end - start, name=name)
+        chassis.memory_map.append(MemoryRange(start, end - start, MemoryKind.RAM))
     if chassis.high_ram:
         memory.add(4 * GIB, chassis.high_ram, name="high")
         chassis.memory_map.append(MemoryRange(4 * GIB, chassis.high_ram, MemoryKind.RAM))
@@ -142,9 +164,12 @@ def add_msrs(chassis: Chassis) -> None:
         chassis.present.add("MTRR")
 
 
-def add_isa_devices(chassis: Chassis) -> None:
-    """Timer, clock, serial port, A20 gate: what sits at fixed ports."""
-    board, irq = chassis.board, chassis.interrupts.line
+def add_isa_devices(chassis: Chassis, line: Callable[[int], Callable[[bool], None]] | None = None) -> None:
+    """Timer, clock, serial port, A20 gate: what sits at fixed ports. `line` makes the interrupt lines of timer and clock when
+    something else may take them.
+    """
+    board, irq = chassis.board, line or chassis.interrupts.line
+    add_serial(chassis)
     if chassis.has("pit"):
         chassis.pit = Pit(board.clock, board.now, irq(0))
         board.ports.attach(0x40, 4, chassis.pit, "PIT")
@@ -156,9 +181,13 @@ def add_isa_devices(chassis: Chassis) -> None:
         chassis.rtc = Rtc(board.clock, board.now, irq(RTC_IRQ), chassis.options.epoch, ram)
         board.ports.attach(RTC_PORT, 2, chassis.rtc, "CMOS")
         chassis.present.add("CMOS")
+
+
+def add_serial(chassis: Chassis) -> None:
+    """The console."""
     if chassis.has("serial"):
-        chassis.console = Uart(chassis.options.console, irq(COM1_IRQ))
-        board.ports.attach(COM1_PORT, 8, chassis.console, "serial")
+        chassis.console = Uart(chassis.options.console, chassis.interrupts.line(COM1_IRQ))
+        chassis.board.ports.attach(COM1_PORT, 8, chassis.console, "serial")
         chassis.present.add("serial")
 
 

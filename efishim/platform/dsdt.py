@@ -18,12 +18,17 @@ VGA_WINDOW = (0xA_0000, 0xB_FFFF)
 
 @dataclass(frozen=True)
 class DsdtContents:
-    """Which devices there are. `pci_window` is the first and last address that PCI memory may use, None without PCI."""
+    """Which devices there are. `pci_window` is the first and last address that PCI memory may use, None without PCI.
+
+    `serial_irq` says that the serial port's interrupt leads somewhere, `s5` that there are registers to power off with.
+    """
 
     serial: bool
     rtc: bool
     pci_window: tuple[int, int] | None
     vga_window: bool
+    serial_irq: bool = True
+    s5: bool = True
 
 
 def _pci_root(window: tuple[int, int], vga_window: bool) -> bytes:
@@ -53,12 +58,13 @@ def definition_block(contents: DsdtContents) -> bytes:
     if contents.pci_window is not None:
         devices.append(_pci_root(contents.pci_window, contents.vga_window))
     if contents.serial:
+        line = (aml.irq(COM1_IRQ),) if contents.serial_irq else ()
         devices.append(
             aml.device(
                 "COM1",
                 aml.named("_HID", aml.eisa_id("PNP0501")),
                 aml.named("_UID", aml.integer(1)),
-                aml.named("_CRS", aml.resources(aml.io_ports(COM1_PORT, 8), aml.irq(COM1_IRQ))),
+                aml.named("_CRS", aml.resources(aml.io_ports(COM1_PORT, 8), *line)),
             )
         )
     if contents.rtc:
@@ -69,6 +75,8 @@ def definition_block(contents: DsdtContents) -> bytes:
                 aml.named("_CRS", aml.resources(aml.io_ports(RTC_PORT, 2), aml.irq(RTC_IRQ))),
             )
         )
-    sleep = aml.integer(SLEEP_TYPE_S5)
-    s5 = aml.named("_S5", aml.package(sleep, sleep, aml.integer(0), aml.integer(0)))
-    return aml.scope("_SB", *devices) + s5
+    code = aml.scope("_SB", *devices)
+    if contents.s5:
+        sleep = aml.integer(SLEEP_TYPE_S5)
+        code += aml.named("_S5", aml.package(sleep, sleep, aml.integer(0), aml.integer(0)))
+    return code

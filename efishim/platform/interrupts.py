@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from efishim.machine.cpu import Board
-from efishim.platform.ioapic import IoApic
+from efishim.platform.ioapic import DISCRETE, IoApic
 from efishim.platform.lapic import LocalApic
 from efishim.platform.pic import PicPair
 
@@ -19,12 +19,13 @@ class PcInterrupts:
     Without a PIC (`with_pic=False`) the ISA lines reach the I/O APIC alone.
     """
 
-    def __init__(self, board: Board, timer_hz: int, *, with_pic: bool = True) -> None:
+    def __init__(self, board: Board, timer_hz: int, *, with_pic: bool = True, ioapic_version: int = DISCRETE) -> None:
         self._board = board
         self._ready = False
         self.pic = PicPair(self._changed) if with_pic else None
         self.lapic = LocalApic(board.clock, board.now, timer_hz, self._changed, self._end_of_interrupt)
-        self.ioapic = IoApic(self.lapic)
+        self.lapic.on_nmi = board.non_maskable_interrupt
+        self.ioapic = IoApic(self.lapic, ioapic_version)
         if with_pic:
             self.lapic.enter_virtual_wire_mode()
 

@@ -2,6 +2,7 @@
 
 Source: Intel 82093AA datasheet (290566), sections 3.1 and 3.2. Version 0x11 has no EOI register of its own: the EOI
 broadcast of the local APIC clears Remote IRR, and so does switching an entry to edge (Linux's __eoi_ioapic_pin()).
+Version 0x20 has that register (Intel ICH9 datasheet 316972, section 13.5.5).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from efishim.platform.lapic import LocalApic
 
 IOAPIC_BASE = 0xFEC0_0000
 PINS = 24
-VERSION = (PINS - 1) << 16 | 0x11
+DISCRETE, WITH_EOI = 0x11, 0x20
+"""Versions: the 82093AA, and the I/O APIC of later chipsets."""
+EOI = 0x40
 
 MASKED = 1 << 16
 LEVEL = 1 << 15
@@ -26,8 +29,9 @@ class IoApic:
     Entries that ask for SMI, NMI, INIT or ExtINT deliver nothing: no such source is wired to an input.
     """
 
-    def __init__(self, lapic: LocalApic) -> None:
+    def __init__(self, lapic: LocalApic, version: int = DISCRETE) -> None:
         self._lapic = lapic
+        self._version = version
         self._index = 0
         self._id = 0
         self._lines = 0
@@ -77,7 +81,7 @@ class IoApic:
         if index in {0, 2}:  # identification, arbitration
             return self._id << 24
         if index == 1:
-            return VERSION
+            return (PINS - 1) << 16 | self._version
         pin = (index - 0x10) >> 1
         if 0 <= pin < PINS:
             return self.entries[pin] >> (32 * (index & 1)) & 0xFFFF_FFFF
@@ -94,6 +98,8 @@ class IoApic:
                 self._id = value >> 24 & 0x0F
             elif 0 <= pin < PINS:
                 self._write_entry(pin, bool(index & 1), value & 0xFFFF_FFFF)
+        elif offset == EOI and self._version >= WITH_EOI:
+            self.end_of_interrupt(value & 0xFF)
 
     def _write_entry(self, pin: int, high: bool, value: int) -> None:
         entry = self.entries[pin]

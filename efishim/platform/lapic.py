@@ -63,6 +63,8 @@ class LocalApic:
         self._hz = hz
         self._on_change = on_change
         self._on_eoi = on_eoi
+        self.on_nmi: Callable[[], None] = lambda: None
+        """Hears of an NMI that this processor sent to itself."""
         self.vector = -1
         self._event: Event | None = None
         self._base = APIC_PHYSICAL_BASE | BASE_BSP | BASE_ENABLE
@@ -144,6 +146,14 @@ class LocalApic:
         bit = 1 << vector
         self.irr |= bit
         self.tmr = self.tmr | bit if level else self.tmr & ~bit
+        self._update()
+
+    def request(self, vector: int) -> None:
+        """A hypervisor sets the vector's bit in IRR itself; it waits there until software enables the APIC (Xen's
+        vlapic_set_irq()).
+        """
+        self.irr |= 1 << vector
+        self.tmr &= ~(1 << vector)
         self._update()
 
     def acknowledge(self) -> int:
@@ -279,14 +289,17 @@ class LocalApic:
     def _send(self, command: int) -> None:
         """ICR (SDM 11.6.1): fixed and lowest-priority messages reach this processor; there is no other one.
 
-        INIT, start-up, NMI and SMI to oneself are not emulated: no kernel sends them to the processor it runs on.
+        So do NMIs, which Xen sends to itself to patch its code. INIT, start-up and SMI to oneself are not emulated:
+        no kernel sends them to the processor it runs on.
         """
         shorthand = command >> 18 & 3
         if shorthand == 3:
             return
         if shorthand == 0 and not self.addressed(self._icr_high >> 24, logical=bool(command & 0x800)):
             return
-        if command >> 8 & 7 <= 1:
+        if command & 0x700 == NMI:
+            self.on_nmi()
+        elif command >> 8 & 7 <= 1:
             if command & 0xFF < 16:
                 self._error(SEND_ILLEGAL_VECTOR)
             else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from efishim.machine.cpu import Board
 from efishim.platform import chassis as parts
+from efishim.platform.chassis import Chassis
 from efishim.platform.cpuid import pc_cpuid
 from efishim.platform.profile import Feature, PlatformFacts, PlatformOptions, Profile
 
@@ -39,14 +40,19 @@ def build_pc(board: Board, options: PlatformOptions, features: Mapping[str, int]
         mtrr=bool(features["mtrr"]),
     )
     chassis = parts.begin(board, options, features, cpuid)
+    add_machine(chassis, "pc")
+    return chassis.facts("pc")
+
+
+def add_machine(chassis: Chassis, product: str) -> None:
+    """Everything around the processor, for platforms that differ from `pc` in their processor alone."""
     parts.add_memory(chassis)
     parts.add_msrs(chassis)
     parts.add_isa_devices(chassis)
     parts.add_pci(chassis)
     parts.add_acpi(chassis)
-    parts.add_smbios(chassis, "pc")
+    parts.add_smbios(chassis, product)
     parts.add_system_rom(chassis)
-    return chassis.facts("pc")
 
 
 PC = Profile("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", PC_FEATURES, build_pc)

@@ -18,6 +18,8 @@ from efishim.platform.rtc import Rtc
 from efishim.platform.uart import Uart
 
 MIB, GIB = 1 << 20, 1 << 30
+EBDA = "EBDA"
+"""Content of the memory range that a platform keeps for the extended BIOS data area."""
 _WORDS = {"on": 1, "yes": 1, "true": 1, "off": 0, "no": 0, "false": 0}
 
 
@@ -89,7 +91,7 @@ class PlatformFacts:
     """Ascending, not overlapping. Holes are not listed."""
     rsdp: int | None
     smbios: int | None
-    """The 64-bit entry point."""
+    """The 64-bit entry point, or on machines of that age the 32-bit one."""
     console: Uart | None
     """Set its `sink`, call its `feed`."""
     rtc: Rtc | None
@@ -97,6 +99,8 @@ class PlatformFacts:
     cpuid: CpuidModel
     resources: tuple[Resource, ...]
     """Every device a PC may have, present here or not, with its ports, memory and MSRs: the ledger's names."""
+    held: tuple[MemoryRange, ...] = ()
+    """RAM that the machine's own EFI firmware keeps until boot services end, ascending; the last is where it lies itself."""
 
     def memory_of(self, kind: MemoryKind) -> int:
         """Bytes of one kind."""

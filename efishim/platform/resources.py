@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from efishim.platform.xen import abi as xen
+
 Span = tuple[int, int]
 """First and last, both included."""
 
@@ -21,6 +23,8 @@ class Resource:
     ports: tuple[Span, ...] = ()
     mmio: tuple[Span, ...] = ()
     msrs: tuple[Span, ...] = ()
+    hypercalls: tuple[tuple[int, str], ...] = ()
+    """Numbers and names of the calls that a hypervisor has."""
     present: bool = False
 
     def holds_port(self, port: int) -> bool:
@@ -54,7 +58,7 @@ PC_RESOURCES: tuple[Resource, ...] = (
     Resource("ROM", "option ROMs and BIOS", mmio=((0xC0000, 0xFFFFF),)),
     Resource("PCI", "configuration mechanism #1", ports=((0xCF8, 0xCF8), (0xCFA, 0xCFF))),
     Resource("reset", "reset control", ports=((0xCF9, 0xCF9),)),
-    Resource("ACPI", "PM1a registers and PM timer", ports=((0x600, 0x60B),)),
+    Resource("ACPI", "PM1a registers and PM timer", ports=((0x600, 0x60B), (0xB000, 0xB00B), (0xB2, 0xB3))),
     Resource("IOAPIC", "I/O APIC", mmio=((0xFEC0_0000, 0xFEC0_0FFF),)),
     Resource("HPET", "high precision event timer", mmio=((0xFED0_0000, 0xFED0_03FF),)),
     Resource("APIC", "local APIC", mmio=((0xFEE0_0000, 0xFEE0_0FFF),), msrs=((0x1B, 0x1B), (0x800, 0x8FF))),
@@ -65,8 +69,28 @@ PC_RESOURCES: tuple[Resource, ...] = (
     ),
     Resource("MCE", "machine check", msrs=((0x179, 0x17B), (0x400, 0x47F))),
     Resource("TSC", "time stamp counter", msrs=((0x10, 0x10), (0x3B, 0x3B), (0x6E0, 0x6E0), (0xC000_0103, 0xC000_0103))),
+    Resource(
+        "Xen",
+        "the hypercall page's register, and hypercalls",
+        msrs=((0x4000_0000, 0x4000_00FF),),
+        hypercalls=tuple((call.value, call.name.lower()) for call in xen.Call),
+    ),
+    Resource(
+        "KVM",
+        "registers of clock and wall clock, and hypercalls",
+        msrs=((0x11, 0x12), (0x4B56_4D00, 0x4B56_4DFF)),
+        hypercalls=((1, "vapic_poll_irq"), (5, "kick_cpu"), (9, "clock_pairing"), (10, "send_ipi"), (11, "sched_yield")),
+    ),
     Resource("microcode", "update and signature", msrs=((0x17, 0x17), (0x79, 0x79), (0x8B, 0x8B))),
 )
+
+
+def hypercall_name(known: Collection[Resource], number: int, operation: int) -> str:
+    """A hypercall as the machine's hypervisor calls it, with its operation's number: `memory_op.9`; `0x63` if nobody knows."""
+    for resource in known:
+        if resource.present and number in dict(resource.hypercalls):
+            return f"{dict(resource.hypercalls)[number]}.{operation}"
+    return f"{number:#x}"
 
 
 def resources(present: Collection[str]) -> tuple[Resource, ...]:

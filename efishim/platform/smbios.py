@@ -1,7 +1,7 @@
-"""SMBIOS 3.0: what a firmware inventory says about a machine that is a program.
+"""SMBIOS: what a firmware inventory says about a machine that is a program.
 
-Source: DMTF DSP0134 3.0.0. The required structures of its annex A that make sense here: BIOS, system, enclosure,
-processor, memory array, device and mapped address, system boot, end of table.
+Source: DMTF DSP0134 3.0.0, and 2.8 for the 32-bit entry point. The required structures of its annex A that make sense
+here: BIOS, system, enclosure, processor, memory array, device and mapped address, system boot, end of table.
 """
 
 from __future__ import annotations
@@ -23,6 +23,18 @@ RELEASE_DATE = "04/07/2016"
 
 
 @dataclass(frozen=True)
+class Maker:
+    """Who made the firmware and the machine, as the structures say it."""
+
+    firmware: str = "efishim"
+    firmware_date: str = RELEASE_DATE
+    machine: str = "efishim"
+
+
+EFISHIM = Maker()
+
+
+@dataclass(frozen=True)
 class SmbiosConfig:
     """What the structures tell. RAM in bytes below and above 4 GiB, frequency in MHz."""
 
@@ -35,6 +47,9 @@ class SmbiosConfig:
     product: str
     firmware_version: str
     uefi: bool = True
+    machine_version: str = ""
+    """That of the firmware when empty."""
+    maker: Maker = EFISHIM
 
 
 class _Table:
@@ -115,19 +130,22 @@ def _mapped(array: int, start: int, size: int) -> wire.MappedAddress:
 def build_structures(config: SmbiosConfig) -> bytes:
     """The structure table."""
     table = _Table()
-    table.add(0, _bios(config), "efishim", config.firmware_version, RELEASE_DATE)
+    maker = config.maker
+    table.add(0, _bios(config), maker.firmware, config.firmware_version, maker.firmware_date)
     system = wire.SystemInformation()
     system.manufacturer, system.product_name, system.version = 1, 2, 3
     system.uuid = SYSTEM_UUID
     system.wake_up_type = 6  # power switch
-    table.add(1, system, "efishim", config.product, config.firmware_version)
+    table.add(1, system, maker.machine, config.product, config.machine_version or config.firmware_version)
     enclosure = wire.Enclosure()
     enclosure.manufacturer = 1
     enclosure.chassis_type = OTHER
     enclosure.boot_up_state = enclosure.power_supply_state = enclosure.thermal_state = 3  # safe
     enclosure.security_status = UNKNOWN
-    table.add(3, enclosure, "efishim")
-    table.add(4, _processor(config), "CPU 0", "efishim", config.cpu_brand)
+    if config.machine_version:
+        enclosure.version = 2
+    table.add(3, enclosure, *filter(None, (maker.machine, config.machine_version)))
+    table.add(4, _processor(config), "CPU 0", maker.machine, config.cpu_brand)
     total = config.low_ram + config.high_ram
     array = wire.MemoryArray()
     array.location, array.use, array.error_correction = 3, 3, 3  # system board, system memory, none
@@ -139,7 +157,7 @@ def build_structures(config: SmbiosConfig) -> bytes:
         array.maximum_capacity = 0x8000_0000
         array.extended_maximum_capacity = total
     handle = table.add(16, array)
-    table.add(17, _memory_device(handle, total), "DIMM 0", "efishim")
+    table.add(17, _memory_device(handle, total), "DIMM 0", maker.machine)
     table.add(19, _mapped(handle, 0, config.low_ram))
     if config.high_ram:
         table.add(19, _mapped(handle, 4 * GIB, config.high_ram))
@@ -163,3 +181,31 @@ def build_entry_point(table: int, size: int) -> bytes:
     entry.table_address = table
     entry.checksum = -sum(entry.raw) & 0xFF
     return bytes(entry)
+
+
+def build_entry_point_2(table: int, structures: bytes) -> bytes:
+    """The 32-bit entry point of SMBIOS 2.8 (5.2.1) for structures that lie at address `table`, below 4 GiB."""
+    sizes = _sizes(structures)
+    entry = wire.EntryPoint2()
+    entry.anchor, entry.intermediate = wire.ANCHOR2, wire.INTERMEDIATE
+    entry.length = entry.SIZE
+    entry.major_version, entry.minor_version = 2, 8
+    entry.bcd_revision = 0x28
+    entry.maximum_structure_size = max(sizes, default=0)
+    entry.table_length = len(structures)
+    entry.table_address = table
+    entry.structures = len(sizes)
+    entry.intermediate_checksum = -sum(entry.raw[0x10:]) & 0xFF
+    entry.checksum = -sum(entry.raw) & 0xFF
+    return bytes(entry)
+
+
+def _sizes(structures: bytes) -> list[int]:
+    """Bytes of each structure with its strings, which two zeroes end (6.1.3)."""
+    sizes: list[int] = []
+    at = 0
+    while at < len(structures):
+        end = structures.index(b"\0\0", at + structures[at + 1]) + 2
+        sizes.append(end - at)
+        at = end
+    return sizes

@@ -1,0 +1,52 @@
+"""The paravirtual clock that Xen and KVM share: how a guest makes nanoseconds of its time stamp counter.
+
+Source: Xen's public/xen.h, struct vcpu_time_info; Linux Documentation/virt/kvm/x86/msr.rst (MSR_KVM_SYSTEM_TIME_NEW,
+MSR_KVM_WALL_CLOCK_NEW) describes the same 32 and 12 bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+NS = 1_000_000_000
+TIME_INFO_SIZE, WALL_CLOCK_SIZE = 32, 12
+TSC_STABLE = 1 << 0
+"""Flag: the time is the same on all processors without more ado."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A frequency as guests multiply with it: ns = ((ticks << shift) * multiplier) >> 32, a negative shift going right."""
+
+    multiplier: int
+    shift: int
+
+    def ns(self, ticks: int) -> int:
+        """Nanoseconds that so many ticks take."""
+        shifted = ticks << self.shift if self.shift >= 0 else ticks >> -self.shift
+        return shifted * self.multiplier >> 32
+
+
+def scale_of(hz: int) -> Scale:
+    """The scale of a counter: its frequency is brought between 1 and 2 GHz, so that the multiplier has 32 bits."""
+    shift = 0
+    while hz > 2 * NS:
+        hz >>= 1
+        shift -= 1
+    while hz <= NS:
+        hz <<= 1
+        shift += 1
+    return Scale((NS << 32) // hz, shift)
+
+
+def time_info(version: int, tsc: int, system_ns: int, scale: Scale, flags: int) -> bytes:
+    """struct vcpu_time_info, 32 bytes: at `tsc` it is `system_ns`. An even version says that it is whole."""
+    return struct.pack(
+        "<IIQQIbB2x", version & 0xFFFF_FFFF, 0, tsc, system_ns & (1 << 64) - 1, scale.multiplier, scale.shift, flags
+    )
+
+
+def wall_clock(version: int, epoch: int) -> bytes:
+    """Version, seconds and nanoseconds since 1970 at system time 0: 12 bytes."""
+    return struct.pack("<III", version, epoch & 0xFFFF_FFFF, 0)

@@ -1,0 +1,129 @@
+"""Numbers of Xen's interface, release 4.17: xen/include/public/, the header stands at each group."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+PAGE = 4096
+DOMID, DOMID_SELF, DOMID_IO = 1, 0x7FF0, 0x7FF1
+"""This domain (the first that a toolstack makes is number 1), and the words for oneself and for I/O (xen.h)."""
+VERSION_MAJOR, VERSION_MINOR, EXTRA_VERSION = 4, 17, b".0"
+
+
+class Call(IntEnum):
+    """Hypercall numbers (xen.h) of those that an HVM guest may make at all."""
+
+    PLATFORM_OP = 7
+    MEMORY_OP = 12
+    MULTICALL = 13
+    SET_TIMER_OP = 15
+    XEN_VERSION = 17
+    CONSOLE_IO = 18
+    GRANT_TABLE_OP = 20
+    VM_ASSIST = 21
+    VCPU_OP = 24
+    MMUEXT_OP = 26
+    XSM_OP = 27
+    SCHED_OP = 29
+    EVENT_CHANNEL_OP = 32
+    PHYSDEV_OP = 33
+    HVM_OP = 34
+    SYSCTL = 35
+    DOMCTL = 36
+    ARGO_OP = 39
+    XENPMU_OP = 40
+    DM_OP = 41
+    HYPFS_OP = 42
+
+
+IRET = 23
+"""The one hypercall whose stub is UD2 for HVM guests (arch/x86/hvm/vmx/vmx.c)."""
+STUBS, STUB_SIZE = 128, 32
+
+
+class Errno(IntEnum):
+    """Error numbers (errno.h); hypercalls answer with their negative."""
+
+    EPERM = 1
+    ENOENT = 2
+    ESRCH = 3
+    E2BIG = 7
+    ENOMEM = 12
+    EACCES = 13
+    EFAULT = 14
+    EEXIST = 17
+    EINVAL = 22
+    ENOSPC = 28
+    ENOSYS = 38
+    ETIME = 62
+    EOPNOTSUPP = 95
+
+
+class Refused(Exception):
+    """A hypercall ends with an error."""
+
+    def __init__(self, errno: Errno) -> None:
+        super().__init__(errno.name)
+        self.errno = errno
+
+
+# memory.h
+XENMEM_INCREASE_RESERVATION, XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP = 0, 1, 6
+XENMEM_MAXIMUM_RAM_PAGE, XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION = 2, 3, 4
+XENMEM_ADD_TO_PHYSMAP, XENMEM_MEMORY_MAP, XENMEM_SET_MEMORY_MAP = 7, 9, 13
+XENMEM_MAXIMUM_GPFN, XENMEM_REMOVE_FROM_PHYSMAP = 14, 15
+MEMOP_COMMAND = 0x3F
+"""Bits of the operation's number; above them a preempted call keeps how far it came."""
+SPACE_SHARED_INFO, SPACE_GRANT_TABLE, SPACE_GMFN = 0, 1, 2
+GRANT_STATUS = 0x8000_0000
+
+# version.h
+XENVER_VERSION, XENVER_EXTRAVERSION, XENVER_COMPILE_INFO, XENVER_CAPABILITIES, XENVER_CHANGESET = 0, 1, 2, 3, 4
+XENVER_PLATFORM_PARAMETERS, XENVER_GET_FEATURES, XENVER_PAGESIZE, XENVER_GUEST_HANDLE = 5, 6, 7, 8
+XENVER_COMMANDLINE, XENVER_BUILD_ID = 9, 10
+
+
+class Feature(IntEnum):
+    """Bits of feature word 0 (features.h)."""
+
+    WRITABLE_PAGE_TABLES = 0
+    AUTO_TRANSLATED_PHYSMAP = 2
+    HVM_CALLBACK_VECTOR = 8
+    HVM_SAFE_PVCLOCK = 9
+    MEMORY_OP_VNODE_SUPPORTED = 13
+    NOT_DIRECT_MAPPED = 16
+
+
+# event_channel.h
+EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_BIND_VIRQ, EVTCHNOP_BIND_PIRQ, EVTCHNOP_CLOSE, EVTCHNOP_SEND, EVTCHNOP_STATUS = range(6)
+EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_IPI, EVTCHNOP_BIND_VCPU, EVTCHNOP_UNMASK, EVTCHNOP_RESET = range(6, 11)
+STATUS_CLOSED, STATUS_UNBOUND, STATUS_INTERDOMAIN, STATUS_PIRQ, STATUS_VIRQ, STATUS_IPI = range(6)
+VIRQ_TIMER, VIRQ_CONSOLE, VIRQS = 0, 2, 24
+GLOBAL_VIRQS = frozenset({2, 3, 4, 6, 9, 10, 11, *range(16, 24)})
+"""CONSOLE, DOM_EXC, TBUF, DEBUGGER, CON_RING, PCPU_STATE, MEM_EVENT, ARGO (xen.h), and the architecture's."""
+
+# vcpu.h
+VCPUOP_INITIALISE, VCPUOP_UP, VCPUOP_DOWN, VCPUOP_IS_UP, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_REGISTER_RUNSTATE = range(6)
+VCPUOP_SET_PERIODIC_TIMER, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER = range(6, 10)
+VCPUOP_REGISTER_VCPU_INFO, VCPUOP_SEND_NMI, VCPUOP_GET_PHYSID, VCPUOP_REGISTER_TIME_AREA = range(10, 14)
+TIMER_FUTURE = 1
+
+# sched.h
+SCHEDOP_YIELD, SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN_CODE = range(6)
+SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_CRASH, SHUTDOWN_WATCHDOG, SHUTDOWN_SOFT_RESET = range(6)
+
+# hvm/hvm_op.h, hvm/params.h
+HVMOP_SET_PARAM, HVMOP_GET_PARAM, HVMOP_FLUSH_TLBS, HVMOP_PAGETABLE_DYING, HVMOP_GET_TIME = 0, 1, 5, 9, 10
+HVMOP_SET_EVTCHN_UPCALL_VECTOR = 23
+PARAM_CALLBACK_IRQ, PARAM_STORE_PFN, PARAM_STORE_EVTCHN, PARAM_CONSOLE_PFN, PARAM_CONSOLE_EVTCHN = 0, 1, 2, 17, 18
+PARAMS = 39
+PARAMS_READABLE = frozenset({0, 1, 2, 15, 17, 18, 19, 34, 35, 36, 37})
+PARAMS_WRITABLE = frozenset({0, 2, 15, 18, 19, 34, 36, 37})
+PARAMS_DEPRECATED = frozenset({4, 13, *range(20, 27), 30})
+"""Which the guest itself may read and set, and those that nobody may (arch/x86/hvm/hvm.c, hvm_allow_get_param())."""
+CALLBACK_VECTOR = 2
+"""HVM_PARAM_CALLBACK_IRQ's type in bits 56 to 63: the low byte is an interrupt vector."""
+
+# grant_table.h
+GNTTABOP_SETUP_TABLE, GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION, GNTTABOP_GET_VERSION = 2, 6, 8, 10
+GRANT_OKAY, GRANT_ERROR, GRANT_BAD_DOMAIN = 0, -1, -2
