@@ -35,6 +35,14 @@ class Answers:
         """False: the shim does not come with this variable."""
         return True
 
+    def has_field(self, name: str) -> bool:
+        """False leaves a field of the system table, or of a table's header, zero (`SystemTable.ConOut`)."""
+        return True
+
+    def announces(self, call: str) -> bool:
+        """Does the table of runtime properties name this service (4.6.2)?"""
+        return self.has_service(call)
+
     @property
     def watches_calls(self) -> bool:
         """Are `answer` and `amend` overridden? Decoding arguments for nobody is left out."""

@@ -18,6 +18,9 @@ from efishim.wire.uefi import MEMORY_ATTRIBUTES_TABLE, MEMORY_DESCRIPTOR
 MEMORY_SERVICES = frozenset({"AllocatePages", "FreePages", "GetMemoryMap", "AllocatePool", "FreePool", "ExitBootServices"})
 """What may still be called after an ExitBootServices that failed (7.4.6)."""
 
+LEAVING = frozenset({"Exit"})
+"""What an image does then that cannot go on: Linux' stub calls it, and EDK II, which refuses nothing then, takes it back."""
+
 ATTRIBUTES_VERSION = 1
 ATTRIBUTES_STEP = 48
 ATTRIBUTES_SIZE = 0xFC0
@@ -53,7 +56,7 @@ class ExitServices:
             return None
         if self.exited:
             return Status.UNSUPPORTED
-        if self.tried and function.table == "BootServices" and function.name not in MEMORY_SERVICES:
+        if self.tried and function.table == "BootServices" and function.name not in MEMORY_SERVICES | LEAVING:
             return Status.UNSUPPORTED
         return None
 
@@ -61,6 +64,10 @@ class ExitServices:
         """ExitBootServices. A stale MapKey is EFI_INVALID_PARAMETER, and by then timers are off already."""
         demand(self._images.is_image(handle))
         return self._exit(key)
+
+    def leave(self) -> Steps:
+        """ExitBootServices from the host's side, for a loader that the guest does not run."""
+        return self._exit(self._map.key)
 
     def _exit(self, key: int) -> Steps:
         if not self.tried:

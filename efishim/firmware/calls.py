@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from efishim.calls import LOG_LIMIT, SHOWN_STRING, FirmwareCall, Shown
 from efishim.firmware.device_path import read_path, to_text
 from efishim.firmware.functions import ENUMERATIONS, Function, Parameter, Returns
 from efishim.firmware.guest import Guest
 from efishim.firmware.status import EfiError, Status, is_error
 from efishim.wire.guids import guid_name
 
-LOG_LIMIT = 100_000
-"""Most calls that are kept; the rest is counted."""
-
-SHOWN_STRING = 256
-"""Longest string in the log, characters."""
-
 TPL_NAMES = {4: "TPL_APPLICATION", 8: "TPL_CALLBACK", 16: "TPL_NOTIFY", 31: "TPL_HIGH_LEVEL"}
 
 NOT_RETURNED = ""
 """Status of a call that did not return: ResetSystem, Exit, a StartImage whose image never came back."""
-
-Shown = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FirmwareCall:
-    """One call. `args` and `results` are (name, value) in the order of the parameters, `insns` the guest's
-    instruction count at the call, `caller` the return address, `depth` the number of calls it is nested in.
-    """
-
-    service: str
-    args: Shown
-    status: str
-    insns: int
-    caller: int
-    results: Shown = ()
-    depth: int = 0
-    overridden: bool = False
-    """The answer came from a profile and not from the shim."""
-    repeats: int = 1
-    """How many such calls were made in a row: polling (EFI_NOT_READY to the same caller) is kept as one entry."""
 
 
 class CallLog:
@@ -158,3 +132,6 @@ def shorten(text: str) -> str:
     """At most SHOWN_STRING characters, all of them encodable."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return clean if len(clean) <= SHOWN_STRING else clean[:SHOWN_STRING] + "..."
+
+
+__all__ = ["LOG_LIMIT", "NOT_RETURNED", "SHOWN_STRING", "TPL_NAMES", "CallLog", "FirmwareCall", "Shown", "shorten"]

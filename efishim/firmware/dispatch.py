@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from efishim.firmware import stubs
 from efishim.firmware.answers import Answers
+from efishim.firmware.architecture import HasMode, convention_of
 from efishim.firmware.calls import CallLog
 from efishim.firmware.functions import Function, Returns
 from efishim.firmware.guest import Guest
@@ -24,16 +25,12 @@ from efishim.machine.memory import BusError
 DEPTH_LIMIT = 64
 """Most services inside each other; a deeper call answers EFI_OUT_OF_RESOURCES."""
 
-SHADOW = 0x20
-"""Bytes that a caller leaves above the return address for the callee (2.3.4.2, and the x64 ABI it refers to)."""
-
 RED_ZONE = 128
 
 GENERAL_REGISTERS = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "eflags"),
 )
-ARGUMENT_REGISTERS = ("rcx", "rdx", "r8", "r9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +120,14 @@ class StubArea:
 
 
 class Dispatcher:
-    """Owns the trap port. `area` lies in EfiRuntimeServicesCode, so that stubs work after ExitBootServices."""
+    """Owns the trap port. `area` lies in EfiRuntimeServicesCode, so that stubs work after ExitBootServices. The width of the
+    guest's pointers decides how functions are called.
+    """
 
     def __init__(self, board: Board, guest: Guest, log: CallLog, answers: Answers, area: StubArea) -> None:
         self.board = board
         self.guest = guest
+        self.convention = convention_of(guest)
         self.log = log
         self.answers = answers
         self.gate: Callable[[Function], Status | None] = lambda function: None
@@ -142,8 +142,8 @@ class Dispatcher:
         """Calls so far."""
         self._return_to = self.place(area, stubs.RETURN, self._returned)
         self._idle = self.place(area, stubs.IDLE, self._idled)
-        self._async_entry = self.place(area, stubs.ASYNC_ENTRY, self._interrupted)
-        self._async_exit = self.place(area, stubs.ASYNC_EXIT, self._resumed)
+        self._async_entry = self.place(area, stubs.interrupt_entry(guest.width), self._interrupted)
+        self._async_exit = self.place(area, stubs.interrupt_exit(guest.width), self._resumed)
         board.trap(stubs.TRAP_PORT, self._trap)
 
     # -- building -----------------------------------------------------------------------------------------------
@@ -181,10 +181,10 @@ class Dispatcher:
     def interrupt(self, steps: Steps) -> bool:
         """Make the running guest do `steps` before it goes on. False when it cannot be interrupted now."""
         cpu = self.board.cpu
-        if self._busy or not cpu.get("eflags") & 0x200 or len(self._frames) >= DEPTH_LIMIT:
+        if self._busy or not cpu.get("eflags") & 0x200 or len(self._frames) >= DEPTH_LIMIT or self._foreign_mode():
             return False
         registers = {name: cpu.get(name) for name in GENERAL_REGISTERS}
-        rsp = (registers["rsp"] - RED_ZONE - stubs.FXSAVE_SIZE) & ~0xF
+        rsp = (self.convention.stack - RED_ZONE - stubs.FXSAVE_SIZE) & ~0xF
         self._frames.append(_Frame(steps, rsp, self._async_exit, registers=registers))
         cpu.set("rsp", rsp)
         cpu.set("rip", self._async_entry)
@@ -199,21 +199,32 @@ class Dispatcher:
         except (GuestFault, BusError):
             return
         handler = self._sites.get(site)
-        if handler is not None:
+        if handler is None:
+            return
+        if self._foreign_mode():
+            self.board.stop(f"firmware exception: code that is not {self.convention.bits}-bit called the firmware, which is")
+        else:
             self._busy = True
             try:
                 handler()
             finally:
                 self._busy = False
 
-    def _service(self, function: Function, handler: Handler) -> None:
+    def _foreign_mode(self) -> bool:
+        """Does the processor execute in another mode than the firmware's? A 64-bit kernel on 32-bit firmware leaves long mode
+        for each call, and what goes on in it meanwhile is not to be disturbed by 32-bit code.
+        """
         cpu = self.board.cpu
-        rsp, rip = cpu.get("rsp"), cpu.get("rip")
+        return isinstance(cpu, HasMode) and cpu.mode != self.convention.bits
+
+    def _service(self, function: Function, handler: Handler) -> None:
+        convention = self.convention
+        rsp, rip = convention.stack, self.board.cpu.get("rip")
         try:
-            caller = self.guest.number(rsp, 8)
-            values = tuple(self._argument(rsp, i, p.width) for i, p in enumerate(function.parameters))
+            caller = convention.return_address(rsp)
+            values = convention.arguments(rsp, function)
         except EfiError as error:
-            cpu.set("rax", error.status)
+            convention.give(error.status, status=True)
             return
         self.served += 1
         number = self.log.begin(function, values, caller, len(self._frames))
@@ -225,7 +236,7 @@ class Dispatcher:
             if forced is None and len(self._frames) > DEPTH_LIMIT:
                 forced = Status.OUT_OF_RESOURCES
             if forced is None:
-                rest: tuple[Rest, ...] = ((lambda n: self._argument(rsp, n, 0)),) if function.variadic else ()
+                rest: tuple[Rest, ...] = ((lambda n: convention.more(rsp, n)),) if function.variadic else ()
                 outcome = handler(*values, *rest)
             else:
                 outcome = int(forced)
@@ -235,7 +246,16 @@ class Dispatcher:
         except Unwind as unwind:
             self._unwind(unwind)
             return
+        except GuestFault as fault:
+            self._faulted(frame, fault)
+            return
         self._advance(frame)
+
+    def _faulted(self, frame: _Frame, fault: GuestFault) -> None:
+        """The firmware's own memory is not mapped. Who handles the page fault and comes back calls the service again."""
+        self._frames.remove(frame)
+        self.board.cpu.set("rip", frame.rip - len(stubs.OUT))
+        self.board.page_fault(fault.address, write=fault.write)
 
     def _forced(self, function: Function, values: Sequence[int]) -> int | None:
         refused = self.gate(function)
@@ -245,17 +265,10 @@ class Dispatcher:
             return None
         return self.answers.answer(function.full_name, self.log.arguments(function, values))
 
-    def _argument(self, rsp: int, index: int, width: int) -> int:
-        if index < len(ARGUMENT_REGISTERS):
-            value = self.board.cpu.get(ARGUMENT_REGISTERS[index])
-        else:
-            value = self.guest.number(rsp + 8 + 8 * index, 8)
-        return value & ((1 << 8 * width) - 1) if width else value
-
     def _returned(self) -> None:
         """A function of the guest came back."""
         if self._frames and isinstance(self._frames[-1].waiting, Call):
-            self._advance(self._frames[-1], self.board.cpu.get("rax"))
+            self._advance(self._frames[-1], self.convention.result())
         else:
             self.board.stop("firmware exception: a return that no call is waiting for")
 
@@ -325,16 +338,10 @@ class Dispatcher:
             cpu.set("rsp", frame.rsp)
             cpu.set("rip", self._idle)
             return True
-        extra = step.arguments[len(ARGUMENT_REGISTERS) :]
-        rsp = (frame.rsp & ~0xF) - SHADOW - 8 * (len(extra) + len(extra) % 2)
-        words = (self._return_to, 0, 0, 0, 0, *extra)
         try:
-            self.guest.write(rsp - 8, b"".join(word.to_bytes(8, "little") for word in words))
+            self.convention.enter(frame.rsp, self._return_to, step.arguments)
         except EfiError:
             return False
-        cpu.set("rsp", rsp - 8)
-        for register, argument in zip(ARGUMENT_REGISTERS, step.arguments, strict=False):
-            cpu.set(register, argument)
         cpu.set("rip", step.address)
         return True
 
@@ -351,7 +358,7 @@ class Dispatcher:
         if self.answers.watches_calls and frame.function.returns is Returns.STATUS and not frame.overridden:
             amended = self.answers.amend(frame.function.full_name, self.log.arguments(frame.function, frame.values), result)
             frame.overridden, result = amended != result, amended
-        cpu.set("rax", result)
+        self.convention.give(result, status=frame.function.returns is Returns.STATUS)
         self.log.end(frame.number, frame.function, frame.values, result, overridden=frame.overridden)
 
     def _unwind(self, unwind: Unwind) -> None:

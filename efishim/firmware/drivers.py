@@ -99,15 +99,16 @@ class Drivers:
         versions: list[tuple[int, int]] = []
         for interface in family:
             function = self._guest.uintn(interface.address)
-            version = yield Call(function, (interface.address,))
-            versions.append((version & 0xFFFFFFFF, interface.handle))
+            rank = yield Call(function, (interface.address,))
+            versions.append((rank & 0xFFFFFFFF, interface.handle))
         for _, handle in sorted(versions, key=lambda pair: -pair[0]):
             add(handle)
         bus = self._handles.find(controller, EFI_BUS_SPECIFIC_DRIVER_OVERRIDE_PROTOCOL_GUID)
         if bus is not None:
             yield from self._ask_override(bus.address, (bus.address,), add)
+        version = DRIVER_BINDING_PROTOCOL.offset("Version", self._guest.width)
         everyone = [interface.address for interface in self._handles.interfaces(EFI_DRIVER_BINDING_PROTOCOL_GUID)]
-        everyone.sort(key=lambda address: -self._guest.number(address + _VERSION, 4))
+        everyone.sort(key=lambda address: -self._guest.number(address + version, 4))
         return ordered + [address for address in everyone if address not in ordered]
 
     def _ask_override(self, interface: int, arguments: tuple[int, ...], add: object) -> Steps:
@@ -178,6 +179,3 @@ class Drivers:
                 status = error.status
             demand(not is_error(status), Status.ACCESS_DENIED)
         return Status.SUCCESS
-
-
-_VERSION = DRIVER_BINDING_PROTOCOL.offset("Version")

@@ -1,4 +1,4 @@
-"""The processor as an image finds it (UEFI 2.10, 2.3.4): long mode, flat segments, a stack, and an IDT that reports.
+"""The processor as an image finds it (UEFI 2.10, 2.3.2 and 2.3.4): flat segments, a stack, and an IDT that reports.
 
 The values are those of EDK II on QEMU: same selectors, same control registers.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from efishim.firmware import stubs
@@ -24,16 +25,35 @@ GDT = (
     0x00AF9A000000FFFF,  # 0x38 64-bit code: CS
     0,
 )
-CODE_SELECTOR, DATA_SELECTOR = 0x38, 0x30
+
+
+@dataclass(frozen=True, slots=True)
+class CallingState:
+    """What an image finds in the processor; `width` is that of pointers, `code` and `data` are selectors."""
+
+    width: int
+    code: int
+    data: int
+    efer: int
+    fcw: int
+
+
+STATES = MappingProxyType(
+    {
+        8: CallingState(8, 0x38, 0x30, efer=0xD00, fcw=0x37F),
+        4: CallingState(4, 0x10, 0x08, efer=0x800, fcw=0x27F),
+    }
+)
+"""By width: long mode (2.3.4), and protected mode with PAE (2.3.2)."""
 
 CR0 = 0x80010033
 CR4 = 0x668
-EFER = 0xD00
+"""Of both."""
+
 EFLAGS_START = 0x202
 """Interrupts are on (2.3.4)."""
 
 VECTORS = 256
-GATE_SIZE = 16
 INTERRUPT_GATE = 0x8E
 EXTERNAL_FIRST, EXTERNAL_LAST = 0x20, 0xFF
 
@@ -77,52 +97,51 @@ class Environment:
 
     def __init__(self, board: Board, dispatcher: Dispatcher, area: StubArea, tables: int) -> None:
         self._board = board
+        self.state = STATES[dispatcher.guest.width]
         self.gdt = tables
         self.idt = tables + 0x1000
         self.fault: Fault | None = None
         board.memory.write(self.gdt, struct.pack(f"<{len(GDT)}Q", *GDT))
-        common = dispatcher.place(area, stubs.EXCEPTION_COMMON, self._exception)
+        common = dispatcher.place(area, stubs.exception_common(self.state.width), self._exception)
         gates = bytearray()
         for vector in range(VECTORS):
             handler = area.take()
             code = stubs.exception(vector, handler, common)
             board.memory.write(handler, code.ljust(stubs.STUB_SIZE, stubs.INT3))
-            gates += struct.pack(
-                "<HHBBHII",
-                handler & 0xFFFF,
-                CODE_SELECTOR,
-                0,
-                INTERRUPT_GATE,
-                handler >> 16 & 0xFFFF,
-                handler >> 32,
-                0,
-            )
+            gates += self._gate(handler)
         board.memory.write(self.idt, bytes(gates))
+
+    def _gate(self, handler: int) -> bytes:
+        """An interrupt gate (SDM volume 3, 6.11 and 6.14.1)."""
+        low, high = handler & 0xFFFF, handler >> 16 & 0xFFFF
+        gate = struct.pack("<HHBBH", low, self.state.code, 0, INTERRUPT_GATE, high)
+        return gate + struct.pack("<II", handler >> 32, 0) if self.state.width == 8 else gate
 
     def enter(self, root: int, stack_top: int) -> None:
         """Set the processor up. RIP and the stack pointer proper are the dispatcher's."""
-        cpu = self._board.cpu
+        cpu, state = self._board.cpu, self.state
         for register, value in (
             ("cr4", CR4),
-            ("efer", EFER),
+            ("efer", state.efer),
             ("cr3", root),
             ("cr0", CR0),
+            ("fcw", state.fcw),
             ("gdtr.base", self.gdt),
             ("gdtr.limit", 8 * len(GDT) - 1),
             ("idtr.base", self.idt),
-            ("idtr.limit", VECTORS * GATE_SIZE - 1),
+            ("idtr.limit", VECTORS * 2 * state.width - 1),
         ):
             cpu.set(register, value)
         if isinstance(cpu, LoadsSegments):
-            code, data = GDT[CODE_SELECTOR // 8] >> 32, GDT[DATA_SELECTOR // 8] >> 32
-            cpu.load_segment("cs", CODE_SELECTOR, base=0, limit=0xFFFFFFFF, flags=code & 0xF0FF00)
+            code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32
+            cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & 0xF0FF00)
             for register in ("ds", "es", "fs", "gs", "ss"):
-                cpu.load_segment(register, DATA_SELECTOR, base=0, limit=0xFFFFFFFF, flags=data & 0xF0FF00)
+                cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & 0xF0FF00)
             cpu.sync(0)
         else:
-            cpu.set("cs", CODE_SELECTOR)
+            cpu.set("cs", state.code)
             for register in ("ds", "es", "fs", "gs", "ss"):
-                cpu.set(register, DATA_SELECTOR)
+                cpu.set(register, state.data)
         for register in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16))):
             cpu.set(register, 0)
         cpu.set("eflags", EFLAGS_START)
@@ -132,7 +151,8 @@ class Environment:
         """The stub pushed the vector on top of the error code and the processor's frame."""
         cpu = self._board.cpu
         try:
-            vector, error, rip = struct.unpack("<3Q", cpu.read(cpu.get("rsp"), 24))
+            form = "<3Q" if self.state.width == 8 else "<3I"
+            vector, error, rip = struct.unpack(form, cpu.read(cpu.get("rsp"), struct.calcsize(form)))
         except GuestFault:
             self._board.stop(f"firmware exception: its frame at {cpu.get('rsp'):#x} is not in memory")
             return

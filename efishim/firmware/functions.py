@@ -148,6 +148,17 @@ RuntimeServices 8.5.3 UpdateCapsule CapsuleHeaderArray:ptr CapsuleCount:uintn Sc
 RuntimeServices 8.5.3 QueryCapsuleCapabilities CapsuleHeaderArray:ptr CapsuleCount:uintn MaximumCapsuleSize:>u64 ResetType:>u32 ! EFI_UNSUPPORTED: there is no flash to update
 RuntimeServices 8.2.4 QueryVariableInfo Attributes:u32 MaximumVariableStorageSize:>u64 RemainingVariableStorageSize:>u64 MaximumVariableSize:>u64
 LoadFile2 13.2.2 LoadFile This:ptr FilePath:path BootPolicy:bool BufferSize:&uintn Buffer:ptr?
+SimpleFileSystem 13.4.2 OpenVolume This:ptr Root:>ptr
+File 13.5.2 Open This:ptr NewHandle:>ptr FileName:str OpenMode:u64 Attributes:u64
+File 13.5.3 Close This:ptr
+File 13.5.4 Delete This:ptr
+File 13.5.5 Read This:ptr BufferSize:&uintn Buffer:ptr
+File 13.5.6 Write This:ptr BufferSize:&uintn Buffer:ptr
+File 13.5.12 GetPosition This:ptr Position:>u64
+File 13.5.11 SetPosition This:ptr Position:u64
+File 13.5.13 GetInfo This:ptr InformationType:guid BufferSize:&uintn Buffer:ptr?
+File 13.5.14 SetInfo This:ptr InformationType:guid BufferSize:uintn Buffer:ptr
+File 13.5.15 Flush This:ptr
 RNG 37.5.1 GetInfo This:ptr RNGAlgorithmListSize:&uintn RNGAlgorithmList:ptr
 RNG 37.5.2 GetRNG This:ptr RNGAlgorithm:guid? RNGValueLength:uintn RNGValue:ptr
 SimpleTextOutput 12.4.2 Reset This:ptr ExtendedVerification:bool

@@ -35,10 +35,12 @@ class Guest:
     def __init__(self, cpu: Cpu, width: int = 8) -> None:
         self.cpu = cpu
         self.width = width
+        self.end = 1 << 8 * width
+        """First address that no pointer can name."""
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes. Raises EfiError(INVALID_PARAMETER) where nothing is mapped, also when the range wraps around."""
-        if size < 0 or address + size > 1 << 64:
+        if size < 0 or address + size > self.end:
             raise EfiError(Status.INVALID_PARAMETER)
         if size == 0:
             return b""
@@ -47,7 +49,7 @@ class Guest:
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes. Raises EfiError(INVALID_PARAMETER)."""
-        if address + len(data) > 1 << 64:
+        if address + len(data) > self.end:
             raise EfiError(Status.INVALID_PARAMETER)
         if data:
             with wild_pointers():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from efishim.errors import ImageError
+from efishim.firmware.architecture import machine_of
 from efishim.firmware.device_path import read_path
 from efishim.firmware.dispatch import Call, Handler, Steps, Unwind
 from efishim.firmware.events import Events
@@ -36,6 +37,9 @@ _TYPES = {
     RUNTIME_DRIVER: (MemoryType.RUNTIME_SERVICES_CODE, MemoryType.RUNTIME_SERVICES_DATA),
 }
 
+NOTHING_GUID = "5b0d4c0f-41b7-4c43-8b0a-6d0f1c7e9a53"
+"""What an image's handle has when a profile hides all its protocols: a handle without any does not exist (7.3)."""
+
 IMAGE_LIMIT = 64
 SOURCE_LIMIT = 1 << 30
 EXIT_DATA_LIMIT = 1 << 20
@@ -43,7 +47,9 @@ EXIT_DATA_LIMIT = 1 << 20
 
 @dataclass(slots=True, eq=False)
 class LoadedImage:
-    """An image in memory. `layout` keeps what relocation needs when a runtime driver moves again."""
+    """An image in memory. `layout` keeps what relocation needs when a runtime driver moves again; an image that somebody
+    else put into memory has none, and no `pages` that unloading it could free.
+    """
 
     handle: int
     protocol: int
@@ -52,17 +58,30 @@ class LoadedImage:
     pages: int
     entry: int
     subsystem: int
-    layout: PeLayout
+    size: int
+    """Bytes of memory that the image asked for."""
+    layout: PeLayout | None = None
     started: bool = False
     status: int = 0
     exit_data: tuple[int, int] = (0, 0)
     tpl: int = 0
     parent: LoadedImage | None = field(default=None)
 
-    @property
-    def size(self) -> int:
-        """Bytes of memory that the image asked for."""
-        return self.layout.size_of_image
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an image's protocols say about where it came from: `path_data` are the bytes of its device path, `file_path` the
+    address of the part behind `device`, `options` (address, bytes) of its LoadOptions.
+    """
+
+    parent: int = 0
+    path_data: bytes = b""
+    device: int = 0
+    file_path: int = 0
+    options: tuple[int, int] = (0, 0)
+
+
+NOWHERE = Origin()
 
 
 class Images:
@@ -78,9 +97,12 @@ class Images:
         self._handles = protocols.handles
         self._events = events
         self._system_table = system_table
+        self._machine = machine_of(guest.width)
         self._images: dict[int, LoadedImage] = {}
         self.current: LoadedImage | None = None
         self.on_load: Callable[[LoadedImage, PeImage], None] = lambda image, pe: None
+        self.offers: Callable[[str], bool] = lambda guid: True
+        """Which protocols images get (by GUID)."""
 
     def services(self) -> dict[str, Handler]:
         """By name in the boot services table."""
@@ -120,7 +142,7 @@ class Images:
         return Status.SUCCESS
 
     def _load_to(self, data: bytes, parent: int, path_data: bytes, out: int) -> None:
-        image = self.load(data, parent=parent, path_data=path_data)
+        image = self.load(data, Origin(parent, path_data))
         self._guest.put_uintn(out, image.handle)
 
     def _load_from_path(self, policy: int, parent: int, path: int, path_data: bytes, out: int) -> Steps:
@@ -149,7 +171,7 @@ class Images:
 
     def _find_loader(self, path_data: bytes) -> tuple[int, int] | None:
         """(LoadFile2 or LoadFile interface, bytes of the path that lead to it) of the longest match. A file system
-        would come first (7.4.1); the shim has none, and one that an image brings is not searched.
+        would come first (7.4.1); images are loaded from none, neither the shim's nor one that an image brings.
         """
         best: tuple[int, int] | None = None
         for guid in (EFI_LOAD_FILE2_PROTOCOL_GUID, EFI_LOAD_FILE_PROTOCOL_GUID, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID):
@@ -162,17 +184,8 @@ class Images:
                     best = interface.address, len(prefix)
         return best
 
-    def load(
-        self,
-        data: bytes,
-        *,
-        parent: int = 0,
-        path_data: bytes = b"",
-        device: int = 0,
-        file_path: int = 0,
-        options: tuple[int, int] = (0, 0),
-    ) -> LoadedImage:
-        """Put an image into memory and give it a handle. `options` is (address, bytes) of LoadOptions.
+    def load(self, data: bytes, origin: Origin = NOWHERE) -> LoadedImage:
+        """Put an image into memory and give it a handle.
 
         Raises EfiError: LOAD_ERROR for what cannot be read, UNSUPPORTED for another machine or kind of image,
         OUT_OF_RESOURCES.
@@ -180,40 +193,70 @@ class Images:
         demand(len(self._images) < IMAGE_LIMIT, Status.OUT_OF_RESOURCES)
         try:
             pe = parse_pe(data)
-            demand(pe.machine == MACHINE_X64 and pe.plus and pe.subsystem in _TYPES, Status.UNSUPPORTED)
+            entry_rva = self._entry(pe)
             layout = layout_pe(data, pe)
+            demand(entry_rva < layout.size_of_image, Status.LOAD_ERROR)
         except ImageError as error:
             raise EfiError(Status.LOAD_ERROR) from error
-        code, data_type = _TYPES[pe.subsystem]
-        base, pages = self._loader.place(layout, code)
-        handle = self._pool_struct(LOADED_IMAGE_PROTOCOL.size())
-        path_copy = self._pool_struct(len(path_data)) if path_data else 0
-        if path_copy:
-            self._guest.write(path_copy, path_data)
-        self._guest.write(
-            handle,
-            LOADED_IMAGE_PROTOCOL.pack(
-                {
-                    "Revision": LOADED_IMAGE_PROTOCOL_REVISION,
-                    "ParentHandle": parent,
-                    "SystemTable": self._system_table,
-                    "DeviceHandle": device,
-                    "FilePath": file_path or path_copy,
-                    "LoadOptions": options[0],
-                    "LoadOptionsSize": options[1],
-                    "ImageBase": base,
-                    "ImageSize": layout.size_of_image,
-                    "ImageCodeType": code,
-                    "ImageDataType": data_type,
-                }
-            ),
-        )
-        number = self._protocols.add(0, EFI_LOADED_IMAGE_PROTOCOL_GUID, handle)
-        self._protocols.add(number, EFI_LOADED_IMAGE_DEVICE_PATH_PROTOCOL_GUID, path_copy)
-        image = LoadedImage(number, handle, path_copy, base, pages, base + layout.entry_rva, pe.subsystem, layout)
-        self._images[number] = image
+        base, pages = self._loader.place(layout, _TYPES[pe.subsystem][0])
+        entry, size = base + entry_rva, layout.size_of_image
+        image = LoadedImage(0, 0, 0, base, pages, entry, pe.subsystem, size, layout)
+        self._introduce(image, origin)
         self.on_load(image, pe)
         return image
+
+    def _entry(self, pe: PeImage) -> int:
+        """RVA of the entry point for this firmware: the image's own, or of a 64-bit image the one that its .compat section
+        names for 32-bit firmware. Raises EfiError(UNSUPPORTED) for programs of other machines and for what is none.
+        """
+        machine = self._machine
+        demand(pe.subsystem in _TYPES, Status.UNSUPPORTED)
+        if pe.machine == machine:
+            demand(pe.plus == (machine == MACHINE_X64), Status.UNSUPPORTED)
+            return pe.entry_rva
+        entry = pe.compat_entry(machine)
+        if entry is None:
+            raise EfiError(Status.UNSUPPORTED)
+        return entry
+
+    def adopt(self, base: int, size: int, origin: Origin = NOWHERE) -> LoadedImage:
+        """A handle with its protocols for a program that lies at `base` already and was not loaded by LoadImage, like the
+        one that a boot loader passes to the kernel's handover entry. Its memory is not the firmware's to free.
+        """
+        demand(len(self._images) < IMAGE_LIMIT, Status.OUT_OF_RESOURCES)
+        image = LoadedImage(0, 0, 0, base, 0, 0, APPLICATION, size)
+        self._introduce(image, origin)
+        return image
+
+    def _introduce(self, image: LoadedImage, origin: Origin) -> None:
+        """Give an image that is in memory its protocols and its handle."""
+        code, data_type = _TYPES[image.subsystem]
+        width = self._guest.width
+        image.protocol = self._pool_struct(LOADED_IMAGE_PROTOCOL.size(width))
+        image.device_path = self._pool_struct(len(origin.path_data)) if origin.path_data else 0
+        if image.device_path:
+            self._guest.write(image.device_path, origin.path_data)
+        fields: dict[str, int | bytes] = {
+            "Revision": LOADED_IMAGE_PROTOCOL_REVISION,
+            "ParentHandle": origin.parent,
+            "SystemTable": self._system_table,
+            "DeviceHandle": origin.device,
+            "FilePath": origin.file_path or image.device_path,
+            "LoadOptions": origin.options[0],
+            "LoadOptionsSize": origin.options[1],
+            "ImageBase": image.base,
+            "ImageSize": image.size,
+            "ImageCodeType": code,
+            "ImageDataType": data_type,
+        }
+        self._guest.write(image.protocol, LOADED_IMAGE_PROTOCOL.pack(fields, width))
+        own = (
+            (EFI_LOADED_IMAGE_PROTOCOL_GUID, image.protocol),
+            (EFI_LOADED_IMAGE_DEVICE_PATH_PROTOCOL_GUID, image.device_path),
+        )
+        for guid, address in [one for one in own if self.offers(one[0])] or [(NOTHING_GUID, 0)]:
+            image.handle = self._protocols.add(image.handle, guid, address)
+        self._images[image.handle] = image
 
     def _pool_struct(self, size: int) -> int:
         return self._pool.allocate(MemoryType.BOOT_SERVICES_DATA, size)
@@ -230,12 +273,7 @@ class Images:
         """Call the entry point; Exit unwinds to here. An application is unloaded when it returns, a driver when it
         fails (7.4.2).
         """
-        image.started = True
-        image.tpl = self._events.tpl
-        image.parent, self.current = self.current, image
-        status = yield Call(image.entry, (image.handle, self._system_table), catch=image)
-        self.current = image.parent
-        self._events.tpl = image.tpl
+        status = yield from self._call(image, image.entry, (image.handle, self._system_table))
         data, size = image.exit_data
         if exit_size and exit_data:
             self._guest.put_uintn(exit_size, size)
@@ -244,6 +282,22 @@ class Images:
             self._pool.free(data)
         if image.subsystem == APPLICATION or is_error(status):
             self._remove(image)
+        return status
+
+    def _call(self, image: LoadedImage, address: int, arguments: tuple[int, ...]) -> Steps:
+        """Call code of an image, which is the current one until that returns."""
+        image.started = True
+        image.tpl = self._events.tpl
+        image.parent, self.current = self.current, image
+        status = yield Call(address, arguments, catch=image)
+        self.current = image.parent
+        self._events.tpl = image.tpl
+        return status
+
+    def hand_over(self, image: LoadedImage, address: int, arguments: tuple[int, ...]) -> Steps:
+        """Call an adopted image where, and with what, its loader chose."""
+        status = yield from self._call(image, address, arguments)
+        self._remove(image)
         return status
 
     def exit(self, handle: int, status: int, size: int, data: int) -> int:
@@ -269,7 +323,7 @@ class Images:
         if not image.started:
             self._remove(image)
             return Status.SUCCESS
-        unload = self._guest.uintn(image.protocol + LOADED_IMAGE_PROTOCOL.offset("Unload"))
+        unload = self._guest.uintn(image.protocol + LOADED_IMAGE_PROTOCOL.offset("Unload", self._guest.width))
         demand(unload, Status.UNSUPPORTED)
         return self._unload(image, unload)
 
@@ -284,7 +338,7 @@ class Images:
         self._images.pop(image.handle, None)
         for interface in list(self._handles.all_interfaces()):
             interface.opens[:] = [e for e in interface.opens if image.handle not in (e.agent, e.controller)]
-        for guid in (EFI_LOADED_IMAGE_PROTOCOL_GUID, EFI_LOADED_IMAGE_DEVICE_PATH_PROTOCOL_GUID):
+        for guid in (EFI_LOADED_IMAGE_PROTOCOL_GUID, EFI_LOADED_IMAGE_DEVICE_PATH_PROTOCOL_GUID, NOTHING_GUID):
             interface = self._handles.find(image.handle, guid)  # type: ignore[assignment]
             if interface is not None:
                 self._handles.remove(interface)
@@ -297,5 +351,5 @@ class Images:
         """SetVirtualAddressMap: runtime drivers get the addresses that the operating system chose (8.4.1)."""
         for image in self._images.values():
             virtual = convert(image.base)
-            if image.subsystem == RUNTIME_DRIVER and virtual is not None:
+            if image.subsystem == RUNTIME_DRIVER and image.layout is not None and virtual is not None:
                 self._loader.relocate(image.layout, image.base, virtual)

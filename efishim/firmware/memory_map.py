@@ -103,7 +103,9 @@ def with_runtime(attributes: int, memory_type: int) -> int:
 class MemoryMap:
     """All memory that firmware knows of. Ranges never overlap, are sorted, and are as few as possible."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: int = TOP) -> None:
+        """Memory from `top` on is in the map, but not allocated: 32-bit firmware cannot name it."""
+        self._top = top
         self._ranges: list[Descriptor] = []
         self._bins: list[Bin] = []
         self._fixed: list[tuple[int, int]] = []
@@ -153,10 +155,10 @@ class MemoryMap:
         check_type(memory_type)
         size = pages * PAGE
         if how == AllocateType.ADDRESS:
-            demand(pages > 0 and address % PAGE == 0 and address + size <= TOP, Status.NOT_FOUND)
+            demand(pages > 0 and address % PAGE == 0 and address + size <= self._top, Status.NOT_FOUND)
             self._take(address, address + size, memory_type)
             return address
-        limit = TOP if how == AllocateType.ANY_PAGES else min(address + 1, TOP)
+        limit = self._top if how == AllocateType.ANY_PAGES else min(address + 1, self._top)
         demand(pages > 0 and size <= TOP, Status.OUT_OF_RESOURCES)
         place = self._find(memory_type, size, limit)
         if place is None:

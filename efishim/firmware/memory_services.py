@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from efishim.firmware.dispatch import Handler
 from efishim.firmware.guest import Guest
+from efishim.firmware.handoff import DESCRIPTOR_SIZE, pack_descriptors
 from efishim.firmware.memory_map import AllocateType, MemoryMap
 from efishim.firmware.paging import PageTables
 from efishim.firmware.pool import Pool
 from efishim.firmware.status import EfiError, Status, demand
 from efishim.firmware.tables import crc32
 from efishim.machine.memory import PAGE
-from efishim.wire.uefi import MEMORY_DESCRIPTOR, MEMORY_DESCRIPTOR_VERSION
-
-DESCRIPTOR_SIZE = 48
-"""What GetMemoryMap reports: larger than the structure, as EDK II does, so that nobody gets away with sizeof."""
+from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION
 
 
 class MemoryServices:
@@ -67,13 +65,7 @@ class MemoryServices:
             self._guest.put(version, MEMORY_DESCRIPTOR_VERSION, 4)
         demand(room >= need, Status.BUFFER_TOO_SMALL)
         demand(buffer)
-        data = b"".join(
-            MEMORY_DESCRIPTOR.pack(
-                {"Type": d.type, "PhysicalStart": d.start, "NumberOfPages": d.pages, "Attribute": d.attributes}
-            ).ljust(DESCRIPTOR_SIZE, b"\0")
-            for d in descriptors
-        )
-        self._guest.write(buffer, data)
+        self._guest.write(buffer, pack_descriptors(descriptors))
         if key:
             self._guest.put_uintn(key, self._map.key)
         return Status.SUCCESS
@@ -114,7 +106,7 @@ class MemoryServices:
 
     def _probe(self, address: int, size: int) -> None:
         """Refuse a range whose ends are not memory before a byte of it is touched."""
-        if address + size > 1 << 64:
+        if address + size > self._guest.end:
             raise EfiError(Status.INVALID_PARAMETER)
         self._guest.read(address, 1)
         self._guest.read(address + size - 1, 1)

@@ -1,4 +1,4 @@
-"""The firmware's identity-mapped page tables (UEFI 2.10, 2.3.4), and who may execute what in them.
+"""The firmware's identity-mapped page tables (UEFI 2.10, 2.3.2 and 2.3.4), and who may execute what in them.
 
 Everything is mapped in 2 MiB pages that may not be executed; that is what makes a translating emulator fast (a store to
 a page that holds no code costs nothing). A lax firmware opens pages when the processor first fetches from them, in
@@ -26,20 +26,23 @@ SPLIT_TABLES = 128
 """Page tables kept for splitting 2 MiB pages; when they are used up, whole 2 MiB pages are opened."""
 
 
-def tables_needed(top: int) -> int:
-    """Pages that the tables of an identity map of [0, top) take."""
+def tables_needed(top: int, width: int = 8) -> int:
+    """Pages that the tables of an identity map of [0, top) take; `width` is that of pointers."""
     huge = -(-top // HUGE)
-    return 1 + -(-huge // 512) + huge + SPLIT_TABLES
+    return 1 + (-(-huge // 512) if width == 8 else 0) + huge + SPLIT_TABLES
 
 
 class PageTables:
-    """Identity map of [0, top) at `base`, where `tables_needed(top)` pages are free."""
+    """Identity map of [0, top) at `base`, where `tables_needed(top, width)` pages are free: four levels in 64-bit firmware,
+    the three of PAE in 32-bit firmware, as EDK II has it (2.3.2 leaves paging to the firmware).
+    """
 
-    def __init__(self, memory: PhysicalMemory, base: int, top: int, *, strict: bool = False) -> None:
+    def __init__(self, memory: PhysicalMemory, base: int, top: int, *, width: int = 8, strict: bool = False) -> None:
         self._memory = memory
+        self._four_levels = width == 8
         self.root = base
         self.top = -(-top // HUGE) * HUGE
-        self.end = base + tables_needed(top) * PAGE
+        self.end = base + tables_needed(top, width) * PAGE
         self._next = base
         self.strict = strict
         self._build()
@@ -59,17 +62,24 @@ class PageTables:
 
     def _build(self) -> None:
         self._must_table()
-        memory = self._memory
+        if not self._four_levels:
+            # Entries of PAE's first table have no bits for what may be done (SDM volume 3, table 4-8).
+            self._fill(self.root, 0, PRESENT)
+            return
         for index in range(-(-self.top // (512 * HUGE))):
             pointers = self._must_table()
-            memory.put_u64(self.root + 8 * index, pointers | PRESENT | WRITABLE | ACCESSED)
-            for slot in range(min(512, self.top // HUGE - 512 * index)):
-                directory = self._must_table()
-                memory.put_u64(pointers + 8 * slot, directory | PRESENT | WRITABLE | ACCESSED)
-                start = (512 * index + slot) * HUGE
-                flags = PRESENT | WRITABLE | ACCESSED | DIRTY | LARGE | NX
-                entries = (start + BIG * i | flags for i in range(512))
-                memory.write(directory, b"".join(entry.to_bytes(8, "little") for entry in entries))
+            self._memory.put_u64(self.root + 8 * index, pointers | PRESENT | WRITABLE | ACCESSED)
+            self._fill(pointers, 512 * index * HUGE, PRESENT | WRITABLE | ACCESSED)
+
+    def _fill(self, pointers: int, base: int, bits: int) -> None:
+        """One page directory for each GiB from `base` on that the map covers."""
+        for slot in range(min(512, (self.top - base) // HUGE)):
+            directory = self._must_table()
+            self._memory.put_u64(pointers + 8 * slot, directory | bits)
+            start = base + slot * HUGE
+            flags = PRESENT | WRITABLE | ACCESSED | DIRTY | LARGE | NX
+            entries = (start + BIG * i | flags for i in range(512))
+            self._memory.write(directory, b"".join(entry.to_bytes(8, "little") for entry in entries))
 
     # -- walking ------------------------------------------------------------------------------------------------
 
@@ -77,7 +87,7 @@ class PageTables:
         """Where the entry of the 2 MiB around an address lies. Raises EfiError(NO_MAPPING) beyond the map."""
         if not 0 <= address < self.top:
             raise EfiError(Status.NO_MAPPING)
-        pointers = self._memory.u64(self.root + 8 * (address >> 39)) & FRAME
+        pointers = self._memory.u64(self.root + 8 * (address >> 39)) & FRAME if self._four_levels else self.root
         directory = self._memory.u64(pointers + 8 * (address >> 30 & 511)) & FRAME
         return directory + 8 * (address >> 21 & 511)
 
@@ -163,6 +173,8 @@ class PageTables:
 
     def _leads_here(self, address: int, cr3: int) -> bool:
         """Do the tables at `cr3` (a copy of ours, perhaps with a level on top) use our entry for this address?"""
+        if not self._four_levels:
+            return False
         try:
             place, _, size = self.entry(address)
             shifts = (39, 30, 21, 12) if size == PAGE else (39, 30, 21)

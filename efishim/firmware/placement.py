@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from efishim.errors import ProviderError
 from efishim.firmware.environment import STACK_SIZE
-from efishim.firmware.memory_map import RAM_ATTRIBUTES, RUNTIME, UC, MemoryMap, MemoryType
+from efishim.firmware.memory_map import RAM_ATTRIBUTES, RUNTIME, TOP, UC, AllocateType, MemoryMap, MemoryType
 from efishim.firmware.paging import tables_needed
 from efishim.machine.memory import PAGE, PhysicalMemory
 
@@ -98,37 +98,72 @@ def sort_out(regions: Iterable[Region]) -> list[tuple[int, int, MemoryType]]:
     return found
 
 
-def build_map(memory: PhysicalMemory, regions: Iterable[Region], mmio: Iterable[tuple[int, int]] = ()) -> MemoryMap:
+def build_map(
+    memory: PhysicalMemory,
+    regions: Iterable[Region],
+    mmio: Iterable[tuple[int, int]] = (),
+    reserved: Iterable[tuple[int, int]] = (),
+    held: Iterable[tuple[int, int]] = (),
+    *,
+    top: int = TOP,
+) -> MemoryMap:
     """The memory map before the firmware takes its share. `mmio` are (start, size) of devices that runtime services
-    need mapped.
+    need mapped, `reserved` (start, size) of what a loader has put into memory already, `held` (start, size) of free memory that
+    becomes boot services data. Nothing from `top` on is allocated.
     """
-    memory_map = MemoryMap()
+    memory_map = MemoryMap(top)
     for start, end, kind in sort_out(regions):
         backed = memory.find(start) is not None
         memory_map.add(start, end, kind, RAM_ATTRIBUTES if backed else UC)
     for start, size in mmio:
         memory_map.add(start, start + size, MemoryType.MMIO, UC | RUNTIME)
+    for start, size in reserved:
+        _reserve(memory_map, start, size)
+    for start, size in held:
+        for free in memory_map.overlapping(start, start + size):
+            if free.type == MemoryType.CONVENTIONAL:
+                memory_map.fix(max(free.start, start), min(free.end, start + size), MemoryType.BOOT_SERVICES_DATA)
     if memory_map.overlapping(0, PAGE) and memory_map.overlapping(0, PAGE)[0].type == MemoryType.CONVENTIONAL:
         # Page 0 is nobody's, so that NULL is never the address of anything.
         memory_map.fix(0, PAGE, MemoryType.BOOT_SERVICES_CODE)
     return memory_map
 
 
-def place(memory_map: MemoryMap) -> Placement:
-    """Take the firmware's areas out of the map. Raises ProviderError when there is no room below 4 GiB."""
+def _reserve(memory_map: MemoryMap, start: int, size: int) -> None:
+    """EfiLoaderData, as if a loader had allocated the pages that hold [start, start+size). Only free memory changes its
+    type: what lies in memory that somebody keeps anyway stays what it is.
+    """
+    low, high = start // PAGE * PAGE, -(-(start + size) // PAGE) * PAGE
+    if size <= 0 or start < 0:
+        return
+    for held in memory_map.overlapping(low, high):
+        if held.type == MemoryType.CONVENTIONAL:
+            first, end = max(held.start, low), min(held.end, high)
+            memory_map.allocate(AllocateType.ADDRESS, MemoryType.LOADER_DATA, (end - first) // PAGE, first)
+
+
+def place(memory_map: MemoryMap, *, width: int = 8, room: tuple[int, int] | None = None) -> Placement:
+    """Take the firmware's areas out of the map; `width` is that of its pointers. `room` is free memory from a start to an end
+    that the machine's firmware has for all of them: the bins at its start, the others at its end, and boot services data
+    between them. Raises ProviderError when there is no room below 4 GiB.
+    """
     conventional = [d for d in memory_map.ranges() if d.type == MemoryType.CONVENTIONAL]
     mapped = max(FOUR_GIB, *(d.end for d in memory_map.ranges() if d.attributes & RAM_ATTRIBUTES == RAM_ATTRIBUTES), 0)
-    table_bytes = tables_needed(mapped) * PAGE
+    if width == 4:
+        mapped = FOUR_GIB
+    table_bytes = tables_needed(mapped, width) * PAGE
     own = STACK_SIZE + (EXCEPTION_PAGES + 2 + 1) * PAGE + table_bytes
-    need = own + sum(pages for _, pages in BINS) * PAGE
-    room = [d for d in conventional if min(d.end, FOUR_GIB) - d.start >= need]
-    if not room:
+    bins = sum(pages for _, pages in BINS) * PAGE
+    need = own + bins
+    large = [d for d in conventional if min(d.end, FOUR_GIB) - d.start >= need]
+    if not large:
         raise ProviderError(
             f"no {need >> 10} KiB of free memory below 4 GiB for the firmware",
             hint="give the guest more memory with -m",
         )
-    top = min(room[-1].end, FOUR_GIB)
-    at = top
+    fits = room is not None and room[1] - room[0] >= need and any(d.start <= room[0] and room[1] <= d.end for d in large)
+    given = room if fits else None
+    at = given[1] if given is not None else min(large[-1].end, FOUR_GIB)
 
     def take(size: int, kind: MemoryType) -> int:
         nonlocal at
@@ -141,6 +176,8 @@ def place(memory_map: MemoryMap) -> Placement:
     descriptor_tables = take(2 * PAGE, MemoryType.BOOT_SERVICES_DATA)
     boot_tables = take(PAGE, MemoryType.BOOT_SERVICES_DATA)
     page_tables = take(table_bytes, MemoryType.BOOT_SERVICES_DATA)
+    if given is not None and at > given[0] + bins:
+        take(at - given[0] - bins, MemoryType.BOOT_SERVICES_DATA)
     tops: dict[MemoryType, int] = {}
     for kind, pages in reversed(BINS):
         memory_map.keep_bin(kind, at - pages * PAGE, at)

@@ -6,14 +6,14 @@ processor up; from then on it works inside traps of the running machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 from efishim.errors import ImageError
 from efishim.firmware import placement
-from efishim.firmware.answers import Answers
+from efishim.firmware.architecture import Architecture
 from efishim.firmware.boot_exit import ATTRIBUTES_SIZE, ExitServices
 from efishim.firmware.calls import CallLog, FirmwareCall
+from efishim.firmware.config import ShimConfig
 from efishim.firmware.device_path import file_path, path_bytes, vendor_hardware, vendor_media
 from efishim.firmware.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
 from efishim.firmware.drivers import Drivers
@@ -22,18 +22,20 @@ from efishim.firmware.events import Events
 from efishim.firmware.functions import FUNCTIONS, of_table
 from efishim.firmware.guest import Guest
 from efishim.firmware.handles import HandleDatabase
-from efishim.firmware.images import Images, LoadedImage
+from efishim.firmware.handoff import DESCRIPTOR_SIZE, EfiRuntime, finish, linux_bases, pack_descriptors
+from efishim.firmware.images import Images, LoadedImage, Origin
 from efishim.firmware.loader import Loader
-from efishim.firmware.memory_map import AllocateType, MemoryType
+from efishim.firmware.memory_map import RUNTIME, AllocateType, MemoryType
 from efishim.firmware.memory_services import MemoryServices
 from efishim.firmware.paging import PageTables
 from efishim.firmware.pool import Pool
 from efishim.firmware.protocol_services import ProtocolServices
 from efishim.firmware.protocols.base import Workshop
 from efishim.firmware.protocols.graphics_output import FRAMEBUFFER_SIZE, GraphicsOutput
-from efishim.firmware.protocols.load_file2 import LoadFile2
+from efishim.firmware.protocols.load_file2 import LoadFile2, Ramdisk
 from efishim.firmware.protocols.memory_attribute import MemoryAttribute
 from efishim.firmware.protocols.rng import Rng
+from efishim.firmware.protocols.simple_file_system import SimpleFileSystem
 from efishim.firmware.protocols.text_input import TextInput, keys_of
 from efishim.firmware.protocols.text_output import TextOutput
 from efishim.firmware.runtime_services import ClockServices, SystemServices, VariableServices
@@ -53,13 +55,16 @@ from efishim.wire.guids import (
     EFI_EVENT_GROUP_READY_TO_BOOT,
     EFI_MEMORY_ATTRIBUTES_TABLE_GUID,
     EFI_RT_PROPERTIES_TABLE_GUID,
+    EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
     EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID,
     EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID,
     EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID,
     SMBIOS3_TABLE_GUID,
     SMBIOS_TABLE_GUID,
 )
-from efishim.wire.uefi import BOOT_SERVICES, RT_PROPERTIES_TABLE, RUNTIME_SERVICES
+from efishim.wire.uefi import BOOT_SERVICES, MEMORY_DESCRIPTOR_VERSION, RT_PROPERTIES_TABLE, RUNTIME_SERVICES
+
+__all__ = ["Shim", "ShimConfig"]
 
 SHIM_GUID = "5b0d4c0f-41b7-4c43-8b0a-6d0f1c7e9a52"
 """Vendor of the shim's own device paths."""
@@ -72,34 +77,6 @@ ACPI_20_REVISION = 2
 IMAGE_NAME = "\\vmlinuz"
 """What the boot image is called on the device that it seems to come from."""
 
-DEFAULT_EPOCH = 1_460_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ShimConfig:
-    """What the shim is built from: facts in nobody's format, and choices about the firmware.
-
-    `memory` are (start, size, e820 type). `rsdp`, `smbios` and `smbios3` are addresses of tables that lie in memory
-    already, 0 for none. `cmdline` is text in UTF-8; what is not valid UTF-8 becomes U+FFFD. `initrds` are served as one,
-    concatenated and padded to four bytes each. `epoch` is the clock's time at power-on in seconds since 1970.
-    """
-
-    memory: tuple[placement.Region, ...]
-    rsdp: int = 0
-    smbios: int = 0
-    smbios3: int = 0
-    cmdline: bytes = b""
-    initrds: tuple[bytes, ...] = ()
-    seed: int = 0
-    epoch: int = DEFAULT_EPOCH
-    gop: bool = False
-    strict_nx: bool = False
-    vendor: str = "efishim"
-    mmio: tuple[tuple[int, int], ...] = ()
-    keys: str = ""
-    """What somebody types at the firmware's console."""
-    answers: Answers = field(default_factory=Answers)
-
 
 class Shim:
     """EFI firmware on a board. `console` gets the text that images write."""
@@ -108,10 +85,17 @@ class Shim:
         """Build everything but the image. Raises ProviderError when the memory map has no room for firmware."""
         self.board = board
         self.config = config
-        self.memory_map = placement.build_map(board.memory, config.memory, config.mmio)
-        self.placement = place = placement.place(self.memory_map)
-        self.pages = PageTables(board.memory, place.page_tables, place.mapped, strict=config.strict_nx)
-        self.guest = Guest(board.cpu)
+        self._modules = config.ramdisks_in(board.memory)
+        reserved = (*config.reserved, *((module.address, module.size) for module in self._modules))
+        width = config.architecture.width
+        self.guest = Guest(board.cpu, width)
+        self.memory_map = placement.build_map(
+            board.memory, config.memory, config.mmio, reserved, config.held[:-1], top=self.guest.end
+        )
+        room = (config.held[-1][0], sum(config.held[-1])) if config.held else None
+        self.placement = place = placement.place(self.memory_map, width=width, room=room)
+        strict = config.strict_nx
+        self.pages = PageTables(board.memory, place.page_tables, place.mapped, width=width, strict=strict)
         self.log = CallLog(self.guest)
         self.pool = Pool(self.memory_map)
         self._stubs = StubArea(place.stubs, placement.STUB_PAGES * PAGE)
@@ -120,7 +104,8 @@ class Shim:
         self.environment = Environment(board, self.dispatcher, exceptions, place.descriptor_tables)
         for area in (self._stubs, exceptions):
             self.pages.allow_execution(area.start, area.start + area.size)
-        self.tables = Tables(board.memory, place.runtime_data, place.boot_tables, config.vendor)
+        self.tables = Tables(board.memory, place.runtime_data, place.boot_tables, config.vendor, width)
+        self.tables.has_field = config.answers.has_field
         self.events = Events(board, self.guest, self.pool, self.dispatcher)
         self.handles = HandleDatabase(self.guest, self.pool)
         drivers = Drivers(self.guest, self.pool, self.handles)
@@ -133,6 +118,7 @@ class Shim:
             self.events,
             system_table=self.tables.system,
         )
+        self.images.offers = config.answers.has_protocol
         self.exit = ExitServices(board, self.memory_map, self.events, self.images, self.tables)
         self.dispatcher.gate = self.exit.gate
         self.variables = VariableStore()
@@ -180,6 +166,12 @@ class Shim:
             return 0
         return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handlers[name])
 
+    def _function(self, full_name: str, handler: Handler) -> int:
+        """A function of a protocol."""
+        if not self.config.answers.has_service(full_name):
+            return 0
+        return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handler)
+
     def _preset_variables(self) -> None:
         for variable in firmware_variables(_console_path(), path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME))):
             if self.config.answers.has_variable(variable.guid, variable.name):
@@ -189,7 +181,7 @@ class Shim:
         supported = sum(
             1 << bit
             for bit, function in enumerate(of_table("RuntimeServices"))
-            if function.implemented and self.config.answers.has_service(function.full_name)
+            if function.implemented and self.config.answers.announces(function.full_name)
         )
         properties = self.pool.allocate(MemoryType.RUNTIME_SERVICES_DATA, RT_PROPERTIES_TABLE.size())
         content = {"Version": 1, "Length": RT_PROPERTIES_TABLE.size(), "RuntimeServicesSupported": supported}
@@ -225,7 +217,7 @@ class Shim:
             self.guest,
             self.pool,
             self.events,
-            lambda name, handler: self.dispatcher.define(self._stubs, FUNCTIONS[name], handler),
+            self._function,
             self._install,
             lambda: self.dispatcher.served,
         )
@@ -252,8 +244,11 @@ class Shim:
             StdErr=self.output.interface,
         )
         Rng(workshop, self.config.seed)
-        if self.config.initrds:
-            LoadFile2(workshop, self.config.initrds)
+        ramdisks: tuple[Ramdisk, ...] = (*self._modules, *self.config.initrds)
+        if ramdisks:
+            LoadFile2(workshop, ramdisks)
+        files = self.config.files
+        self._file_system = SimpleFileSystem(workshop, files, self.config.epoch) if files else None
         if self.config.strict_nx:
             MemoryAttribute(workshop, self.pages, self.memory_map)
         if self.config.gop:
@@ -278,22 +273,34 @@ class Shim:
 
     def load(self, image: bytes, *, name: str = IMAGE_NAME) -> LoadedImage:
         """Put the boot image into memory, with its command line as LoadOptions. Raises ImageError."""
-        device_path = self._workshop.place(path_bytes(vendor_media(SHIM_GUID)))
-        device = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, device_path)
-        file_at = self._workshop.place(path_bytes(file_path(name)))
-        options = load_options(self.config.cmdline)
-        options_at = self._workshop.place(options) if options else 0
         try:
-            return self.images.load(
-                image,
-                parent=self.protocols.agent,
-                path_data=path_bytes(vendor_media(SHIM_GUID), file_path(name)),
-                device=device,
-                file_path=file_at,
-                options=(options_at, len(options)),
-            )
+            return self.images.load(image, self._origin(name))
         except EfiError as error:
             raise ImageError(_why_not(error.status)) from error
+
+    def adopt(self, base: int, size: int, *, name: str = IMAGE_NAME) -> LoadedImage:
+        """What `load` gives, for an image that a boot loader has copied to `base` itself: a handle whose LoadedImage has
+        the command line as LoadOptions. `enter` starts it. Raises ImageError.
+        """
+        try:
+            return self.images.adopt(base, size, self._origin(name))
+        except EfiError as error:
+            raise ImageError(_why_not(error.status)) from error
+
+    def _origin(self, name: str) -> Origin:
+        """Where the boot image seems to come from, and its command line."""
+        device_path = self._workshop.place(path_bytes(vendor_media(SHIM_GUID)))
+        device = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, device_path)
+        if self._file_system is not None:
+            self._install(device, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID, self._file_system.interface)
+        options = load_options(self.config.cmdline)
+        return Origin(
+            parent=self.protocols.agent,
+            path_data=path_bytes(vendor_media(SHIM_GUID), file_path(name)),
+            device=device,
+            file_path=self._workshop.place(path_bytes(file_path(name))),
+            options=(self._workshop.place(options) if options else 0, len(options)),
+        )
 
     def start(self, image: LoadedImage) -> None:
         """Set the processor up so that running the machine runs the image, as StartImage would."""
@@ -308,20 +315,57 @@ class Shim:
         self.start(loaded)
         return loaded
 
-    def enter(self, address: int, registers: dict[str, int]) -> None:
-        """Like `start`, at an address and with registers that somebody else chose (the handover entry).
-
-        Returning from there ends the run.
+    def enter(
+        self,
+        address: int,
+        registers: dict[str, int],
+        image: LoadedImage | None = None,
+        arguments: tuple[int, ...] = (),
+    ) -> None:
+        """Like `start`, at an address and with what somebody else chose: the handover entry. `image` (from `adopt`) is what
+        the code there runs as; `arguments` are passed by the firmware's calling convention (for 32-bit firmware that is the
+        handover's too), `registers` as they are. Returning from there ends the run.
         """
         self.environment.enter(self.pages.root, self.placement.stack_top)
         self.events.arm_watchdog(WATCHDOG_SECONDS)
-
-        def steps() -> Steps:
-            return (yield Call(address, ()))
-
-        self.dispatcher.start(steps(), self.placement.stack_top, self._returned)
+        steps = self.images.hand_over(image, address, arguments) if image is not None else _call(address, arguments)
+        self.dispatcher.start(steps, self.placement.stack_top, self._returned)
         for register, value in registers.items():
             self.board.cpu.set(register, value)
+
+    # -- for kernels that are entered when boot services are over -------------------------------------------------
+
+    def exit_boot_services(self) -> EfiRuntime:
+        """ExitBootServices as a loader on the host's side does it. Raises ProviderError when the guest has notify functions
+        that would have to run.
+        """
+        tables, smbios = self.tables, dict(self.tables.entries)
+        finish(self.exit.leave())
+        return EfiRuntime(
+            system_table=tables.system,
+            memory_map=pack_descriptors(self.memory_map.descriptors()),
+            descriptor_size=DESCRIPTOR_SIZE,
+            descriptor_version=MEMORY_DESCRIPTOR_VERSION,
+            firmware_vendor=tables.vendor,
+            runtime_services=tables.runtime,
+            configuration_table=tables.configuration,
+            smbios=smbios.get(SMBIOS3_TABLE_GUID) or smbios.get(SMBIOS_TABLE_GUID, 0),
+        )
+
+    def set_virtual_address_map(self, bases: Mapping[int, int] | None = None) -> bytes:
+        """SetVirtualAddressMap as the kernel before this one did it: virtual addresses by the physical start of each runtime
+        range of the memory map, those that Linux would choose unless given. Gives the ranges as kexec passes them on: runtime
+        descriptors with their VirtualStart.
+
+        Raises EfiError: UNSUPPORTED before ExitBootServices and the second time, NO_MAPPING when a range has no address.
+        """
+        descriptors = self.memory_map.descriptors()
+        if bases is None:
+            # A kernel on 32-bit firmware leaves everything where it is (efi_map_region in mixed mode).
+            wide = self.config.architecture is Architecture.X64
+            bases = linux_bases(descriptors) if wide else {d.start: d.start for d in descriptors}
+        finish(self.virtual.set_bases(bases))
+        return pack_descriptors((d for d in descriptors if d.attributes & RUNTIME), bases)
 
     def _returned(self, status: int) -> None:
         self.result = status
@@ -330,6 +374,10 @@ class Shim:
     def on_fetch_fault(self, address: int) -> bool:
         """For the machine: the guest may not fetch from this linear address. True when it may now."""
         return self.pages.on_fetch_fault(address, self.board.cpu.get("cr3"))
+
+
+def _call(address: int, arguments: tuple[int, ...]) -> Steps:
+    return (yield Call(address, arguments))
 
 
 def load_options(cmdline: bytes) -> bytes:

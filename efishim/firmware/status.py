@@ -7,6 +7,9 @@ from enum import IntEnum
 ERROR = 1 << 63
 """The error bit of an EFI_STATUS on a 64-bit processor; bit 31 on a 32-bit one."""
 
+RANGE_32_BIT = 0xE000_0000
+"""The bits of a 32-bit EFI_STATUS that say which range it belongs to (table D.1)."""
+
 
 class Status(IntEnum):
     """EFI_STATUS values in their 64-bit form."""
@@ -68,6 +71,16 @@ class EfiError(Exception):
     def __init__(self, status: Status) -> None:
         super().__init__(f"EFI_{status.name}")
         self.status = status
+
+
+def to_32_bit(status: int) -> int:
+    """A status as 32-bit firmware gives it: the three highest bits (error, and whose range of codes) move down (appendix D)."""
+    return status >> 32 & RANGE_32_BIT | status & ~RANGE_32_BIT & 0xFFFF_FFFF
+
+
+def from_32_bit(status: int) -> int:
+    """The 64-bit form of a status."""
+    return (status & RANGE_32_BIT) << 32 | status & ~RANGE_32_BIT
 
 
 def is_error(status: int) -> bool:

@@ -29,13 +29,28 @@ RETURN = OUT
 IDLE = b"\xf3\x90" + OUT
 """`pause; out`: lets the machine look around (interrupts, limits) while firmware waits."""
 
-ASYNC_ENTRY = b"\x48\x0f\xae\x04\x24" + OUT
-"""`fxsave64 [rsp]; out`: an event interrupts the guest; the host keeps the general registers, this the others."""
+REX_W = b"\x48"
+"""What makes the instructions below those of 64-bit code."""
 
-ASYNC_EXIT = b"\x48\x0f\xae\x0c\x24" + OUT
-"""`fxrstor64 [rsp]; out`: back to the interrupted code."""
+FXSAVE = b"\x0f\xae\x04\x24"
+"""fxsave [esp]"""
+
+FXRSTOR = b"\x0f\xae\x0c\x24"
+"""fxrstor [esp]"""
 
 FXSAVE_SIZE = 512
+
+
+def interrupt_entry(width: int) -> bytes:
+    """`fxsave [rsp]; out`: an event interrupts the guest; the host keeps the general registers, this the others. `width` is
+    that of pointers: 8 for 64-bit code.
+    """
+    return (REX_W if width == 8 else b"") + FXSAVE + OUT
+
+
+def interrupt_exit(width: int) -> bytes:
+    """`fxrstor [rsp]; out`: back to the interrupted code."""
+    return (REX_W if width == 8 else b"") + FXRSTOR + OUT
 
 
 def exception(vector: int, at: int, common: int) -> bytes:
@@ -49,8 +64,12 @@ def exception(vector: int, at: int, common: int) -> bytes:
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 29, 30})
 """Vectors with an error code (Intel SDM volume 3, table 6-1; AMD adds #VC 29 and #SX 30)."""
 
-EXCEPTION_COMMON = OUT + b"\x48\x83\xc4\x10\x48\xcf"
-"""`out; add rsp, 16; iretq`"""
+
+def exception_common(width: int) -> bytes:
+    """`out; add rsp, 2 * width; iret`"""
+    prefix = REX_W if width == 8 else b""
+    return OUT + prefix + b"\x83\xc4" + bytes((2 * width,)) + prefix + b"\xcf"
+
 
 EXCEPTION_NAMES = (
     *("#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "", "#TS", "#NP", "#SS", "#GP", "#PF", ""),

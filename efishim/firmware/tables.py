@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from efishim.firmware.guest import Guest
 from efishim.firmware.status import Status, demand
@@ -27,6 +27,11 @@ CONFIGURATION_LIMIT = 300
 
 FIRMWARE_REVISION = 1 << 16
 CRC_OFFSET = TABLE_HEADER.offset("CRC32")
+_TABLES = {
+    SYSTEM_TABLE.name: "SystemTable",
+    BOOT_SERVICES_TABLE.name: "BootServices",
+    RUNTIME_SERVICES_TABLE.name: "RuntimeServices",
+}
 _ONLY_BOOT = ("ConsoleInHandle", "ConIn", "ConsoleOutHandle", "ConOut", "StandardErrorHandle", "StdErr", "BootServices")
 
 
@@ -41,20 +46,22 @@ class Tables:
         self._width = width
         self.system = runtime_data + 0x18
         self.runtime = self.system + 0x100
-        self._vendor = self.runtime + 0x100
+        self.vendor = self.runtime + 0x100
         self.configuration = runtime_data + 0x1000
         self.boot = boot_data + 0x18
         self._entries: list[tuple[str, int]] = []
         self._virtual: dict[str, int] = {}
-        memory.write(self._vendor, vendor.encode("utf-16-le")[:0x400] + b"\0\0")
+        memory.write(self.vendor, vendor.encode("utf-16-le")[:0x400] + b"\0\0")
         self._system: dict[str, int | bytes] = {
-            "FirmwareVendor": self._vendor,
+            "FirmwareVendor": self.vendor,
             "FirmwareRevision": FIRMWARE_REVISION,
             "RuntimeServices": self.runtime,
             "BootServices": self.boot,
             "ConfigurationTable": self.configuration,
         }
         self._runtime: dict[str, int | bytes] = {}
+        self.has_field: Callable[[str], bool] = lambda name: True
+        """Fields (`SystemTable.ConOut`) for which this is false are zero. Services are not asked for."""
 
     def fill(self, boot: Mapping[str, int], runtime: Mapping[str, int]) -> None:
         """Service addresses by name, NULL for those that are missing."""
@@ -72,8 +79,12 @@ class Tables:
     def _write(self, address: int, shape: Shape, signature: int, fields: dict[str, int | bytes]) -> None:
         size = shape.size(self._width)
         header = {"Signature": signature, "Revision": REVISION_2_10, "HeaderSize": size}
-        data = bytearray(shape.pack({**fields, **header}, self._width))
-        data[CRC_OFFSET : CRC_OFFSET + 4] = zlib.crc32(data).to_bytes(4, "little")
+        table = _TABLES[shape.name]
+        kept = header if shape is not SYSTEM_TABLE else {**fields, **header}
+        zeroed = {name: 0 for name in kept if not self.has_field(f"{table}.{name}")}
+        data = bytearray(shape.pack({**fields, **header, **zeroed}, self._width))
+        if self.has_field(f"{table}.CRC32"):
+            data[CRC_OFFSET : CRC_OFFSET + 4] = zlib.crc32(data).to_bytes(4, "little")
         self._memory.write(address, bytes(data))
 
     # -- configuration tables (4.6, 7.5.8) ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping as Bases
 from dataclasses import dataclass
 
 from efishim.firmware.dispatch import Handler, Steps
@@ -58,13 +59,35 @@ class VirtualMode:
         return {"SetVirtualAddressMap": self.set_virtual_address_map, "ConvertPointer": self.convert_pointer}
 
     def set_virtual_address_map(self, size: int, descriptor_size: int, version: int, virtual_map: int) -> int | Steps:
-        """SetVirtualAddressMap (8.4.1): once, after ExitBootServices."""
-        demand(self._at_runtime() and not self.virtual, Status.UNSUPPORTED)
+        """SetVirtualAddressMap (8.4.1): once, after ExitBootServices. Raises GuestFault."""
+        self._demand_runtime()
+        self._touch()
         demand(version == MEMORY_DESCRIPTOR_VERSION and descriptor_size >= MEMORY_DESCRIPTOR.size())
         demand(virtual_map and 0 < size <= MAP_LIMIT)
         mappings = self._read(size, descriptor_size, virtual_map)
         self._check(mappings)
         return self._switch(mappings)
+
+    def set_bases(self, bases: Bases[int, int]) -> Steps:
+        """The same from the host's side: a virtual address for each runtime range, by its physical start."""
+        self._demand_runtime()
+        runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.start in bases]
+        mappings = [Mapping(d.start, d.end, bases[d.start], d.attributes) for d in runtime]
+        self._check(mappings)
+        return self._switch(mappings)
+
+    def _demand_runtime(self) -> None:
+        demand(self._at_runtime() and not self.virtual, Status.UNSUPPORTED)
+
+    def _touch(self) -> None:
+        """Firmware that looks through its pointers needs its memory where it was, before it can say that an address is missing.
+        Raises GuestFault where the caller's tables do not map it.
+        """
+        own = self._tables.pointers()
+        for descriptor in self._map.descriptors():
+            if descriptor.attributes & RUNTIME and any(descriptor.start <= at < descriptor.end for at in own):
+                for page in range(descriptor.start, descriptor.end, PAGE):
+                    self._guest.cpu.translate(page)
 
     def _read(self, size: int, step: int, address: int) -> list[Mapping]:
         data = self._guest.read(address, size)
@@ -101,7 +124,7 @@ class VirtualMode:
         """The virtual address of a physical one, None outside the map."""
         for mapping in self._mappings:
             if mapping.attributes & RUNTIME and mapping.start <= address < mapping.end:
-                return mapping.moves(address) & ((1 << 64) - 1)
+                return mapping.moves(address) & (self._guest.end - 1)
         return None
 
     def convert_pointer(self, disposition: int, address: int) -> int:

@@ -33,7 +33,7 @@ class GraphicsOutput:
         self.framebuffer = framebuffer
         self._number = 0
         self._info_at = workshop.place(bytes(GRAPHICS_OUTPUT_MODE_INFORMATION.size()))
-        self._mode_at = workshop.place(bytes(GRAPHICS_OUTPUT_MODE.size()))
+        self._mode_at = workshop.place(bytes(GRAPHICS_OUTPUT_MODE.size(workshop.guest.width)))
         handlers: dict[str, Handler] = {"QueryMode": self.query_mode, "SetMode": self.set_mode, "Blt": self.blt}
         fields = {"Mode": self._mode_at}
         self.interface = workshop.interface("GraphicsOutput", GRAPHICS_OUTPUT_PROTOCOL, handlers, fields)
@@ -66,7 +66,7 @@ class GraphicsOutput:
             "FrameBufferBase": self.framebuffer,
             "FrameBufferSize": width * height * PIXEL,
         }
-        self._memory.write(self._mode_at, GRAPHICS_OUTPUT_MODE.pack(mode))
+        self._memory.write(self._mode_at, GRAPHICS_OUTPUT_MODE.pack(mode, self._guest.width))
         self._memory.fill(self.framebuffer, width * height * PIXEL)
 
     def query_mode(self, this: int, number: int, size: int, info: int) -> int:

@@ -7,7 +7,8 @@ each padded with zeroes to a multiple of four, which is what the kernel's unpack
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from efishim.firmware.device_path import END, END_ENTIRE, path_bytes, vendor_media
 from efishim.firmware.protocols.base import Workshop
@@ -16,25 +17,50 @@ from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_LOAD_FILE2_PRO
 from efishim.wire.uefi import LOAD_FILE2_PROTOCOL
 
 CHUNK = 1 << 20
+ALIGNMENT = 4
 
 
-def concatenate(initrds: Sequence[bytes]) -> bytes:
-    """Several ramdisks as one."""
-    if len(initrds) == 1:
-        return initrds[0]
-    return b"".join(data + bytes(-len(data) % 4) for data in initrds)
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A ramdisk that a loader has put into guest memory: physical address and size in bytes."""
+
+    address: int
+    size: int
+
+
+Ramdisk = bytes | Module
+
+
+def _size(ramdisk: Ramdisk) -> int:
+    return ramdisk.size if isinstance(ramdisk, Module) else len(ramdisk)
 
 
 class LoadFile2:
-    """Serves one file, whatever path is asked for behind the handle's own."""
+    """Serves one file, whatever path is asked for behind the handle's own. Modules are read when they are asked for:
+    who changes them in memory before that changes what the image gets.
+    """
 
-    def __init__(self, workshop: Workshop, initrds: Sequence[bytes]) -> None:
+    def __init__(self, workshop: Workshop, ramdisks: Sequence[Ramdisk]) -> None:
         self._guest = workshop.guest
-        self._data = concatenate(initrds)
+        self._memory = workshop.board.memory
+        self._ramdisks = tuple(ramdisks)
+        padded = [-(-_size(ramdisk) // ALIGNMENT) * ALIGNMENT for ramdisk in ramdisks]
+        self.size = _size(ramdisks[0]) if len(ramdisks) == 1 else sum(padded)
         self.interface = workshop.interface("LoadFile2", LOAD_FILE2_PROTOCOL, {"LoadFile": self.load_file})
         path = workshop.place(path_bytes(vendor_media(LINUX_EFI_INITRD_MEDIA_GUID)))
         self.handle = workshop.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
         self.handle = workshop.install(self.handle, EFI_LOAD_FILE2_PROTOCOL_GUID, self.interface)
+
+    def _chunks(self, ramdisk: Ramdisk) -> Iterator[bytes]:
+        size = _size(ramdisk)
+        for at in range(0, size, CHUNK):
+            step = min(CHUNK, size - at)
+            if isinstance(ramdisk, Module):
+                yield self._memory.read(ramdisk.address + at, step)
+            else:
+                yield ramdisk[at : at + step]
+        if len(self._ramdisks) > 1:
+            yield bytes(-size % ALIGNMENT)
 
     def load_file(self, this: int, path: int, policy: int, size: int, buffer: int) -> int:
         """LoadFile (13.2.2). BootPolicy TRUE is EFI_UNSUPPORTED in this protocol."""
@@ -42,10 +68,12 @@ class LoadFile2:
         demand(not policy, Status.UNSUPPORTED)
         demand(self._guest.read(path, 2) == bytes((END, END_ENTIRE)), Status.NOT_FOUND)
         room = self._guest.uintn(size)
-        self._guest.put_uintn(size, len(self._data))
-        if buffer == 0 or room < len(self._data):
+        self._guest.put_uintn(size, self.size)
+        if buffer == 0 or room < self.size:
             return Status.BUFFER_TOO_SMALL
-        view = memoryview(self._data)
-        for at in range(0, len(view), CHUNK):
-            self._guest.write(buffer + at, bytes(view[at : at + CHUNK]))
+        at = buffer
+        for ramdisk in self._ramdisks:
+            for chunk in self._chunks(ramdisk):
+                self._guest.write(at, chunk)
+                at += len(chunk)
         return Status.SUCCESS

@@ -1,0 +1,304 @@
+"""EFI_SIMPLE_FILE_SYSTEM_PROTOCOL and EFI_FILE_PROTOCOL (UEFI 2.10, 13.4 and 13.5): a medium that can only be read.
+
+There is one directory, the root, with the files in it. Names are found whatever their case, as on FAT. Programs that bring
+their own configuration beside themselves, like Xen's loader, read it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from efishim.errors import ProviderError
+from efishim.firmware.dispatch import Handler
+from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.status import EfiError, Status, demand
+from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
+from efishim.wire.uefi import (
+    FILE_INFO,
+    FILE_PROTOCOL,
+    FILE_PROTOCOL_REVISION,
+    FILE_SYSTEM_INFO_HEAD,
+    SIMPLE_FILE_SYSTEM_PROTOCOL,
+    SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION,
+    TIME,
+)
+
+MODE_READ, MODE_WRITE, MODE_CREATE = 1, 2, 1 << 63
+MODES = (MODE_READ, MODE_READ | MODE_WRITE, MODE_READ | MODE_WRITE | MODE_CREATE)
+"""The only combinations that Open takes (13.5.2)."""
+
+READ_ONLY, DIRECTORY = 0x01, 0x10
+VALID_ATTRIBUTES = 0x37
+"""File attributes (13.5.2)."""
+
+TO_END = (1 << 64) - 1
+"""SetPosition with this goes to the end of the file (13.5.11)."""
+
+BLOCK = 512
+LABEL = "EFISHIM"
+CHUNK = 1 << 20
+
+OPEN_LIMIT = 256
+"""Most files and directories that are open at a time."""
+FILE_LIMIT, NAME_LIMIT = 256, 255
+"""Most files of a medium; most UTF-16 units of a name, as on FAT."""
+SYSTEM_INFO_SIZE = 36
+"""Where the label starts in EFI_FILE_SYSTEM_INFO: behind BlockSize, without the padding of the structure."""
+
+_FORBIDDEN = frozenset('\\/"*:<>?|') | {chr(code) for code in range(32)}
+
+
+@dataclass(slots=True)
+class _Open:
+    """What an EFI_FILE_PROTOCOL in guest memory stands for: a file by its number, or the root."""
+
+    file: int | None
+    position: int = 0
+    """Bytes in a file, entries in the directory."""
+
+
+class SimpleFileSystem:
+    """`files` are (name, contents). Raises ProviderError for names that no FAT medium could have, or twice the same one."""
+
+    def __init__(self, workshop: Workshop, files: Sequence[tuple[str, bytes]], epoch: int = 0) -> None:
+        """`epoch`: the date of all files, in seconds since 1970."""
+        self._workshop = workshop
+        self._guest = workshop.guest
+        self._files = tuple(files)
+        self._numbers = _by_name(self._files)
+        self._time = _time(epoch)
+        self._opened: dict[int, _Open] = {}
+        handlers: dict[str, Handler] = {
+            "Open": self.open,
+            "Close": self.close,
+            "Delete": self.delete,
+            "Read": self.read,
+            "Write": self.write,
+            "GetPosition": self.get_position,
+            "SetPosition": self.set_position,
+            "GetInfo": self.get_info,
+            "SetInfo": self.set_info,
+            "Flush": self.flush,
+        }
+        fields: dict[str, int | bytes] = {name: workshop.function(f"File.{name}", one) for name, one in handlers.items()}
+        self._protocol = FILE_PROTOCOL.pack({**fields, "Revision": FILE_PROTOCOL_REVISION}, workshop.guest.width)
+        self.interface = workshop.interface(
+            "SimpleFileSystem",
+            SIMPLE_FILE_SYSTEM_PROTOCOL,
+            {"OpenVolume": self.open_volume},
+            {"Revision": SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION},
+        )
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    def open_volume(self, this: int, root: int) -> int:
+        """OpenVolume (13.4.2)."""
+        demand(this == self.interface and root)
+        return self._hand_out(None, root)
+
+    def open(self, this: int, new_handle: int, name: int, mode: int, attributes: int) -> int:
+        """Open (13.5.2)."""
+        self._get(this)
+        demand(new_handle and name and mode in MODES)
+        demand(not mode & MODE_CREATE or attributes & ~VALID_ATTRIBUTES == 0)
+        try:
+            number = self._find(self._guest.string(name))
+        except EfiError as error:
+            missing = error.status is Status.NOT_FOUND
+            raise EfiError(Status.WRITE_PROTECTED) if missing and mode & MODE_CREATE else error from None
+        demand(not mode & MODE_WRITE, Status.WRITE_PROTECTED)
+        return self._hand_out(number, new_handle)
+
+    def _find(self, path: str) -> int | None:
+        """The number of a file, None for the root. Every place from which a path can start is in the root. Raises
+        EfiError(NOT_FOUND), for the parent of the root too.
+        """
+        found: int | None = None
+        for name in path.split("\\"):
+            if name in ("", "."):
+                demand(found is None, Status.NOT_FOUND)
+                continue
+            demand(name != ".." and found is None and _key(name) in self._numbers, Status.NOT_FOUND)
+            found = self._numbers[_key(name)]
+        return found
+
+    def _hand_out(self, file: int | None, place: int) -> int:
+        demand(len(self._opened) < OPEN_LIMIT, Status.OUT_OF_RESOURCES)
+        self._guest.put_uintn(place, 0)
+        address = self._workshop.place(self._protocol)
+        self._opened[address] = _Open(file)
+        self._guest.put_uintn(place, address)
+        return Status.SUCCESS
+
+    def _get(self, this: int) -> _Open:
+        opened = self._opened.get(this)
+        if opened is None:
+            raise EfiError(Status.INVALID_PARAMETER)
+        return opened
+
+    def close(self, this: int) -> int:
+        """Close (13.5.3)."""
+        self._get(this)
+        del self._opened[this]
+        if self._workshop.pool.holds(this):  # the image may have freed it, wrongly
+            self._workshop.pool.free(this)
+        return Status.SUCCESS
+
+    def delete(self, this: int) -> int:
+        """Delete (13.5.4) closes the handle, whatever becomes of the file."""
+        self.close(this)
+        return Status.WARN_DELETE_FAILURE
+
+    # -- contents -----------------------------------------------------------------------------------------------
+
+    def read(self, this: int, size: int, buffer: int) -> int:
+        """Read (13.5.5): bytes of a file, or the information about the next file of the directory."""
+        opened = self._get(this)
+        demand(size)
+        room = self._guest.uintn(size)
+        demand(buffer or room == 0)
+        if opened.file is None:
+            return self._read_directory(opened, size, room, buffer)
+        data = self._files[opened.file][1]
+        demand(opened.position <= len(data), Status.DEVICE_ERROR)
+        end = min(opened.position + room, len(data))
+        for at in range(opened.position, end, CHUNK):
+            self._guest.write(buffer + at - opened.position, data[at : min(at + CHUNK, end)])
+        self._guest.put_uintn(size, end - opened.position)
+        opened.position = end
+        return Status.SUCCESS
+
+    def _read_directory(self, opened: _Open, size: int, room: int, buffer: int) -> int:
+        if opened.position >= len(self._files):
+            self._guest.put_uintn(size, 0)
+            return Status.SUCCESS
+        status = self._give(self._file_info(opened.position), size, room, buffer)
+        if status == Status.SUCCESS:
+            opened.position += 1
+        return status
+
+    def _give(self, data: bytes, size: int, room: int, buffer: int) -> int:
+        self._guest.put_uintn(size, len(data))
+        if room < len(data):
+            return Status.BUFFER_TOO_SMALL
+        demand(buffer)
+        self._guest.write(buffer, data)
+        return Status.SUCCESS
+
+    def write(self, this: int, size: int, buffer: int) -> int:
+        """Write (13.5.6): nothing can be open for writing."""
+        opened = self._get(this)
+        demand(size and buffer)
+        return Status.UNSUPPORTED if opened.file is None else Status.ACCESS_DENIED
+
+    def set_position(self, this: int, position: int) -> int:
+        """SetPosition (13.5.11): a directory can only be read from its start again."""
+        opened = self._get(this)
+        if opened.file is None:
+            demand(position == 0, Status.UNSUPPORTED)
+            opened.position = 0
+        else:
+            opened.position = len(self._files[opened.file][1]) if position == TO_END else position
+        return Status.SUCCESS
+
+    def get_position(self, this: int, position: int) -> int:
+        """GetPosition (13.5.12)."""
+        opened = self._get(this)
+        demand(position)
+        demand(opened.file is not None, Status.UNSUPPORTED)
+        self._guest.put(position, opened.position, 8)
+        return Status.SUCCESS
+
+    def flush(self, this: int) -> int:
+        """Flush (13.5.15)."""
+        self._get(this)
+        return Status.ACCESS_DENIED
+
+    # -- information --------------------------------------------------------------------------------------------
+
+    def get_info(self, this: int, kind: int, size: int, buffer: int) -> int:
+        """GetInfo (13.5.13) about the file, the medium, or its label."""
+        opened = self._get(this)
+        demand(kind and size)
+        match self._guest.guid(kind):
+            case guid if guid == EFI_FILE_INFO_ID:
+                data = self._file_info(opened.file)
+            case guid if guid == EFI_FILE_SYSTEM_INFO_ID:
+                data = self._system_info()
+            case guid if guid == EFI_FILE_SYSTEM_VOLUME_LABEL_ID:
+                data = _text(LABEL)
+            case _:
+                return Status.UNSUPPORTED
+        return self._give(data, size, self._guest.uintn(size), buffer)
+
+    def set_info(self, this: int, kind: int, size: int, buffer: int) -> int:
+        """SetInfo (13.5.14)."""
+        del size
+        self._get(this)
+        demand(kind and buffer)
+        known = (EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID)
+        return Status.WRITE_PROTECTED if self._guest.guid(kind) in known else Status.UNSUPPORTED
+
+    def _file_info(self, file: int | None) -> bytes:
+        """EFI_FILE_INFO (13.5.16); the root has no name."""
+        name, size, attributes = "", 0, DIRECTORY | READ_ONLY
+        if file is not None:
+            name, size, attributes = self._files[file][0], len(self._files[file][1]), READ_ONLY
+        text = _text(name)
+        fields: dict[str, int | bytes] = {
+            "Size": FILE_INFO.size() + len(text),
+            "FileSize": size,
+            "PhysicalSize": _blocks(size),
+            "Attribute": attributes,
+        }
+        for field in ("CreateTime", "LastAccessTime", "ModificationTime"):
+            fields |= {f"{field}{n}": int.from_bytes(self._time[8 * n : 8 * n + 8], "little") for n in (0, 1)}
+        return FILE_INFO.pack(fields) + text
+
+    def _system_info(self) -> bytes:
+        """EFI_FILE_SYSTEM_INFO (13.5.17)."""
+        text = _text(LABEL)
+        fields: dict[str, int | bytes] = {
+            "Size": SYSTEM_INFO_SIZE + len(text),
+            "ReadOnly": 1,
+            "VolumeSize": sum(_blocks(len(data)) for _, data in self._files),
+            "BlockSize": BLOCK,
+        }
+        return FILE_SYSTEM_INFO_HEAD.pack(fields)[:SYSTEM_INFO_SIZE] + text
+
+
+def _by_name(files: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    """Numbers of files by the form of their names that is looked for."""
+    if len(files) > FILE_LIMIT:
+        raise ProviderError(f"{len(files)} files are too many for the EFI file system, which takes {FILE_LIMIT}")
+    numbers: dict[str, int] = {}
+    for number, (name, _) in enumerate(files):
+        if not 0 < len(name.encode("utf-16-le", "surrogatepass")) // 2 <= NAME_LIMIT or name in (".", ".."):
+            raise ProviderError(f"{name[:40]!r} cannot be a file's name on an EFI file system")
+        if not _FORBIDDEN.isdisjoint(name):
+            raise ProviderError(f"the file name {name!r} has characters that an EFI file system does not take")
+        if _key(name) in numbers:
+            raise ProviderError(f"two files are called {name} on the EFI file system", hint="give one of them another name")
+        numbers[_key(name)] = number
+    return numbers
+
+
+def _key(name: str) -> str:
+    return name.lower()
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-16-le", "surrogatepass") + b"\0\0"
+
+
+def _blocks(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _time(epoch: int) -> bytes:
+    """An EFI_TIME in UTC."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)
+    names = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+    return TIME.pack({name: getattr(moment, name.lower()) for name in names})
