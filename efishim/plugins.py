@@ -190,6 +190,13 @@ class Registry:
         """A provider. Raises UsageError naming those that exist."""
         return _pick(self.providers, name, "provider", self._problems)
 
+    def default_provider(self) -> Provider:
+        """The one that says of itself that it is the default (`default = True`), else the first by name. Raises UsageError."""
+        for provider in self.providers.values():
+            if getattr(provider, "default", False) is True:
+                return provider
+        return self.provider(next(iter(self.providers), ""))
+
     def platform(self, name: str) -> Platform:
         """A platform. Raises UsageError naming those that exist."""
         return _pick(self.platforms, name, "platform", self._problems)

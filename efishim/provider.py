@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from efishim.lab.record import Record
     from efishim.machine.cpu import Board
     from efishim.platform.profile import PlatformFacts, PlatformOptions
+    from efishim.wire.layout import Layout
 
 PAGE = 0x1000
 
@@ -112,6 +113,41 @@ class BootInformation:
     provenance: tuple[Provenance, ...] = ()
 
 
+class MachineFirmware(StrEnum):
+    """What was there before the provider: on what its boot loader would run."""
+
+    NONE = "none"
+    """A hypervisor or a virtual machine monitor that starts the kernel itself."""
+    BIOS = "bios"
+    """Interrupt services, the BIOS data area, tables in the BIOS area."""
+    EFI = "efi"
+    """UEFI. The shim is then the machine's own firmware, and is built from what the machine is."""
+    EFI_RUNTIME = "efi-runtime"
+    """What a first kernel leaves of it for the next one: runtime services at the virtual addresses that Linux gave them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EfiFacts:
+    """EFI firmware after ExitBootServices, as a boot loader (or a kernel before kexec) hands it to a kernel; or before, when
+    boot services are left to the kernel. Then there is an `image_handle`, and no memory map that would stay true.
+
+    All addresses are physical, also after SetVirtualAddressMap. `fw_vendor`, `runtime`, `tables` and `smbios` are what a
+    SETUP_EFI node passes on (arch/x86/include/asm/efi.h, struct efi_setup_data).
+    """
+
+    system_table: int
+    memory_map: bytes
+    """EFI_MEMORY_DESCRIPTORs, `descriptor_size` bytes each."""
+    descriptor_size: int
+    descriptor_version: int
+    fw_vendor: int = 0
+    runtime: int = 0
+    tables: int = 0
+    smbios: int = 0
+    image_handle: int | None = None
+    """What ExitBootServices has to be called with; None when that is done."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """What the platform is, as the one who built it knows it. Providers tell the guest as much of it as they can."""
@@ -120,6 +156,10 @@ class MachineFacts:
     rsdp: int | None = None
     smbios: int | None = None
     framebuffer: Framebuffer | None = None
+    efi: EfiFacts | None = None
+    """Only for native entries of providers that run on EFI."""
+    held: tuple[MemoryRange, ...] = ()
+    """RAM that the machine's own EFI firmware keeps until boot services end, ascending; the last is where it lies itself."""
 
 
 class GuestMemory(Protocol):
@@ -133,14 +173,17 @@ class GuestMemory(Protocol):
 
 
 class Arena:
-    """Hands out guest RAM to what is placed before the guest runs: always the lowest address that fits."""
+    """Hands out guest RAM to what is placed before the guest runs: the lowest address that fits, or the highest."""
 
     def __init__(self, ranges: tuple[MemoryRange, ...], *, floor: int = PAGE) -> None:
         ram = [piece for piece in ranges if piece.kind is MemoryKind.RAM and piece.end > floor]
         self._free = sorted((max(piece.start, floor), piece.end) for piece in ram)
+        self.used: list[tuple[int, int]] = []
+        """(start, size) of everything that was taken, in that order."""
 
     def take(self, start: int, size: int) -> None:
         """Mark a range as used; parts of it that are not free RAM are ignored."""
+        self.used.append((start, size))
         end, left = start + size, []
         for low, high in self._free:
             if end <= low or high <= start:
@@ -149,11 +192,21 @@ class Arena:
             left += [(a, b) for a, b in ((low, start), (end, high)) if a < b]
         self._free = left
 
-    def place(self, size: int, *, align: int = 16, above: int = 0, below: int = 1 << 32, what: str = "") -> int:
-        """An address for `size` bytes, aligned, in [above, below). Raises ProviderError when there is no room."""
-        for low, high in self._free:
-            start = -(-max(low, above) // align) * align
-            if start + size <= min(high, below):
+    def fits(self, start: int, size: int) -> bool:
+        """Is all of [start, start+size) free RAM?"""
+        return any(low <= start and start + size <= high for low, high in self._free)
+
+    def place(
+        self, size: int, *, align: int = 16, above: int = 0, below: int = 1 << 32, high: bool = False, what: str = ""
+    ) -> int:
+        """An address for `size` bytes, aligned, in [above, below): the lowest, or with `high` the highest.
+
+        Raises ProviderError when there is no room.
+        """
+        for low, top in reversed(self._free) if high else self._free:
+            first = -(-max(low, above) // align) * align
+            start = (min(top, below) - size) // align * align if high else first
+            if first <= start and start + size <= min(top, below):
                 self.take(start, max(size, 1))
                 return start
         raise ProviderError(
@@ -169,6 +222,10 @@ class Loaded:
     base: int
     size: int
     entry_point: int
+    setup: int | None = None
+    """Where the real-mode part of a Linux kernel is, boot sector first, for entries that run it."""
+    efi_entry: int | None = None
+    """Where the image wants to be entered instead while EFI boot services are alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +241,44 @@ class BootRequest:
     """Where the image was loaded; None when the EFI shim will load it."""
     options: Mapping[str, str]
     """The provider's own options by name, without the group."""
+    entry: str = ""
+    """The entry that will be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
     """What passes from `produce` to the reader: where the native structure is, and the magic number beside it.
 
-    `address` is None only for a provider that is the machine's own firmware, which has nothing to read back.
+    `address` is None only for a provider that is the machine's own firmware, or a boot loader on it that passes nothing
+    but the image's load options; there is nothing to read back then.
     """
 
     address: int | None
     magic: int = 0
+    load_options: bytes | None = None
+    """The command line that an EFI boot loader passes, where it is not the one of the request."""
+    notes: tuple[str, ...] = ()
+    """What the record shall say about it: what could not be passed on, and what stands in its place."""
+    boot_services: bool = False
+    """The kernel is entered with EFI boot services alive: of `cpu_state` only `rip` and the registers count, the rest is as
+    the firmware has it for its images (UEFI 2.10, 2.3.4).
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A piece of a native structure in guest memory, under the name that its specification gives it.
+
+    A provider names them all in a method `structures(memory, handover)`, so that a record can show their fields and tell
+    which of them the kernel read.
+    """
+
+    name: str
+    """`hvm_start_info`, `hvm_memmap_table_entry[3]`, `command line`."""
+    address: int
+    size: int
+    layout: type[Layout] | None = None
+    """Its fields; None for plain bytes."""
 
 
 class CpuMode(StrEnum):
@@ -226,6 +310,8 @@ class CpuState:
     segments: Mapping[str, Segment]
     identity_map: int = 0
     """For long mode: bytes of memory from 0 that the page tables map one to one."""
+    descriptors: tuple[int, ...] = ()
+    """A global descriptor table that must be loaded, as 64-bit words; empty when the specification asks for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +340,8 @@ class Entry:
     summary: str
     through_shim: bool
     """True when the EFI shim stands between the native structure and the image."""
+    high: bool = False
+    """This loader puts relocatable kernels at the top of memory below 4 GiB."""
 
 
 class Provider(Protocol):
@@ -297,16 +385,50 @@ class Provider(Protocol):
         """The state at a native entry. Raises ProviderError for an entry behind the shim."""
 
 
+def native_structures(provider: Provider, memory: GuestMemory, handover: Handover) -> tuple[Structure, ...]:
+    """The pieces of the native structure, where the provider names them."""
+    name = getattr(provider, "structures", None)
+    return () if name is None else tuple(name(memory, handover))
+
+
+def module_alignment(provider: Provider) -> int:
+    """In which steps the provider's boot loader places modules, bytes: `module_alignment`, by default whole pages.
+
+    They lie one behind the other with zeroes in between.
+    """
+    return int(getattr(provider, "module_alignment", PAGE))
+
+
+def machine_firmware(provider: Provider, entry: str, options: Mapping[str, str]) -> MachineFirmware:
+    """On what the provider's boot loader would run. A provider says so in a method `runs_on(entry, options)`; without
+    one, nothing was there before it.
+    """
+    runs_on = getattr(provider, "runs_on", None)
+    return MachineFirmware.NONE if runs_on is None else MachineFirmware(runs_on(entry, options))
+
+
+def keeps_boot_services(provider: Provider, request: BootRequest) -> bool:
+    """Does the provider's boot loader on EFI leave boot services to this kernel? A provider says so in a method
+    `keeps_boot_services(request)`; without one they are ended before the kernel starts.
+    """
+    keeps = getattr(provider, "keeps_boot_services", None)
+    return keeps is not None and bool(keeps(request))
+
+
 def boot_information(
-    provider: Provider, request: BootRequest, memory: GuestMemory, handover: Handover
+    provider: Provider,
+    request: BootRequest,
+    memory: GuestMemory,
+    handover: Handover,
+    firmware: MachineFirmware = MachineFirmware.NONE,
 ) -> BootInformation:
-    """What the shim is built from: the bytes in guest memory, or the machine itself if the provider is its firmware."""
-    if handover.address is not None:
+    """What the shim is built from: the bytes in guest memory, or the machine itself if its own firmware is EFI."""
+    if handover.address is not None and firmware is not MachineFirmware.EFI:
         return provider.read_back(memory, handover)
     facts = request.facts
     return BootInformation(
         memory_map=facts.memory_map,
-        command_line=request.command_line,
+        command_line=request.command_line if handover.load_options is None else handover.load_options,
         modules=request.modules,
         rsdp=facts.rsdp,
         smbios=facts.smbios,

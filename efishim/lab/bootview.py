@@ -60,7 +60,7 @@ class BootView(Struct, frozen=True):
 
     def document(self) -> dict[str, Any]:
         """As the record carries it: JSON types only, every number a hexadecimal string."""
-        document: dict[str, Any] = _hexadecimal(msgspec.to_builtins(self))
+        document: dict[str, Any] = hexadecimal_tree(msgspec.to_builtins(self))
         return document
 
 
@@ -111,12 +111,12 @@ def _initrd(memory: PhysicalMemory, address: int, size: int) -> InitrdView:
         return InitrdView(address, size, problem=str(error))
 
 
-def _hexadecimal(value: Any) -> Any:
-    """Every int of a tree as a hexadecimal string."""
+def hexadecimal_tree(value: Any) -> Any:
+    """Every int of a tree of JSON types as a hexadecimal string, as records carry numbers that may be addresses."""
     if isinstance(value, dict):
-        return {key: _hexadecimal(item) for key, item in value.items()}
+        return {key: hexadecimal_tree(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_hexadecimal(item) for item in value]
+        return [hexadecimal_tree(item) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:#x}"
     return value

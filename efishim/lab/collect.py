@@ -6,13 +6,16 @@ import msgspec
 
 from efishim.firmware.calls import FirmwareCall as ShimCall
 from efishim.image.opened import Image
+from efishim.lab import codeparts
 from efishim.lab import record as rec
+from efishim.lab.codeparts import Layout
+from efishim.lab.imagecode import ImageCode
 from efishim.lab.places import Places
 from efishim.lab.plan import Plan
 from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.machine import Machine, Stop
-from efishim.platform.resources import Resource
+from efishim.platform.resources import Resource, hypercall_name
 
 REASONS = {
     "shutdown": Reason.SHUTDOWN,
@@ -67,7 +70,7 @@ def named(point: MilestonePoint, places: Places) -> MilestonePoint:
     """A milestone with its place named by what was learnt later."""
     if point.at is None:
         return point
-    return msgspec.structs.replace(point, at=places.ref(int(point.at.address, 16)))
+    return msgspec.structs.replace(point, at=places.ref(int(point.at.address, 16), point.insns))
 
 
 def image(opened: Image, plan: Plan) -> rec.Image:
@@ -91,14 +94,16 @@ def firmware_calls(calls: list[ShimCall], places: Places) -> list[rec.FirmwareCa
             status=call.status,
             insns=call.insns,
             results=[rec.Argument(name=name, value=value) for name, value in call.results],
-            caller=places.ref(call.caller),
+            caller=places.ref(call.caller, call.insns),
             repeats=call.repeats,
         )
         for call in calls
     ]
 
 
-def _what(touch: Touch) -> str:
+def _what(touch: Touch, resources: tuple[Resource, ...]) -> str:
+    if touch.kind is Kind.HYPERCALL:
+        return hypercall_name(resources, touch.address >> 32, touch.address & 0xFFFFFFFF)
     if touch.kind is Kind.CPUID:
         leaf, subleaf = touch.address >> 32, touch.address & 0xFFFFFFFF
         return f"{leaf:#x}.{subleaf:#x}" if leaf in SUBLEAVES else hexadecimal(leaf)
@@ -115,6 +120,7 @@ def _device(touch: Touch, resources: tuple[Resource, ...]) -> Resource | None:
             (touch.kind is Kind.PORT and resource.holds_port(touch.address))
             or (touch.kind is Kind.MMIO and resource.holds_mmio(touch.address))
             or (touch.kind is Kind.MSR and resource.holds_msr(touch.address))
+            or (touch.kind is Kind.HYPERCALL and resource.present and resource.hypercalls)
         ):
             return resource
     return None
@@ -123,11 +129,20 @@ def _device(touch: Touch, resources: tuple[Resource, ...]) -> Resource | None:
 def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) -> list[rec.LedgerEntry]:
     """One entry for each thing touched, in the order of the first touch; `code` is who did it first."""
     merged: dict[tuple[Kind, str], list[Touch]] = {}
+    sweeps: dict[str, tuple[Kind, str]] = {}
     for touch in machine.ledger.touches():
-        merged.setdefault((touch.kind, _what(touch)), []).append(touch)
+        device = _device(touch, resources)
+        key = (touch.kind, _what(touch, resources))
+        if touch.kind is Kind.MMIO and device is not None and not device.present:
+            # Who searches empty memory reads thousands of addresses: one entry for all of them.
+            key = sweeps.setdefault(device.name, key)
+        merged.setdefault(key, []).append(touch)
     entries = []
     for (kind, what), touches in merged.items():
         device = _device(touches[0], resources)
+        low, high = min(touch.address for touch in touches), max(touch.address for touch in touches)
+        if kind is Kind.MMIO and low != high:
+            what = f"{low:#x}-{high:#x}"  # noqa: PLW2901 - the name of the merged entry
         group = device.name if device is not None else ""
         if kind is Kind.CPUID:
             group = "hypervisor leaves" if what.startswith("0x4000") else "CPUID"
@@ -142,27 +157,16 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) ->
                 writes=sum(touch.count for touch in touches if touch.write),
                 first_insns=first.first,
                 last_insns=max(touch.last for touch in touches),
-                code=places.ref(first.code),
+                code=places.ref(first.code, first.first),
             )
         )
     return entries
 
 
-def coverage(machine: Machine, places: Places) -> rec.Coverage:
-    """Blocks that ran, by function. Code outside the kernel and the image counts as `elsewhere`."""
-    functions: dict[str, int] = {}
-    seen: set[int] = set()
-    for pc, _size, _icount in machine.engine.native.blocks():
-        if pc in seen:
-            continue
-        seen.add(pc)
-        found = places.function(pc)
-        name = found[0] if found is not None else "elsewhere"
-        functions[name] = functions.get(name, 0) + 1
-    return rec.Coverage(
-        blocks=len(seen),
-        functions=[rec.FunctionCoverage(name=name, blocks=count) for name, count in sorted(functions.items())],
-    )
+def coverage(machine: Machine, places: Places, code: ImageCode, layout: Layout) -> rec.Coverage:
+    """Blocks that ran and how often, by part and function."""
+    native = machine.engine.native
+    return codeparts.coverage(native.blocks(), native.times_entered(), layout, places, code)
 
 
 def no_coverage() -> rec.Coverage:

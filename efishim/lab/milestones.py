@@ -33,11 +33,14 @@ class Milestones:
         self.points: list[MilestonePoint] = []
         self.on_point: Callable[[MilestonePoint], None] = lambda point: None
         self.on_startup_64: Callable[[], None] = lambda: None
+        self.on_start_kernel: Callable[[], None] = lambda: None
+        self.on_init: Callable[[], None] = lambda: None
 
     def arm(self) -> None:
         """Watch for what can be watched for before the guest runs."""
         machine, facts = self._machine, self._places.facts
-        if facts is not None and facts.wide and len(facts.entry_code) >= ENTRY_BYTES:
+        # Other systems come as 64-bit ELF files too, and what they begin with is not startup_64.
+        if facts is not None and facts.linux and facts.wide and len(facts.entry_code) >= ENTRY_BYTES:
             low = facts.entry & (PLACEMENT - 1)
             machine.watches.add_code(PLACEMENT - 1, low, facts.entry_code[:ENTRY_BYTES], self._startup_64)
         machine.watches.on_ring3 = lambda: self.reach(Milestone.USERSPACE)
@@ -63,6 +66,8 @@ class Milestones:
     def _startup_64(self, address: int) -> None:
         facts, machine = self._places.facts, self._machine
         assert facts is not None
+        if self._places.physical_slide is None:  # nobody knew before where the kernel would be
+            self._places.kernel_runs_from = machine.insns
         self._places.physical_slide = address - facts.entry
         self.reach(Milestone.STARTUP_64)
         self.on_startup_64()
@@ -80,17 +85,22 @@ class Milestones:
         if linked is None:
             return
         places.virtual_slide = address - linked
-        self._watch_symbol("start_kernel", Milestone.START_KERNEL)
+        self._watch_symbol("start_kernel", Milestone.START_KERNEL, self.on_start_kernel)
         for name in INIT_SYMBOLS:
-            if self._watch_symbol(name, Milestone.INIT):
+            if self._watch_symbol(name, Milestone.INIT, self.on_init):
                 break
 
-    def _watch_symbol(self, name: str, milestone: Milestone) -> bool:
+    def _watch_symbol(self, name: str, milestone: Milestone, then: Callable[[], None] = lambda: None) -> bool:
         facts, slide = self._places.facts, self._places.virtual_slide
         address = facts.symbols.get(name) if facts else None
         if address is None and self._places.symbols is not None:
             address = self._places.symbols.address_of(name)
         if address is None or slide is None:
             return False
-        self._machine.watches.add((address + slide) & ADDRESS_BITS, lambda: self.reach(milestone))
+
+        def reached() -> None:
+            self.reach(milestone)
+            then()
+
+        self._machine.watches.add((address + slide) & ADDRESS_BITS, reached)
         return True

@@ -13,6 +13,7 @@ SHIM_OPTIONS = (
     OptionHelp("gop", "offer the Graphics Output protocol with a linear framebuffer (0 or 1)", "0"),
     OptionHelp("strict_nx", "no memory both writable and executable, and the memory attribute protocol (0 or 1)", "0"),
     OptionHelp("keys", "what somebody types at the firmware's console", ""),
+    OptionHelp("files", "the files given with -i also lie on the image's device under their own names (0 or 1)", "0"),
     OptionHelp("vendor", "the firmware vendor in the system table", "efishim"),
 )
 
@@ -28,6 +29,7 @@ class ShimOptions:
     strict_nx: bool = False
     keys: str = ""
     vendor: str = "efishim"
+    files: bool = False
 
 
 def shim_options(texts: dict[str, str]) -> ShimOptions:
@@ -40,6 +42,7 @@ def shim_options(texts: dict[str, str]) -> ShimOptions:
         strict_nx=_switch("strict_nx", texts),
         keys=texts.get("keys", ""),
         vendor=vendor,
+        files=_switch("files", texts),
     )
 
 

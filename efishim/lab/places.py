@@ -25,12 +25,22 @@ class Places:
     image_size: int = 0
     physical_slide: int | None = None
     virtual_slide: int | None = None
+    kernel_runs_from: int = 0
+    """Instructions until the kernel proper runs. Before, a decompressor may run where the kernel will lie."""
 
-    def function(self, address: int) -> tuple[str, int] | None:
-        """(name, offset): a symbol, or `image` for the image as it was loaded. None for anything else."""
+    def kernel_function(self, address: int) -> tuple[str, int] | None:
+        """(symbol, offset) of a place in the kernel proper, None for anything else and without symbols."""
         linked = self.linked(address)
-        if linked is not None and self.symbols is not None:
-            return self.symbols.name_at(linked)
+        return self.symbols.name_at(linked) if linked is not None and self.symbols is not None else None
+
+    def function(self, address: int, insns: int | None = None) -> tuple[str, int] | None:
+        """(name, offset): a symbol, or `image` for the image as it was loaded. None for anything else. `insns` is when the
+        guest was there, for a place that may have been something else before.
+        """
+        early = insns is not None and insns < self.kernel_runs_from
+        found = None if early else self.kernel_function(address)
+        if found is not None:
+            return found
         if self.image_base <= address < self.image_base + self.image_size:
             return "image", address - self.image_base
         return None
@@ -43,8 +53,8 @@ class Places:
             return self.facts.virtual_of(address - self.physical_slide)
         return None
 
-    def ref(self, address: int) -> CodeRef:
-        """An address with its name where there is one."""
-        found = self.function(address)
+    def ref(self, address: int, insns: int | None = None) -> CodeRef:
+        """An address with its name where there is one, as `function` finds it."""
+        found = self.function(address, insns)
         name = None if found is None else f"{found[0]}+{found[1]:#x}"
         return CodeRef(address=hexadecimal(address), symbol=name)

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from efishim.errors import ImageError, UsageError
+from efishim.firmware.profile import ABSENT
 from efishim.lab.record import File, Milestone, Options, RouteName
 
 MIB = 1 << 20
@@ -99,6 +102,10 @@ class Plan:
     """(`group.name`, value), sorted, each name once."""
     observers: bool = True
     system_map: Blob | None = None
+    profile: Blob | None = None
+    """The TOML of the firmware that the shim imitates, for routes behind it (efishim.firmware.profile)."""
+    without: tuple[tuple[str, str], ...] = ()
+    """(item, answer) in which the shim differs from the profile besides; sorted, each item once."""
     default_initrd: bool = False
     """The initial ramdisk is the embedded reporting init, put there because the user gave none."""
 
@@ -133,6 +140,8 @@ class Plan:
             options=dict(self.options),
             observers=self.observers,
             system_map=self.system_map.as_file() if self.system_map else None,
+            profile=self.profile.as_file() if self.profile else UNSET,
+            without=dict(self.without) if self.without else UNSET,
         )
 
     def reproduce(self) -> str:
@@ -151,6 +160,9 @@ class Plan:
             words.append("--no-observers")
         if self.system_map:
             words += ["--system-map", self.system_map.label]
+        if self.profile:
+            words += ["--profile", self.profile.label]
+        words += [word for one in self.without for word in ("--without", one[0] if one[1] == ABSENT else "=".join(one))]
         return " ".join(shell_word(word) for word in words)
 
 

@@ -133,6 +133,10 @@ class Options(_Struct, frozen=True, kw_only=True):
     """`group.name` to value, as given with --option."""
     observers: bool
     system_map: File | None = None
+    profile: File | msgspec.UnsetType = msgspec.UNSET
+    """The firmware profile, when one was given."""
+    without: dict[Name, Name] | msgspec.UnsetType = msgspec.UNSET
+    """Single items of the firmware and what they answered, when any were given."""
 
 
 class CodeRef(_Struct, frozen=True, kw_only=True):
@@ -199,6 +203,15 @@ class FirmwareCall(_Struct, frozen=True, kw_only=True):
     """How often the same caller made this call in a row and got the same answer, as in polling for a key."""
 
 
+class AbiViolation(_Struct, frozen=True, kw_only=True):
+    """Something at the entry that is not as its specification demands."""
+
+    rule: Name
+    sentence: Text
+    source: Text
+    """The specification, and where in it."""
+
+
 class LedgerKind(StrEnum):
     """What kind of thing was touched."""
 
@@ -206,6 +219,7 @@ class LedgerKind(StrEnum):
     MMIO = "mmio"
     MSR = "msr"
     CPUID = "cpuid"
+    HYPERCALL = "hypercall"
     INSTRUCTION = "instruction"
 
 
@@ -227,18 +241,113 @@ class LedgerEntry(_Struct, frozen=True, kw_only=True):
     """Who did it first."""
 
 
+CODE_LIMIT = 8
+"""Most functions that are named for one field."""
+
+
+class FieldUse(_Struct, frozen=True, kw_only=True):
+    """A field that was read or written."""
+
+    name: Name
+    reads: Count = 0
+    writes: Count = 0
+    first_insns: Count
+    """Instructions executed when it was touched first."""
+    first: CodeRef
+    """Who touched it first."""
+    functions: Annotated[list[Name], msgspec.Meta(max_length=CODE_LIMIT)] = []
+    """Who touched it, in the order of the first time; the first few of them."""
+
+
+class WholeUse(_Struct, frozen=True, kw_only=True):
+    """A function that read or wrote every byte without regard to the fields: a copy, a checksum, an erasure."""
+
+    part: Name = ""
+    """A member of the structure with all below it; empty for the whole of it."""
+    function: Name
+    write: bool = False
+    times: Count
+    """How often, going by its rarest byte."""
+    first_insns: Count
+    first: CodeRef
+
+
+class Consumption(_Struct, frozen=True, kw_only=True):
+    """What was done to one structure. What was done to it as a whole is not repeated in its fields."""
+
+    structure: Name
+    address: Hex
+    size: Count
+    since_insns: Count
+    """Instructions executed when the watch began."""
+    until_insns: Count
+    reads: Count = 0
+    writes: Count = 0
+    bytes_read: Count = 0
+    """How many of its bytes were read at least once, as a whole or not."""
+    whole: Annotated[list[WholeUse], msgspec.Meta(max_length=1 << 12)] = []
+    fields: Annotated[list[FieldUse], msgspec.Meta(max_length=1 << 16)] = []
+    """In the order of the structure. Empty for a range without fields."""
+    never_read: Annotated[list[Name], msgspec.Meta(max_length=1 << 16)] = []
+    """Fields that nobody read except as part of the whole, padding left out; runs of array elements are drawn together."""
+
+
+class LegacyUse(_Struct, frozen=True, kw_only=True):
+    """Accesses to memory that has a meaning on PCs since 1981."""
+
+    group: Name
+    start: Hex
+    size: Count
+    reads: Count
+    writes: Count
+    places: Count
+    """How many different addresses; in searched areas, paragraphs of 16 bytes."""
+    first_insns: Count
+    last_insns: Count
+    first: CodeRef
+    functions: Annotated[list[Name], msgspec.Meta(max_length=CODE_LIMIT)]
+
+
+class Consumed(_Struct, frozen=True, kw_only=True):
+    """What was read and written, as a record has it."""
+
+    structures: Annotated[list[Consumption], msgspec.Meta(max_length=1 << 12)] = []
+    legacy: Annotated[list[LegacyUse], msgspec.Meta(max_length=64)] = []
+    dropped: Count = 0
+    """Accesses that were not kept because there were too many different ones."""
+    left_out: Count = 0
+    """Structures that were not watched because there were too many."""
+
+
 class FunctionCoverage(_Struct, frozen=True, kw_only=True):
-    """How much of a function ran."""
+    """How much of a function ran. Code without symbols counts as one function, named as its part."""
+
+    name: Name
+    part: Name = ""
+    """setup, decompressor, stub, kernel, user or elsewhere."""
+    blocks: Count
+    insns: Count = 0
+    """Instructions that ran in it, by whole blocks."""
+    offsets: str = ""
+    """Where its blocks begin, hexadecimal and in ascending order: offsets in the function, or in the image file."""
+
+
+class PartCoverage(_Struct, frozen=True, kw_only=True):
+    """How much of a part of the way ran, and how many instructions went there."""
 
     name: Name
     blocks: Count
+    insns: Count
 
 
 class Coverage(_Struct, frozen=True, kw_only=True):
     """Which code ran, by translated blocks."""
 
     blocks: Count = 0
+    parts: Annotated[list[PartCoverage], msgspec.Meta(max_length=64)] = []
     functions: Annotated[list[FunctionCoverage], msgspec.Meta(max_length=1 << 20)] = []
+    trace: Annotated[list[Name], msgspec.Meta(max_length=1 << 16)] = []
+    """The first blocks of the kernel proper in the order in which they first ran: `symbol+0x12`."""
 
 
 class Record(_Struct, frozen=True, kw_only=True):
@@ -254,12 +363,24 @@ class Record(_Struct, frozen=True, kw_only=True):
     firmware_calls: Annotated[list[FirmwareCall], msgspec.Meta(max_length=1 << 20)]
     firmware_calls_dropped: Count = 0
     """Calls after the list was full; they are counted, not kept."""
+    machine: dict[str, Any] | None = None
+    """The machine as the guest could find it: memory map, CPUID, MSRs, ACPI tables."""
+    entry_view: dict[str, Any] | None = None
+    """The processor, the native structure and the modules at the first instruction of the image."""
+    abi: Annotated[list[AbiViolation], msgspec.Meta(max_length=1 << 12)] | None = None
+    """What is wrong at the entry; null when no checker knows it, or observers are off."""
     boot_view: dict[str, Any] | None = None
     """What the kernel was told, taken at `startup_64`; null when the run did not get there."""
+    kernel_view: dict[str, Any] | None = None
+    """The same of the kernel's own copy of boot_params, taken at `start_kernel`."""
     ledger: Annotated[list[LedgerEntry], msgspec.Meta(max_length=1 << 20)]
     ledger_dropped: Count = 0
     """Accesses of new kinds after the ledger was full; they are counted, not kept."""
     coverage: Coverage
+    consumed: Consumed | None = None
+    """What was read and written of the native structure, of boot_params, of the firmware's tables and of legacy memory; null
+    when observers are off. Accesses by firmware on the host's side are not among them.
+    """
     notes: Annotated[list[Text], msgspec.Meta(max_length=1024)] = []
     """What is not emulated and was asked for, where the boot information came from, and the like."""
     console: str

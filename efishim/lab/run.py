@@ -16,15 +16,16 @@ from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
 from efishim.lab.boot import prepare
-from efishim.lab.bootview import boot_view
-from efishim.lab.cpustate import capture_cpu
+from efishim.lab.codeobserver import CodeObserver
 from efishim.lab.milestones import Milestones
 from efishim.lab.places import Places
 from efishim.lab.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Milestone, Record, Tool
+from efishim.lab.views import Views
 from efishim.lab.watchdog import Interrupt, Watchdog
 from efishim.lab.watchers import Watchers
+from efishim.lab.watching import Watching
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 
@@ -82,18 +83,30 @@ def run_plan(
     machine = Machine(seed=plan.seed)
     machine.ledger.enabled = plan.observers
     booted = prepare(plan, image, machine, registry, screen)
-    places.image_base, places.image_size = booted.image_base, booted.image_size
+    places.image_base, places.image_size = booted.loaded.base, booted.loaded.size
+    places.physical_slide = booted.kernel_slide
     milestones = Milestones(machine, places, plan.until, seconds)
     milestones.on_point = progress.milestone
     milestones.arm()
-    view: list[dict[str, object]] = []
+    views = Views(machine, places, booted)
+    if plan.observers:
+        views.at_entry(plan.entry)
+    watching = Watching(machine, places) if plan.observers else None
+    _follow(milestones, views, watching)
+    if watching is not None:
+        watching.at_entry(booted.structures, **booted.tables())
+        if booted.loaded.setup is not None:
+            machine.watches.add(booted.loaded.base, watching.at_code32)
+    code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
+    if plan.observers:
+        code.start()
 
-    def take_view() -> None:
-        state = capture_cpu(machine.cpu, machine.memory)
-        view.append(boot_view(machine.memory, boot_params=machine.cpu.get("rsi"), cpu=state).document())
+    def boot_services_left() -> None:
+        milestones.reach(Milestone.EXIT_BOOT_SERVICES)
+        if watching is not None:
+            watching.at_exit_boot_services()
 
-    milestones.on_startup_64 = take_view
-    booted.on_exit_boot_services(lambda: milestones.reach(Milestone.EXIT_BOOT_SERVICES))
+    booted.on_exit_boot_services(boot_services_left)
     watchers = Watchers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     milestones.reach(Milestone.ENTRY)
@@ -112,15 +125,38 @@ def run_plan(
         outcome=outcome,
         firmware_calls=collect.firmware_calls(booted.calls(), places),
         firmware_calls_dropped=booted.calls_dropped(),
-        boot_view=view[0] if view else None,
+        machine=views.machine_document,
+        entry_view=views.entry,
+        abi=views.abi,
+        boot_view=views.startup_64,
+        kernel_view=views.start_kernel,
         ledger=collect.ledger(machine, booted.resources, places),
         ledger_dropped=machine.ledger.dropped,
-        coverage=collect.coverage(machine, places) if plan.observers else collect.no_coverage(),
-        notes=[*booted.notes, *watchers.finish()],
+        coverage=code.coverage(booted.calls(), places) if plan.observers else collect.no_coverage(),
+        consumed=watching.result() if watching is not None else None,
+        notes=[*booted.all_notes(), *watchers.finish()],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),
     )
+
+
+def _follow(milestones: Milestones, views: Views, watching: Watching | None) -> None:
+    """Pictures and watches at the moments that they are for."""
+
+    def at_startup_64() -> None:
+        views.at_startup_64()
+        if watching is not None:
+            watching.at_startup_64()
+
+    def at_start_kernel() -> None:
+        views.at_start_kernel()
+        if watching is not None:
+            watching.at_start_kernel()
+
+    milestones.on_startup_64, milestones.on_start_kernel = at_startup_64, at_start_kernel
+    if watching is not None:
+        milestones.on_init = watching.at_init
 
 
 def _require(image: Image, plan: Plan) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import firmware_stubs
-from efishim.errors import UsageError
+from efishim.errors import ImageError, UsageError
+from efishim.firmware.profile import ProfileError, weakenings
+from efishim.firmware.profile_files import read_profile, shipped
 from efishim.lab import plan as plans
 from efishim.lab.options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.plan import Blob, Plan
@@ -19,7 +21,7 @@ from efishim.provider import Entry, Platform, Provider
 class Words:
     """The options of `run` as they were typed; None is for what was not."""
 
-    provider: str = "firmware"
+    provider: str | None = None
     entry: str | None = None
     platform: str = "pc"
     cmdline: str | None = None
@@ -34,6 +36,8 @@ class Words:
     options: tuple[str, ...] = ()
     system_map: str | None = None
     no_observers: bool = False
+    profile: str | None = None
+    without: tuple[str, ...] = ()
 
 
 def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) -> Plan:
@@ -41,9 +45,14 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
 
     The image is found last: fetching one takes a while, and what is wrong with the words shows before.
     """
-    provider = registry.provider(words.provider)
+    provider = registry.default_provider() if words.provider is None else registry.provider(words.provider)
     platform = registry.platform(words.platform)
     entry = _entry(provider, words.entry)
+    if (words.profile or words.without) and not entry.through_shim:
+        raise UsageError(
+            f"{provider.name}/{entry.name} has no firmware whose answers could be chosen",
+            hint="profiles are for routes behind the EFI shim",
+        )
     options = plans.parse_options(words.options, known_options(provider, entry, platform))
     shim_options(plans.option_group(options, SHIM_GROUP))
     epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
@@ -55,7 +64,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
     if not 0 <= timeout < 1 << 32:  # also refuses NaN
         raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
     return Plan(
-        provider=words.provider,
+        provider=provider.name,
         entry=entry.name,
         platform=words.platform,
         cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
@@ -70,6 +79,8 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         options=options,
         observers=not words.no_observers,
         system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
+        profile=find_profile(words.profile) if words.profile else None,
+        without=_without(words.without),
         image=find_image(),
     )
 
@@ -91,6 +102,26 @@ def _entry(provider: Provider, name: str | None) -> Entry:
     if name not in doors:
         raise UsageError(f"the provider {provider.name} has no entry {name!r}", hint=f"it has: {', '.join(doors)}")
     return doors[name]
+
+
+def find_profile(name: str) -> Blob:
+    """A profile by path, or by the name of one that comes with efishim. Raises ProfileError and ImageError."""
+    known = shipped()
+    if name in known:
+        blob = Blob.embedded(name, known[name])
+    else:
+        try:
+            data = plans.read_bounded(name, "profile")
+        except ImageError as error:
+            hint = f"give a path, or one of those that come with efishim: {', '.join(known)}"
+            raise ProfileError(error.sentence, hint=hint) from error
+        blob = Blob.embedded(name, data)
+    read_profile(blob.read(), name=name)
+    return blob
+
+
+def _without(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one.text, answer) for one, answer in weakenings(texts).items()))
 
 
 def _initrds(words: Words) -> tuple[Blob, ...]:

@@ -12,7 +12,9 @@ from efishim.testing.memory import MIB, Ram, facts
 
 COMMAND_LINE = b"console=ttyS0 quiet"
 MODULES = (Module(32 * MIB, 0x1234), Module(33 * MIB, 0x10, b"second"))
-LOADED = Loaded(16 * MIB, MIB, 16 * MIB)
+SETUP = 0x9_0000
+"""Where the real-mode part of a Linux kernel would be, for providers that patch it."""
+LOADED = Loaded(16 * MIB, MIB, 16 * MIB, SETUP)
 DAMAGES = 300
 """How many damaged copies of a structure `read_back` is shown."""
 

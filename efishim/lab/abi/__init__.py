@@ -1,0 +1,65 @@
+"""Is an entry as its specification demands? One checker for each, run before the image's first instruction.
+
+The checkers look at what is there and at nothing that made it: the processor, guest memory, and where the image lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from efishim.lab.abi import efi, efi_handover, efi_mixed, linux16, linux32, linux64, multiboot, multiboot2, pvh
+from efishim.lab.abi.rules import Findings, Moment, Rule, Violation
+from efishim.lab.cpustate import CpuState
+from efishim.machine.memory import PhysicalMemory
+from efishim.provider import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """The rules of one entry, and what looks at them."""
+
+    rules: tuple[Rule, ...]
+    check: Callable[[Moment, Findings], None]
+
+
+CHECKERS: Mapping[str, Checker] = MappingProxyType(
+    {
+        "efi": Checker(efi.RULES, efi.check),
+        "efi-handover": Checker(efi_handover.RULES, efi_handover.check),
+        "efi-mixed": Checker(efi_mixed.RULES, efi_mixed.check),
+        "pvh": Checker(pvh.RULES, pvh.check),
+        "linux64": Checker(linux64.RULES, linux64.check),
+        "linux32": Checker(linux32.RULES, linux32.check),
+        "linux16": Checker(linux16.RULES, linux16.check),
+        "multiboot": Checker(multiboot.RULES, multiboot.check),
+        "multiboot2": Checker(multiboot2.RULES, multiboot2.check),
+    }
+)
+"""By the name of the entry."""
+
+
+def check_entry(
+    entry_name: str,
+    cpu_state: CpuState,
+    memory: PhysicalMemory,
+    loaded: Loaded,
+    *,
+    floating: Mapping[str, int] | None = None,
+) -> tuple[Violation, ...]:
+    """What is wrong at an entry, in the order of the checks; empty when nothing is, or when no checker knows the entry.
+
+    `loaded` is where the image lies: `base` of its protected-mode code for Linux's own entries. `floating` has the
+    registers `fcw` and `mxcsr`, which only UEFI speaks about; without them they are not checked. Never raises for what
+    the guest's memory holds.
+    """
+    checker = CHECKERS.get(entry_name)
+    if checker is None:
+        return ()
+    findings = Findings()
+    checker.check(Moment(cpu_state, memory, loaded, floating or {}), findings)
+    return tuple(findings.violations)
+
+
+__all__ = ["CHECKERS", "Checker", "Rule", "Violation", "check_entry"]

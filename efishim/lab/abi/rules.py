@@ -1,0 +1,83 @@
+"""What a checker is made of: rules, what was found against them, and the moment that is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from efishim.lab.cpustate import CpuState
+from efishim.machine.memory import PhysicalMemory
+from efishim.machine.paging import Walker
+from efishim.provider import Loaded
+
+MAX_PAGES = 1 << 20
+"""Most translations that are walked for one range: 4 GiB of small pages."""
+
+
+MAX_VIOLATIONS = 256
+"""As many are kept: more of them say no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One demand of a specification."""
+
+    id: str
+    """`linux64/mode`: entry or structure, and a word."""
+    demand: str
+    """What has to hold, as a sentence without its full stop."""
+    reference: str
+    """Document and section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold at an entry."""
+
+    rule: str
+    """Id of the rule."""
+    sentence: str
+    """What the specification demands, and what was found instead."""
+    reference: str
+    """Document and section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An entry, before the image's first instruction. `floating` has fcw and mxcsr where somebody looked."""
+
+    cpu: CpuState
+    memory: PhysicalMemory
+    loaded: Loaded
+    floating: Mapping[str, int] = field(default_factory=dict)
+
+    def register(self, name: str) -> int:
+        """A general register, by its 64-bit name; its lower half outside long mode."""
+        value = self.cpu.registers[name]
+        return value if self.cpu.mode.startswith("long") else value & 0xFFFF_FFFF
+
+    def not_identity_mapped(self, start: int, size: int, *, write: bool = False) -> int | None:
+        """The first address of [start, start+size) that does not lead to itself, None when all do."""
+        control = {name: self.cpu.control[name] for name in ("cr0", "cr3", "cr4", "efer")}
+        walker, at = Walker(self.memory), start
+        for _ in range(MAX_PAGES):
+            if at >= start + size:
+                return None
+            found = walker.lookup(at, **control)
+            if found is None or found.physical != at or (write and not found.writable):
+                return at
+            at = (at | found.page_size - 1) + 1
+        return at
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects violations, in the order in which they are found; the first MAX_VIOLATIONS of them."""
+
+    violations: list[Violation] = field(default_factory=list)
+
+    def demand(self, rule: Rule, holds: bool, found: str) -> bool:
+        """Note a violation unless the rule holds; `found` is a clause. Gives `holds`."""
+        if not holds and len(self.violations) < MAX_VIOLATIONS:
+            self.violations.append(Violation(rule.id, f"{rule.demand}; {found}.", rule.reference))
+        return holds

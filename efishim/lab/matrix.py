@@ -1,0 +1,230 @@
+"""Many plans at once, each in a process of its own: the same records as one after the other, sooner.
+
+Plans are values and travel to the workers, records travel back. Workers are started afresh (`spawn`), so nothing of the
+caller's state can leak into a run: a record of a matrix is byte for byte that of the single run.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from efishim.errors import EfishimError
+from efishim.lab.plan import Plan
+from efishim.lab.progress import NoProgress
+from efishim.lab.record import Milestone, MilestonePoint, Record
+from efishim.lab.watchdog import Interrupt
+
+if TYPE_CHECKING:
+    from efishim.plugins import Registry
+
+POLL_SECONDS = 0.1
+"""How often the events of the workers are looked at."""
+
+SHORT_ENTRIES = frozenset({"pvh", "multiboot", "multiboot2"})
+"""Doors behind the decompressor; all others make the guest unpack its kernel, which takes longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no record. `exit_status` is that of the error: 77 when the route does not apply to the image."""
+
+    sentence: str
+    hint: str
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A plan and what came of it: a record, or a failure, or neither when the matrix was cut short before it began."""
+
+    plan: Plan
+    record: Record | None = None
+    failure: Failure | None = None
+
+
+class MatrixProgress(Protocol):
+    """What a matrix reports while it goes on; `index` counts the plans as they were given."""
+
+    def milestone(self, index: int, point: MilestonePoint) -> None:
+        """A run passed a milestone."""
+
+    def tick(self, index: int, insns: int, rate: float) -> None:
+        """A run is alive: instructions so far, and how many a second since the last tick."""
+
+    def finished(self, index: int, result: Result) -> None:
+        """A run ended."""
+
+
+def run_matrix(
+    plans: Sequence[Plan],
+    *,
+    jobs: int,
+    progress: MatrixProgress,
+    interrupt: Interrupt | None = None,
+    registry: Registry | None = None,
+) -> list[Result]:
+    """Run all plans, at most `jobs` at a time, those that take longest first; results in the order of the plans.
+
+    With one job everything runs in this process, with `registry`; workers find their plugins themselves. Once `interrupt`
+    is set, runs that go on end with partial records and the others are not begun. What a run raises is its failure.
+    """
+    if jobs <= 1 or len(plans) <= 1:
+        return _one_by_one(plans, progress, interrupt, registry)
+    return _Pool(plans, min(jobs, len(plans)), progress, interrupt).run()
+
+
+def longest_first(plans: Sequence[Plan]) -> list[int]:
+    """Indices of the plans in the order in which they should begin."""
+    order = list(Milestone)
+    return sorted(range(len(plans)), key=lambda i: (-order.index(plans[i].until), plans[i].entry in SHORT_ENTRIES, i))
+
+
+class _Reporter(NoProgress):
+    """Events of one run, with a rate."""
+
+    def __init__(self, index: int, send: Callable[[tuple[Any, ...]], None]) -> None:
+        self._index = index
+        self._send = send
+        self._last = (time.monotonic(), 0)
+
+    def milestone(self, point: MilestonePoint) -> None:
+        self._send(("milestone", self._index, point))
+
+    def tick(self, insns: int, virtual_ns: int) -> None:
+        now, (before, count) = time.monotonic(), self._last
+        self._last = (now, insns)
+        self._send(("tick", self._index, insns, (insns - count) / max(now - before, 1e-3)))
+
+
+def _attempt(plan: Plan, reporter: _Reporter, interrupt: Interrupt | None, registry: Registry | None) -> Result:
+    from efishim.lab.run import run_plan  # noqa: PLC0415 - workers import the machine, their parent need not
+
+    gc.disable()  # as `efishim run` does; one run leaves nothing in cycles that matters before its end
+    try:
+        return Result(plan, record=run_plan(plan, progress=reporter, interrupt=interrupt, registry=registry))
+    except EfishimError as error:
+        return Result(plan, failure=Failure(error.sentence, error.hint, error.exit_status))
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+def _one_by_one(
+    plans: Sequence[Plan], progress: MatrixProgress, interrupt: Interrupt | None, registry: Registry | None
+) -> list[Result]:
+    results = []
+    for index, plan in enumerate(plans):
+        if interrupt is not None and interrupt.is_set():
+            results.append(Result(plan))
+            continue
+        reporter = _Reporter(index, lambda event: _dispatch(progress, event))
+        results.append(_attempt(plan, reporter, interrupt, registry))
+        progress.finished(index, results[-1])
+    return results
+
+
+def _dispatch(progress: MatrixProgress, event: tuple[Any, ...]) -> None:
+    kind, index, *rest = event
+    if kind == "milestone":
+        progress.milestone(index, *rest)
+    else:
+        progress.tick(index, *rest)
+
+
+class _Worker:
+    """What a worker process keeps between its runs."""
+
+    events: Any = None
+    interrupt: Any = None
+
+
+def _begin(events: Any, interrupt: Any) -> None:
+    """In each worker, once. The terminal sends Ctrl-C to everybody; only the parent decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _Worker.events, _Worker.interrupt = events, interrupt
+
+
+def _work(index: int, plan: Plan) -> Result:
+    if _Worker.interrupt.is_set():
+        return Result(plan)
+    return _attempt(plan, _Reporter(index, _Worker.events.put), _Worker.interrupt, None)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Workers that start meanwhile do not import the caller's main module: they need nothing of it, and a script that runs
+    something when it is imported would run it once more in each of them.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
+
+
+class _Pool:
+    """A matrix over worker processes."""
+
+    def __init__(self, plans: Sequence[Plan], jobs: int, progress: MatrixProgress, interrupt: Interrupt | None) -> None:
+        context: BaseContext = multiprocessing.get_context("spawn")
+        self._plans = plans
+        self._progress = progress
+        self._interrupt = interrupt
+        self._events = context.Queue()
+        self._stop = context.Event()
+        self._results = [Result(plan) for plan in plans]
+        self._executor = ProcessPoolExecutor(jobs, context, _begin, (self._events, self._stop))
+
+    def run(self) -> list[Result]:
+        try:
+            with _no_main_module():
+                waiting = {self._executor.submit(_work, i, self._plans[i]): i for i in longest_first(self._plans)}
+            while waiting:
+                if self._interrupt is not None and self._interrupt.is_set():
+                    self._stop.set()  # runs end with partial records, and what waits is not begun
+                done, _ = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                self._drain()
+                for future in done & waiting.keys():
+                    self._keep(waiting.pop(future), future)
+            return self._results
+        finally:
+            self._stop.set()
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._drain()
+            self._events.close()
+
+    def _keep(self, index: int, future: Future[Result]) -> None:
+        try:
+            result = future.result()
+        except BrokenProcessPool:
+            lost = Failure("the worker process died", "there may not be enough memory for so many jobs", 3)
+            result = Result(self._plans[index], failure=lost)
+        self._results[index] = result
+        self._progress.finished(index, result)
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except (queue.Empty, OSError, ValueError):
+                return
+            _dispatch(self._progress, event)
+
+
+__all__ = ["Failure", "MatrixProgress", "Result", "longest_first", "run_matrix"]
