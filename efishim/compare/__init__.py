@@ -1,1 +1,1 @@
-"""Differences between records."""
+"""Differences between records: facts, rules, where ways meet, and baselines."""

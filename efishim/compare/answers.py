@@ -1,0 +1,201 @@
+"""The first screen of a comparison of two runs: questions that people ask, answered in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from efishim.compare.costs import Costs, costs
+from efishim.compare.facts import Side
+from efishim.compare.meeting import meeting
+from efishim.compare.model import Answer
+from efishim.compare.pair import Pair
+from efishim.compare.rules import Class
+from efishim.lab.record import Milestone, Record
+
+SHOWN = 6
+"""Names in a sentence; how many more there are is said."""
+
+
+def answers(left: str, right: str, pair: Pair) -> list[Answer]:
+    """All of them, in order."""
+    return [
+        Answer(question="Did each reach userspace?", lines=[_reached(left, pair.left), _reached(right, pair.right)]),
+        Answer(
+            question="What does the kernel know on one and not on the other?",
+            lines=[*_known(left, pair, 0), *_known(right, pair, 1), *_otherwise(pair)] or ["Both tell it the same things."],
+        ),
+        Answer(
+            question="What was told and never read by the guest?",
+            lines=[_unread(left, pair.left), _unread(right, pair.right)],
+        ),
+        Answer(question="Where do the ways meet?", lines=meeting(left, right, pair)),
+        Answer(
+            question="What ran on one side only?",
+            lines=[_ran(left, pair, 0), _ran(right, pair, 1)],
+        ),
+        Answer(question="At what cost?", lines=_cost(left, pair.left, right, pair.right)),
+    ]
+
+
+def _unread(name: str, record: Record) -> str:
+    """Fields of the native structure, and of boot_params, that no code read."""
+    if record.consumed is None:
+        return f"{name}: it was not watched."
+    unread: dict[str, None] = {}
+    for one in record.consumed.structures:
+        kind, _, index = one.structure.partition("[")
+        place = f"{kind}[]" if index else kind
+        if not kind.startswith(NATIVE) or one.whole:
+            continue
+        if not one.bytes_read:
+            unread[f"all of {place}"] = None
+        else:
+            unread |= dict.fromkeys(f"{place}.{field}" for field in one.never_read)
+    return f"{name}: {_some(list(unread)) or 'nothing: all of it was read, if only as a whole'}."
+
+
+NATIVE = ("hvm_", "boot_params", "setup_header", "multiboot")
+"""Structures that a provider makes, not those of the machine."""
+
+
+def _reached(name: str, record: Record) -> str:
+    passed = {point.name: point.insns for point in record.milestones}
+    if Milestone.USERSPACE in passed:
+        return f"{name}: yes, after {passed[Milestone.USERSPACE]:,} instructions; it ended with {record.outcome.reason.value}."
+    last = f"the last milestone was {record.outcome.reached.value}" if record.outcome.reached else "no milestone was passed"
+    goal = record.outcome.goal
+    asked = "" if goal in (Milestone.USERSPACE, Milestone.SHUTDOWN) else f" (it was to stop at {goal.value})"
+    return f"{name}: no{asked}; {last}, and it ended with {record.outcome.reason.value}."
+
+
+def _known(name: str, pair: Pair, side: int) -> list[str]:
+    """Things that only one side is told, by what they belong to."""
+    only = [
+        one.difference.path
+        for one in pair.judged
+        if one.side is Side.TOLD and (one.difference.left, one.difference.right)[1 - side] in ("", "0x0")
+        and (one.difference.left, one.difference.right)[side] not in ("", "0x0")
+    ]
+    things = list(dict.fromkeys(thing for path in only for thing in [_thing(path)] if thing))
+    return [f"Only {name}: {_some(things)}."] if things else []
+
+
+def _otherwise(pair: Pair) -> list[str]:
+    """What both are told, but not the same."""
+    other = [
+        one.difference.path
+        for one in pair.judged
+        if one.side is Side.TOLD
+        and one.verdict.kind is not Class.PLACEMENT
+        and not {one.difference.left, one.difference.right} & {"", "0x0"}
+    ]
+    things = list(dict.fromkeys(thing for path in other for thing in [_thing(path)] if thing))
+    return [f"Both, with other values: {_some(things)}."] if things else []
+
+
+_THINGS: tuple[tuple[str, str], ...] = (
+    ("machine.cpuid.", "CPUID leaf {}"),
+    ("machine.msr.", "MSR {}"),
+    ("machine.acpi.", "the ACPI table {}"),
+    ("machine.feature.", ""),
+    ("machine.memory", "memory"),
+    ("startup_64.efi.configuration_table.", "the EFI table {}"),
+    ("startup_64.efi.memory_map", "an EFI memory map"),
+    ("startup_64.efi.system_table", "an EFI system table"),
+    ("startup_64.boot_params.efi_info", "EFI information in boot_params"),
+    ("startup_64.boot_params.hdr", "boot_params.hdr.{}"),
+    ("startup_64.boot_params.", "boot_params.{}"),
+    ("startup_64.setup_data.", "setup_data {}"),
+    ("startup_64.e820", "memory ranges in e820"),
+    ("startup_64.command_line", "the command line"),
+    ("startup_64.initrd", "the initial ramdisk"),
+)
+
+
+def _thing(path: str) -> str:
+    """What a fact is about, in the words of the specifications; empty for what is no news on a first screen."""
+    if path.endswith("@"):
+        return ""
+    for prefix, words in _THINGS:
+        if path.startswith(prefix):
+            rest = path.removeprefix(prefix).strip(".").split("[")[0]
+            return words.format(rest.split(".")[0])
+    if path.startswith("entry.") and ".cpu." not in path:
+        return path.split(".")[1].split("[", maxsplit=1)[0]
+    return ""
+
+
+def _ran(name: str, pair: Pair, side: int) -> str:
+    functions, calls, hardware, lines = [], [], [], 0
+    for one in pair.judged:
+        path = one.difference.path
+        if one.side is not Side.DONE or not (one.difference.left, one.difference.right)[side]:
+            continue
+        if (one.difference.left, one.difference.right)[1 - side]:
+            continue
+        kind, _, rest = path.partition(".")
+        if kind == "code":
+            functions.append(rest)
+        elif kind == "call":
+            calls.append(rest.split("(")[0])
+        elif kind == "hardware":
+            hardware.append(rest.split(".")[0])
+        elif kind == "log":
+            lines += 1
+    parts = [
+        _counted(len(functions), "function", _some(functions)),
+        _counted(len(set(calls)), "firmware service", _some(sorted(set(calls)))),
+        _counted(len(set(hardware)), "kind of hardware", _some(sorted(set(hardware))), "kinds of hardware"),
+        _counted(lines, "line of the kernel's log", "", "lines of the kernel's log"),
+    ]
+    said = "; ".join(part for part in parts if part)
+    return f"{name}: {said or 'nothing'}."
+
+
+def _counted(count: int, one: str, names: str, many: str = "") -> str:
+    if not count:
+        return ""
+    word = one if count == 1 else many or one + "s"
+    return f"{count:,} {word}" + (f" ({names})" if names else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _cost(left: str, one: Record, right: str, other: Record) -> list[str]:
+    a, b = costs(one), costs(other)
+    lines = [_cost_line(left, a), _cost_line(right, b)]
+    common = [name for name in a.milestones if name in b.milestones and a.milestones[name] and b.milestones[name]]
+    if common:
+        far = common[-1]
+        lines.append(_ratio(left, right, far, a.milestones[far], b.milestones[far]))
+        first = common[0]
+        if first != far:
+            lines.append(_ratio(left, right, first, a.milestones[first], b.milestones[first]))
+    groups = _more(a.hardware, b.hardware)
+    if groups:
+        lines.append(f"Hardware accesses that differ ({left} / {right}): {_some(groups)}.")
+    return lines
+
+
+def _cost_line(name: str, cost: Costs) -> str:
+    calls, accesses = sum(cost.calls.values()), sum(cost.hardware.values())
+    return f"{name}: {cost.insns:,} instructions, {calls:,} firmware calls, {accesses:,} accesses to hardware."
+
+
+def _ratio(left: str, right: str, milestone: str, a: int, b: int) -> str:
+    less, more, name = (a, b, left) if a <= b else (b, a, right)
+    if a == b:
+        return f"To {milestone} both take {a:,} instructions."
+    return f"To {milestone} {name} takes {more - less:,} instructions less ({less:,} against {more:,})."
+
+
+def _more(one: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
+    found = [
+        (abs(one.get(name, 0) - other.get(name, 0)), f"{name} {one.get(name, 0):,}/{other.get(name, 0):,}")
+        for name in sorted({*one, *other})
+        if one.get(name, 0) != other.get(name, 0)
+    ]
+    return [text for _, text in sorted(found, key=lambda item: -item[0])]

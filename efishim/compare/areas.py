@@ -1,0 +1,55 @@
+"""Memory maps side by side, as areas: what is said about the same addresses, however it is cut into ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from efishim.compare.facts import ABSENT, Area
+from efishim.compare.rules import Difference
+
+MAX_EDGES = 4096
+"""More edges than any real memory map has; hostile ones are cut there."""
+
+Maps = Mapping[str, tuple[Area, ...]]
+
+
+def map_differences(left: Maps, right: Maps) -> tuple[list[Difference], int]:
+    """Where the maps of two records say different things, and how many pieces are the same."""
+    found: list[Difference] = []
+    same = 0
+    for name in sorted({*left, *right}):
+        one, other = left.get(name), right.get(name)
+        if one is None or other is None:
+            found.append(Difference(name, _said(one), _said(other)))
+            continue
+        for start, end, a, b in spans(one, other):
+            if a == b:
+                same += 1
+            else:
+                found.append(Difference(f"{name}[{start:#x}-{end:#x}]", a, b))
+    return found, same
+
+
+def _said(areas: tuple[Area, ...] | None) -> str:
+    return ABSENT if areas is None else f"{len(areas)} ranges"
+
+
+def spans(one: Sequence[Area], other: Sequence[Area]) -> Iterator[tuple[int, int, str, str]]:
+    """The coarsest pieces on which both maps are constant and something is said; overlaps are joined with `+`."""
+    edges = sorted({edge for area in (*one, *other) for edge in (area.start, area.end)})[:MAX_EDGES]
+    last: tuple[int, int, str, str] | None = None
+    for start, end in pairwise(edges):
+        a, b = _kind(one, start), _kind(other, start)
+        if last is not None and last[1] == start and last[2:] == (a, b):
+            last = (last[0], end, a, b)
+            continue
+        if last is not None and (last[2] or last[3]):
+            yield last
+        last = (start, end, a, b)
+    if last is not None and (last[2] or last[3]):
+        yield last
+
+
+def _kind(areas: Sequence[Area], at: int) -> str:
+    return "+".join(area.kind for area in areas if area.start <= at < area.end)

@@ -1,0 +1,171 @@
+"""Baselines: what one route told a kernel and what the kernel did, as lines that a person can review in a change.
+
+Exact, but for what KASLR and time decide: where the kernel proper lies, what leftovers are in registers that no contract
+defines, and how much was done of what is done again and again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from efishim.compare.done import call_path, hardware_path, sections
+from efishim.compare.told import told
+from efishim.errors import EfishimError
+from efishim.lab.record import Record
+
+VERSION = 1
+LIMIT = 8 << 20
+"""Largest file that is read as a baseline, bytes."""
+
+CONTEXT = 2
+"""Unchanged lines around a change."""
+
+
+class BaselineError(EfishimError):
+    """A baseline cannot be read."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One section of one route against its baseline. `diff` has the lines of a unified diff, none when they are the same."""
+
+    section: str
+    diff: tuple[str, ...]
+
+
+SECTIONS = ("run", "milestones", "told", "calls", "hardware", "log", "userspace", "code")
+
+MOVED_BY_KASLR = re.compile(
+    r"kernel\..*"
+    r"|(?:startup_64|start_kernel)\..*@"
+    r"|startup_64\.cpu\.(?:r[a-z]x|r[ds]i|rbp|rsp|rip|r\d+|eflags|cr2)"
+    r"|start_kernel\.cpu\.(?:rip|rsp)"
+)
+"""Facts that say where things lie after the kernel's own code chose; what lies there is compared by its contents."""
+
+_MOVED_MAPS = ("efi.memory_map",)
+"""Maps that show where the stub put the kernel; their pages are counted by type."""
+
+_MEMORY_LINE = re.compile(r"^(Memory: )\d+K(/\d+K available \(.*), \d+K reserved,")
+
+
+def text(record: Record) -> str:
+    """The file, with its last newline."""
+    lines = [
+        f"# efishim baseline {VERSION}",
+        "# What one route told the kernel and what the kernel did. `efishim baseline check --update` rewrites it.",
+    ]
+    for name, make in _MAKERS.items():
+        lines += ["", f"[{name}]", *make(record)]
+    return "\n".join(_line(line) for line in lines) + "\n"
+
+
+def _line(line: str) -> str:
+    """One line of a file: what comes from the guest has no line ends and no control characters."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
+
+
+def checks(wanted: str, record: Record) -> list[Check]:
+    """Each section of a record against the text of its baseline. Raises BaselineError for a text that is none."""
+    before, after = parse(wanted), parse(text(record))
+    return [
+        Check(name, tuple(_diff(before.get(name, []), after.get(name, []))))
+        for name in dict.fromkeys((*SECTIONS, *before))
+    ]
+
+
+def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    lines = difflib.unified_diff(before, after, lineterm="", n=CONTEXT)
+    return (line for line in lines if not line.startswith(("---", "+++")))
+
+
+def parse(content: str) -> dict[str, list[str]]:
+    """The sections of a baseline. Raises BaselineError."""
+    lines = content.split("\n")
+    if not lines[0].startswith("# efishim baseline "):
+        raise BaselineError("the file is not a baseline", hint="`efishim baseline save` makes them")
+    if lines[0] != f"# efishim baseline {VERSION}":
+        raise BaselineError(
+            f"the baseline is of version {lines[0].rpartition(' ')[2]!r}, this efishim reads {VERSION}",
+            hint="`efishim baseline check --update` rewrites it",
+        )
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in lines[1:]:
+        match = re.fullmatch(r"\[(\w+)\]", line)
+        if match is not None:
+            current = found.setdefault(match[1], [])
+        elif line and current is not None:
+            current.append(line)
+    return found
+
+
+def _run(record: Record) -> Iterator[str]:
+    image, route, options = record.image, record.route, record.options
+    yield f"image.version = {image.version}"
+    yield f"image.sha256 = {image.sha256}"
+    yield f"route = {route.provider}/{route.entry}@{route.platform}"
+    yield f"cmdline = {options.cmdline}"
+    yield from (f"initrd[{index}].sha256 = {one.sha256}" for index, one in enumerate(options.initrds))
+    yield f"memory = {options.memory}"
+    yield f"until = {options.until.value}"
+    yield f"epoch = {options.epoch}"
+    yield from (f"option.{name} = {value}" for name, value in sorted(options.options.items()))
+    yield f"outcome = {record.outcome.reason.value}"
+
+
+def _milestones(record: Record) -> Iterator[str]:
+    return (point.name.value for point in record.milestones)
+
+
+def _told(record: Record) -> Iterator[str]:
+    facts, maps = told(record)
+    yield from (f"{path} = {value}" for path, value in facts.items() if not MOVED_BY_KASLR.fullmatch(path))
+    for name, areas in sorted(maps.items()):
+        if not name.endswith(_MOVED_MAPS):
+            yield from (f"{name}[{area.start:#x}-{area.end:#x}] = {area.kind}" for area in areas)
+
+
+def _calls(record: Record) -> Iterator[str]:
+    return (call_path(call).removeprefix("call.") for call in record.firmware_calls)
+
+
+def _hardware(record: Record) -> Iterator[str]:
+    return iter(sorted({hardware_path(touch).removeprefix("hardware.") for touch in record.ledger}))
+
+
+def _log(record: Record) -> Iterator[str]:
+    for name, lines in sections(record.console):
+        if name == "log":
+            yield from (_MEMORY_LINE.sub(r"\1N\2, N reserved,", line) for line in lines)
+
+
+def _userspace(record: Record) -> Iterator[str]:
+    for name, lines in sections(record.console):
+        if name != "log":
+            yield from (f"{name.removeprefix('userspace.')}: {line}" for line in lines)
+
+
+def _code(record: Record) -> Iterator[str]:
+    names = sorted({function.name for function in record.coverage.functions})
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    yield f"{len(names)} functions, sha256 {digest[:16]}"
+    yield from names
+
+
+_MAKERS: dict[str, Callable[[Record], Iterator[str]]] = {
+    "run": _run,
+    "milestones": _milestones,
+    "told": _told,
+    "calls": _calls,
+    "hardware": _hardware,
+    "log": _log,
+    "userspace": _userspace,
+    "code": _code,
+}

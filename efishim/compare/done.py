@@ -1,0 +1,113 @@
+"""What a record says that the kernel did, as facts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from efishim.lab.kernel_log import messages, normalise
+from efishim.lab.record import FirmwareCall, LedgerEntry, LedgerKind, Record
+
+Pair = tuple[str, str]
+
+SCAN_STEP = 0x100
+"""Hypervisors' leaves begin at multiples of it (arch/x86/include/asm/processor.h, hypervisor_cpuid_base)."""
+
+
+SEARCHED = frozenset({"ROM"})
+"""Areas that are only ever searched, step by step."""
+
+
+def done(record: Record) -> dict[str, str]:
+    """The facts."""
+    facts = {f"milestone.{point.name}": "reached" for point in record.milestones}
+    facts["outcome"] = f"{record.outcome.reason} ({'met' if record.outcome.met else 'not met'})"
+    # No fact that was told, but a verdict on such facts: against which rules of the entry the state at it is.
+    facts.update((f"abi.{violation.rule}", violation.sentence) for violation in record.abi or ())
+    facts.update((call_path(call), "called") for call in record.firmware_calls)
+    facts.update((hardware_path(touch), "touched") for touch in record.ledger)
+    facts.update((f"code.{function.name}", "ran") for function in record.coverage.functions)
+    for section, lines in sections(record.console):
+        facts.update((f"{section}.{line}", _said(times)) for line, times in Counter(lines).items())
+    return dict(sorted(facts.items()))
+
+
+def _said(times: int) -> str:
+    return "said" if times == 1 else f"said {times} times"
+
+
+def call_path(call: FirmwareCall) -> str:
+    """A call by what was asked for, not by where the buffers were: service, names among its arguments, status."""
+    names = [argument.value for argument in call.args if not _is_number(argument.value)]
+    return f"call.{call.service}({', '.join(names)}) {call.status or 'unfinished'}"
+
+
+def _is_number(text: str) -> bool:
+    return text.startswith("0x") or text.isdigit() or not text
+
+
+def hardware_path(touch: LedgerEntry) -> str:
+    """A thing of the machine; a search of many addresses is one thing, however far it came."""
+    name = f"hardware.{touch.group or 'processor'}.{touch.kind}"
+    if touch.kind is LedgerKind.MMIO and ("-" in touch.what or touch.group in SEARCHED):
+        return f"{name} search"
+    if touch.kind is LedgerKind.CPUID and "." not in touch.what:
+        leaf = int(touch.what, 16)
+        if 0x4000_0000 < leaf < 0x4001_0000 and leaf % SCAN_STEP == 0:
+            return f"{name} search"
+    return f"{name} {touch.what}"
+
+
+_SECTION = re.compile(r"efishim-init: \[(?P<name>.+)\](?: error=-(?P<error>\d+))?$")
+_REPORT_BEGINS, _REPORT_ENDS = "efishim-init: begin", "efishim-init: end"
+
+REPEATED = frozenset({"warnings"})
+"""Sections of the report that only repeat the kernel's log."""
+
+_AMOUNTS: dict[str, tuple[re.Pattern[str], str]] = {
+    # Interrupts so far: how long the boot took, told in ticks.
+    "/proc/interrupts": (re.compile(r"(?<=:)\s+\d+(?=\s|$)"), " N"),
+    "/proc/meminfo": (re.compile(r"\d+(?= kB)"), "N"),
+    "/proc/iomem": (re.compile(r"^(\s*)[0-9a-f]+-[0-9a-f]+ : "), r"\1"),
+}
+
+
+def sections(console: str) -> Iterator[tuple[str, list[str]]]:
+    """The kernel's log and the sections of the reporting init's report, without what differs between any two boots."""
+    log: list[str] = []
+    report: dict[str, list[str]] = {}
+    section: str | None = None
+    inside = False
+    for line in console.splitlines():
+        if line in (_REPORT_BEGINS, _REPORT_ENDS):
+            inside, section = line == _REPORT_BEGINS, None
+            continue
+        match = _SECTION.match(line) if inside else None
+        if match is not None:
+            section = match["name"]
+            report[section] = [f"error {match['error']}"] if match["error"] else []
+        elif inside and section is not None and line.startswith("| "):
+            report[section].append(line[2:])
+        elif not inside:
+            log.append(line)
+    yield "log", [_log_line(line) for line in messages("\n".join(log))]
+    for name, lines in report.items():
+        if name not in REPEATED:
+            yield f"userspace.{name}", [_userspace_line(name, line) for line in lines]
+
+
+_RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")
+
+
+_AUDIT = re.compile(r"\baudit\([^)]*\)")
+"""Seconds and serial number (kernel/audit.c, audit_log_start)."""
+
+
+def _log_line(line: str) -> str:
+    return _AUDIT.sub("audit(TIME)", _RANGE.sub("RANGE", normalise(line)))
+
+
+def _userspace_line(section: str, line: str) -> str:
+    found = _AMOUNTS.get(section)
+    return normalise(found[0].sub(found[1], line) if found is not None else line)

@@ -1,0 +1,159 @@
+"""A comparison as a document: plain values, from which text, JSON, Markdown, JUnit and HTML are made.
+
+Nothing in it comes from the host's clock: the comparison of the same records is the same document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SCHEMA = 1
+"""Number of this document's schema."""
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all parts have in common."""
+
+
+class Point(_Struct, frozen=True, kw_only=True):
+    """A milestone that a run passed."""
+
+    name: str
+    insns: int
+    virtual_ns: int
+    at: str = ""
+    """Symbol or address."""
+
+
+class RunView(_Struct, frozen=True, kw_only=True):
+    """One run of the comparison. `name` is unique in it; `key` is the letter under which tables have it."""
+
+    key: str
+    name: str
+    provider: str
+    entry: str
+    platform: str
+    image: str
+    """Path as the user named it."""
+    image_sha256: str
+    version: str
+    met: bool
+    goal: str
+    reached: str
+    """Last milestone, empty without one."""
+    verdict: str
+    """One or two sentences."""
+    milestones: list[Point]
+    insns: int
+    calls: dict[str, int]
+    """Firmware calls by service."""
+    hardware: dict[str, int]
+    """Accesses by group."""
+    blocks: int
+    notes: list[str]
+    reproduce: str
+
+
+class Skipped(_Struct, frozen=True, kw_only=True):
+    """A route without a record. With `failed` it should have had one: a provider or the emulator gave up."""
+
+    route: str
+    reason: str
+    hint: str = ""
+    failed: bool = False
+
+
+class DifferenceView(_Struct, frozen=True, kw_only=True):
+    """A fact with its value on each side; a value is empty where a run does not have the fact."""
+
+    path: str
+    left: str
+    right: str
+    side: str
+    """`told` or `done`."""
+    also: list[str] = []
+    """The same difference at later stages."""
+
+
+class Group(_Struct, frozen=True, kw_only=True):
+    """The differences that one rule explains."""
+
+    rule: str
+    kind: str
+    """`placement` or `by design`."""
+    reason: str
+    source: str
+    differences: list[DifferenceView]
+
+
+class Answer(_Struct, frozen=True, kw_only=True):
+    """A question that the first screen answers, in sentences."""
+
+    question: str
+    lines: list[str]
+
+
+class PairView(_Struct, frozen=True, kw_only=True):
+    """Two runs side by side; `left` and `right` are names of runs."""
+
+    left: str
+    right: str
+    answers: list[Answer]
+    identical: int
+    """Facts that are the same."""
+    unexplained: list[DifferenceView]
+    groups: list[Group]
+    unused: list[str]
+    """Rules that speak about such a pair and explained nothing."""
+
+    @property
+    def explained(self) -> int:
+        """How many differences the rules explain."""
+        return sum(len(group.differences) for group in self.groups)
+
+
+class Row(_Struct, frozen=True, kw_only=True):
+    """A fact in which runs differ: for each run, in their order, the index of its value in `values`, -1 without the fact."""
+
+    path: str
+    side: str
+    values: list[str]
+    cells: list[int]
+
+
+class Comparison(_Struct, frozen=True, kw_only=True):
+    """Everything. `runs[0]` is the reference that each other run is paired with."""
+
+    schema: int = SCHEMA
+    tool: str
+    runs: list[RunView]
+    skipped: list[Skipped]
+    rows: list[Row]
+    pairs: list[PairView]
+
+    @property
+    def unexplained(self) -> int:
+        """Differences that no rule explains."""
+        return sum(len(pair.unexplained) for pair in self.pairs)
+
+    @property
+    def clean(self) -> bool:
+        """Every run reached its goal, none failed, nothing is unexplained: the exit status is 0."""
+        failed = any(one.failed for one in self.skipped)
+        return not failed and not self.unexplained and all(run.met for run in self.runs)
+
+    def run(self, name: str) -> RunView:
+        """A run by its name."""
+        return next(one for one in self.runs if one.name == name)
+
+
+def encode(comparison: Comparison) -> bytes:
+    """Canonical JSON: sorted keys, two spaces, a newline at the end."""
+    return msgspec.json.format(msgspec.json.Encoder(order="sorted").encode(comparison), indent=2) + b"\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The document as JSON Schema (draft 2020-12)."""
+    return msgspec.json.schema(Comparison)

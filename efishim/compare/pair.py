@@ -1,0 +1,132 @@
+"""Two records side by side: every fact that they do not share, with its class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from efishim.compare.areas import map_differences
+from efishim.compare.done import done
+from efishim.compare.facts import ABSENT, Facts, Side
+from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
+from efishim.compare.told import STAGES, told
+from efishim.compare.traits import changed, told_words, traits
+from efishim.lab.record import Record, RecordError
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A difference with its class."""
+
+    side: Side
+    difference: Difference
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The outcome of a comparison."""
+
+    left: Record
+    right: Record
+    identical: int
+    """Facts that are the same."""
+    judged: tuple[Judged, ...]
+    unused: tuple[str, ...]
+    """Rules that speak about such a pair and explained nothing."""
+
+    def of(self, kind: Class, side: Side | None = None) -> tuple[Judged, ...]:
+        """The differences of one class."""
+        return tuple(one for one in self.judged if one.verdict.kind is kind and side in (None, one.side))
+
+    @property
+    def clean(self) -> bool:
+        """Nothing is unexplained."""
+        return not self.of(Class.UNEXPLAINED)
+
+
+def facts_of(record: Record) -> Facts:
+    """All facts of a record. Raises RecordError when its views are not those of a record."""
+    try:
+        facts, maps = told(record)
+        return Facts(facts, done(record), maps)
+    except (AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
+        # The views are documents without a schema of their own, and a file can hold anything in their place.
+        route = f"{record.route.provider}/{record.route.entry}"
+        raise RecordError(f"the record of {route} has views that cannot be read") from error
+
+
+def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) -> Pair:
+    """Set two records side by side."""
+    return compare_facts(left, facts_of(left), right, facts_of(right), rules)
+
+
+def compare_facts(
+    left: Record, one: Facts, right: Record, other: Facts, rules: Sequence[Rule] | None = None
+) -> Pair:
+    """The same, for who has the facts already."""
+    one, other = _seen_by_both(left, one, right, other)
+    found: dict[Side, list[Difference]] = {}
+    identical = 0
+    for side in Side:
+        found[side], same = _differences(one.of(side), other.of(side))
+        identical += same
+    areas, same = map_differences(one.maps, other.maps)
+    found[Side.TOLD] = fold_stages([*found[Side.TOLD], *areas])
+    words = changed(left, right) | told_words(found[Side.TOLD])
+    judge = Judge(shipped_rules() if rules is None else rules, traits(left), traits(right), words)
+    judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
+    return Pair(left, right, identical + same, tuple(judged), judge.unused())
+
+
+_VIEWS = {
+    "startup_64.": "boot_view",
+    "kernel.physical": "boot_view",
+    "start_kernel.": "kernel_view",
+    "kernel.virtual": "kernel_view",
+}
+
+
+def _seen_by_both(left: Record, one: Facts, right: Record, other: Facts) -> tuple[Facts, Facts]:
+    """Without the facts of stages that one of the two did not come to: that it did not is a difference in milestones, and
+    not one in everything that could have been seen there.
+    """
+    missing = tuple(prefix for prefix, name in _VIEWS.items() if getattr(left, name) is None or getattr(right, name) is None)
+    return (_without(one, missing), _without(other, missing)) if missing else (one, other)
+
+
+def _without(facts: Facts, prefixes: tuple[str, ...]) -> Facts:
+    told = {path: value for path, value in facts.told.items() if not path.startswith(prefixes)}
+    return replace(facts, told=told, maps={name: areas for name, areas in facts.maps.items() if not name.startswith(prefixes)})
+
+
+def fold_stages(differences: Sequence[Difference]) -> list[Difference]:
+    """One difference that shows at several stages of the boot is one: the first place has the others in `also`."""
+    kept: dict[tuple[str, str, str], Difference] = {}
+    for one in sorted(differences, key=_stage):
+        key = (stageless(one.path), one.left, one.right)
+        first = kept.get(key)
+        kept[key] = one if first is None else replace(first, also=(*first.also, one.path))
+    return sorted(kept.values(), key=lambda one: one.path)
+
+
+def stageless(path: str) -> str:
+    """A path without the stage at which the picture was taken."""
+    stage, _, rest = path.partition(".")
+    return rest if stage in STAGES and rest else path
+
+
+def _stage(difference: Difference) -> int:
+    stage = difference.path.partition(".")[0]
+    return STAGES.index(stage) if stage in STAGES else -1
+
+
+def _differences(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[list[Difference], int]:
+    found, same = [], 0
+    for path in sorted({*left, *right}):
+        a, b = left.get(path, ABSENT), right.get(path, ABSENT)
+        if a == b:
+            same += 1
+        else:
+            found.append(Difference(path, a, b))
+    return found, same

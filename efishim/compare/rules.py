@@ -1,0 +1,227 @@
+"""The rules that give a difference its class: data in rules.toml, read and matched here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from efishim.errors import UsageError
+
+LIMIT = 1 << 20
+"""Largest file of rules, bytes."""
+
+VALUE_LIMIT = 4096
+"""Longer values are not matched by expressions: they come from hostile guests."""
+
+
+class Class(StrEnum):
+    """What a difference is."""
+
+    IDENTICAL = "identical"
+    PLACEMENT = "placement"
+    BY_DESIGN = "by design"
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What rules may ask of a record: words that tell kinds of routes apart (traits.py)."""
+
+    words: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A fact that two records do not share; a value is empty where a record does not have the fact."""
+
+    path: str
+    left: str
+    right: str
+    also: tuple[str, ...] = ()
+    """Paths at later stages that have the same difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of rules.toml, whose head says what the keys mean."""
+
+    name: str
+    kind: Class
+    paths: tuple[re.Pattern[str], ...]
+    reason: str
+    source: str
+    differs: tuple[str, ...]
+    one: tuple[str, ...] = ()
+    both: tuple[str, ...] = ()
+    only: str = ""
+    without: str = ""
+    values: re.Pattern[str] | None = None
+    present: bool = False
+
+    def applies(self, left: Traits, right: Traits, changed: frozenset[str]) -> bool:
+        """Does the rule speak about such a pair of records?"""
+
+        def splits(word: str) -> bool:
+            return (word in left.words) != (word in right.words)
+
+        if self.one and not any(splits(word) for word in self.one):
+            return False
+        if any(word not in left.words or word not in right.words for word in self.both):
+            return False
+        if any(word and not splits(word) for word in (self.only, self.without)):
+            return False
+        return bool(changed & set(self.differs))
+
+    def matches(self, difference: Difference, left: Traits) -> bool:
+        """Does it explain this one? Asked only when it applies."""
+        if not any(pattern.fullmatch(difference.path) for pattern in self.paths):
+            return False
+        a, b = difference.left, difference.right
+        if self.present and not (a and b):
+            return False
+        if self.only:
+            has, lacks = (a, b) if self.only in left.words else (b, a)
+            if lacks or not has:
+                return False
+        if self.without:
+            lacks, has = (a, b) if self.without in left.words else (b, a)
+            if lacks or not has:
+                return False
+        if self.values is None:
+            return True
+        if len(a) + len(b) > VALUE_LIMIT:
+            return False
+        return any(self.values.fullmatch(text) is not None for text in (f"{a}\n{b}", f"{b}\n{a}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The class of a difference, and the rule that gave it."""
+
+    kind: Class
+    rule: Rule | None = None
+
+
+@dataclass
+class Judge:
+    """Classifies the differences of one pair of records and remembers which rules were of use."""
+
+    rules: Sequence[Rule]
+    left: Traits
+    right: Traits
+    changed: frozenset[str]
+    used: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._rules = [rule for rule in self.rules if rule.applies(self.left, self.right, self.changed)]
+
+    def judge(self, difference: Difference) -> Verdict:
+        """The first rule that matches decides."""
+        for rule in self._rules:
+            if rule.matches(difference, self.left):
+                self.used.add(rule.name)
+                return Verdict(rule.kind, rule)
+        return Verdict(Class.UNEXPLAINED)
+
+    def unused(self) -> tuple[str, ...]:
+        """Rules that speak about this pair and matched nothing."""
+        return tuple(rule.name for rule in self._rules if rule.name not in self.used)
+
+
+def parse_rules(text: str, name: str) -> tuple[Rule, ...]:
+    """Rules from TOML. Raises UsageError naming the file and the rule."""
+    if len(text) > LIMIT:
+        raise UsageError(f"{name} is larger than {LIMIT} bytes")
+    try:
+        rows = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{name} is not TOML: {error}") from error
+    if not all(isinstance(row, dict) for row in rows.values()):
+        raise UsageError(f"{name} has something outside of its rules")
+    return tuple(_rule(name, key, row) for key, row in rows.items())
+
+
+_TEXTS = frozenset({"class", "reason", "source", "only", "without", "values"})
+_LISTS = frozenset({"paths", "one", "both", "differs"})
+_SWITCHES = frozenset({"present"})
+_NEEDED = frozenset({"class", "paths", "reason", "source", "differs"})
+
+DIFFERS = frozenset(
+    {
+        *("provider", "entry", "route", "platform", "image", "cmdline", "initrds", "memory", "seed", "epoch", "options"),
+        *("until", "told", "map"),
+    }
+)
+"""What `differs` may name."""
+
+
+def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
+    where = f"rule {name} of {file}"
+    for words, what in ((set(row) - _TEXTS - _LISTS - _SWITCHES, "unknown"), (_NEEDED - set(row), "missing")):
+        if words:
+            raise UsageError(f"{where}: {', '.join(sorted(words))} is {what}")
+    texts = {key: _text(where, key, row[key]) for key in _TEXTS & set(row)}
+    lists = {key: _list(where, key, row[key]) for key in _LISTS & set(row)}
+    if texts["class"] not in (Class.PLACEMENT, Class.BY_DESIGN):
+        raise UsageError(f"{where}: a class is `placement` or `by design`, not {texts['class']!r}")
+    if strange := set(lists.get("differs", ())) - DIFFERS:
+        raise UsageError(f"{where}: nothing called {', '.join(sorted(strange))} can differ")
+    try:
+        values = re.compile(texts["values"]) if "values" in texts else None
+    except re.error as error:
+        raise UsageError(f"{where}: {error}") from error
+    return Rule(
+        name,
+        Class(texts["class"]),
+        tuple(pattern(path) for path in lists["paths"]),
+        texts["reason"],
+        texts["source"],
+        lists["differs"],
+        one=lists.get("one", ()),
+        both=lists.get("both", ()),
+        only=texts.get("only", ""),
+        without=texts.get("without", ""),
+        values=values,
+        present=row.get("present", False) is True,
+    )
+
+
+def pattern(path: str) -> re.Pattern[str]:
+    """A path in which `*` stands for any text, and nothing else is special."""
+    return re.compile(".*".join(re.escape(piece) for piece in path.split("*")), re.DOTALL)
+
+
+def _text(where: str, key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: {key} is a text")
+    return value
+
+
+def _list(where: str, key: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise UsageError(f"{where}: {key} is a text or a list of texts")
+    return tuple(value)
+
+
+@lru_cache(maxsize=1)
+def shipped_rules() -> tuple[Rule, ...]:
+    """The rules that come with efishim."""
+    file = resources.files("efishim.compare") / "rules.toml"
+    return parse_rules(file.read_text(encoding="utf-8"), "rules.toml")
+
+
+def read_rules(path: str) -> tuple[Rule, ...]:
+    """Rules from a file of the user's. Raises UsageError."""
+    try:
+        return parse_rules(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as rules: {error}") from error

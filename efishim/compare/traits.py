@@ -1,0 +1,111 @@
+"""Words that rules may ask for: what kind of way into the kernel a record is of, and what was chosen differently in two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from efishim.compare.rules import Difference, Traits
+from efishim.compare.told import RANGES
+from efishim.lab.matrix import SHORT_ENTRIES
+from efishim.lab.record import Record
+
+KASLR_FLAG = 1 << 1
+"""Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
+
+LEFTOVERS = ("startup_64.cpu.", "start_kernel.cpu.")
+"""What earlier code left in the processor is a consequence and no cause."""
+
+ROM_AREA = (0xF_0000, 0x10_0000)
+
+
+def traits(record: Record) -> Traits:
+    """What rules may ask about a record; rules.toml lists the words at its head."""
+    route = record.route
+    words = {route.entry, route.provider, f"{route.provider}/{route.entry}", f"@{route.platform}"}
+    words |= set(_words(record))
+    return Traits(frozenset(words))
+
+
+def _words(record: Record) -> Iterator[str]:
+    if record.route.entry not in SHORT_ENTRIES:
+        yield "compressed"
+    if any(call.service.startswith("BootServices.") for call in record.firmware_calls):
+        yield "stub"
+    if any(call.service.startswith("int ") for call in record.firmware_calls):
+        yield "real-mode"
+    if any(line.endswith(" present.") and "SMBIOS " in line for line in record.console.splitlines()):
+        yield "smbios"
+    if record.entry_view is not None:
+        yield from (structure["name"].split("[")[0] for structure in record.entry_view["structures"])
+        if record.entry_view["structures"]:
+            yield "native"
+        if any(structure["name"].split("[")[0] in RANGES for structure in record.entry_view["structures"]):
+            yield "map-told"
+        if record.entry_view["modules"]:
+            yield "modules"
+    if record.boot_view is not None:
+        yield from _boot_view(record.boot_view)
+
+
+def _boot_view(view: Mapping[str, Any]) -> Iterator[str]:
+    params = view["boot_params"]
+    signature = params.get("efi_info.efi_loader_signature", "")
+    if signature in ("EL64", "EL32"):
+        yield "efi-told"
+        yield f"efi{signature[2:]}"
+    if params.get("hdr.header") == "HdrS":
+        yield "header"
+    if _number(params, "hdr.loadflags") & KASLR_FLAG:
+        yield "kaslr"
+    if _number(params, "acpi_rsdp_addr"):
+        yield "rsdp-told"
+    if _number(params, "screen_info.orig_video_isVGA"):
+        yield "vga-told"
+    if _number(params, "screen_info.orig_video_lines"):
+        yield "screen-told"
+    low, high = ROM_AREA
+    for one in view["e820"]:
+        start, size = int(one["addr"], 16), int(one["size"], 16)
+        if one["type_name"] == "RESERVED" and start <= low and start + size >= high:
+            yield "rom-reserved"
+
+
+def _number(params: Mapping[str, Any], name: str) -> int:
+    try:
+        return int(params.get(name, "0"), 16)
+    except ValueError:
+        return 0
+
+
+def changed(left: Record, right: Record) -> frozenset[str]:
+    """Which of the things that a user chooses differ between two runs."""
+    a, b = left.options, right.options
+    answers = {
+        "provider": left.route.provider != right.route.provider,
+        "entry": left.route.entry != right.route.entry,
+        "platform": left.route.platform != right.route.platform,
+        "image": left.image.sha256 != right.image.sha256,
+        "cmdline": a.cmdline != b.cmdline,
+        "initrds": [one.sha256 for one in a.initrds] != [one.sha256 for one in b.initrds],
+        "memory": a.memory != b.memory,
+        "seed": a.seed != b.seed,
+        "epoch": a.epoch != b.epoch,
+        "options": a.options != b.options,
+        "until": a.until != b.until,
+    }
+    answers["route"] = answers["provider"] or answers["entry"]
+    return frozenset(name for name, differs in answers.items() if differs)
+
+
+def told_words(differences: Sequence[Difference]) -> frozenset[str]:
+    """`told` when something that is no address differs: what runs then is not the same, and clocks and random numbers
+    are not either. `map` when a memory map differs: what is placed in memory then lies elsewhere.
+    """
+    words = set()
+    for one in differences:
+        if "[0x" in one.path and one.path.endswith("]"):
+            words.add("map")
+        if not one.path.endswith("@") and not one.path.startswith(LEFTOVERS):
+            words.add("told")
+    return frozenset(words)
