@@ -1,0 +1,65 @@
+"""The question behind the thread: could the hvm_start_info of HVMLite have used the EFI entry? Numbers of the runs, for each
+kernel by itself.
+"""
+
+from __future__ import annotations
+
+from efishim.lab.record import Milestone, Record
+from efishim.study import facts
+from efishim.study.claims import efi_huge, kaslr, same_code
+from efishim.study.knowledge import knowledge
+from efishim.study.model import Door, Knowledge, Reuse
+from efishim.study.runs import NoRecordError, Runs, Subject
+
+RANDOM_PLACE = "a random place for its image"
+
+
+def reuse(kernel: str, subject: Subject, runs: Runs) -> Reuse:
+    """What came of it with one kernel."""
+    lacking = [f"no {entry.upper()} entry" for entry in ("efi", "pvh") if not subject.has(entry)]
+    if lacking:
+        return Reuse(kernel=kernel, reason=f"the image has {' and '.join(lacking)}")
+    try:
+        efi, pvh = runs[efi_huge.EFI], runs[efi_huge.PVH]
+    except NoRecordError as error:
+        return Reuse(kernel=kernel, reason=str(error))
+    needed = {item for item in runs.surface.needed if item.startswith(efi_huge.SERVICES)}
+    refusing = needed & set(runs.surface.refusing)
+    return Reuse(
+        kernel=kernel,
+        efi=_door(efi),
+        pvh=_door(pvh),
+        alike=efi.machine == pvh.machine and _given(efi) == _given(pvh),
+        kept_kib=efi_huge.kept(efi),
+        looked_on=runs.surface.route,
+        must_work=len(needed - refusing) if runs.surface.known else None,
+        may_refuse=len(refusing) if runs.surface.known else None,
+        knows=[*knowledge(efi, pvh), *_placed(runs)],
+    )
+
+
+def _given(record: Record) -> list[object]:
+    return list((record.entry_view or {}).get("structures", []))
+
+
+def _door(record: Record) -> Door:
+    end = facts.at_milestone(record, Milestone.STARTUP_64)
+    unpacking = facts.part(record, "decompressor")[1]
+    return Door(
+        userspace=facts.arrived(record),
+        reached="nothing" if record.outcome.reached is None else record.outcome.reached.value,
+        insns=None if end is None else max(0, end - unpacking),
+        unpacking=unpacking,
+        calls=facts.called(record),
+    )
+
+
+def _placed(runs: Runs) -> list[Knowledge]:
+    """Does the place of the kernel vary with the seed? Nothing where a run is missing."""
+    varies = []
+    for way in (same_code.EFI, same_code.PVH):
+        records = runs.records(kaslr.seeded(way))
+        if len(records) < len(kaslr.SEEDS):
+            return []
+        varies.append(kaslr.vary(records))
+    return [Knowledge(what=RANDOM_PLACE, efi=varies[0], pvh=varies[1])]

@@ -1,0 +1,33 @@
+"""One experiment in each file; the order is that of the document."""
+
+from __future__ import annotations
+
+from efishim.study.claims import (
+    agnostic,
+    cpuid_early,
+    dead_code,
+    efi_huge,
+    kaslr,
+    minimum,
+    ramdisk,
+    same_code,
+    shared_path,
+    stub_does_more,
+    subarch,
+)
+from efishim.study.experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    same_code.EXPERIMENT,
+    shared_path.EXPERIMENT,
+    stub_does_more.EXPERIMENT,
+    efi_huge.EXPERIMENT,
+    minimum.EXPERIMENT,
+    cpuid_early.EXPERIMENT,
+    subarch.EXPERIMENT,
+    ramdisk.EXPERIMENT,
+    dead_code.EXPERIMENT,
+    kaslr.EXPERIMENT,
+    agnostic.EXPERIMENT,
+)
+"""All of them."""

@@ -1,0 +1,223 @@
+"""Hardware of 1981 on a machine that says it has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from efishim.lab.record import LedgerKind, Record
+from efishim.study import facts
+from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.model import Table
+from efishim.study.runs import Need, NoRecordError, Runs, Subject
+
+LEGACY = ("VGA", "PIC", "PIT", "MTRR", "i8042", "CMOS", "ROM", "DMA")
+NAMED = ("VGA", "PIC", "MTRR", "i8042", "CMOS")
+"""What the thread named; RTC is the clock in the CMOS."""
+ROUTES = ("hvmlite/pvh",)
+HOLE = "platform.bios_area=1"
+"""Without it 0xa0000 is RAM, and a read of the display's memory would not be seen."""
+NO_MTRR = "platform.mtrr=0"
+"""Xen's PVH machine has them."""
+SWITCHES = (
+    ("platform.fadt_no_vga=0", "VGA"),
+    ("platform.fadt_no_8042=0", "i8042"),
+    ("platform.fadt_no_rtc=0", "CMOS"),
+    (NO_MTRR, "MTRR"),
+)
+UNRUN = (
+    "pvh_",
+    "xen_pvh",
+    "xen_pv_",
+    "xen_prepare_pvh",
+    "i8042_",
+    "vgacon_",
+    "vga_",
+    "mtrr_",
+    "init_8259A",
+    "legacy_pic_",
+    "pit_",
+)
+"""Beginnings of the names of functions whose share that ran on no route is counted."""
+
+DEAD = Statement(
+    "dead-code",
+    "dead code: VGA, legacy PIC, MTRR, i8042, RTC",
+    "Linux touches some of this hardware although the machine declares that it has none of it.",
+    "holds if, on a machine that declares all of it absent, the kernel still touches hardware of one of these kinds that is "
+    "not there",
+)
+WORST = Statement(
+    "only-reads",
+    "the worst it will do is try to read non-existent registers",
+    "On such a machine Linux only reads registers that are not there, and boots.",
+    "holds if the kernel reads registers that are not there but writes none, and userspace comes up",
+)
+NO_VGA = Statement(
+    "acpi-fadt-no-vga",
+    "ACPI_FADT_NO_VGA",
+    "This flag of an ACPI table keeps Linux off the display.",
+    "holds if VGA is touched with the flag clear and not with the flag set",
+)
+
+
+def needs(subject: Subject) -> tuple[Need, ...]:
+    """With all flags, and each cleared alone."""
+    found: list[Need] = []
+    for route in ROUTES:
+        if subject.has(route.partition("/")[2]):
+            base = Need(route, "hvmlite", (HOLE,))
+            found += [base, *(_cleared(base, option) for option, _ in SWITCHES if route == ROUTES[0])]
+    return tuple(found)
+
+
+def _cleared(base: Need, option: str) -> Need:
+    return replace(base, options=tuple(sorted((HOLE, option))))
+
+
+def judge(subject: Subject, runs: Runs) -> Finding:
+    """Read the ledgers."""
+    records = {need: runs[need] for need in needs(subject)}
+    if not records:
+        raise NoRecordError("the image has no PVH entry")
+    base = {need: record for need, record in records.items() if need.options == (HOLE,)}
+    bare = {need: record for need, record in records.items() if NO_MTRR in need.options}
+    touched = {need: list(facts.absent_hardware(record, LEGACY)) for need, record in records.items()}
+    every = [one for need in bare for one in touched[need]]
+    named = [group for group in NAMED if group in {one.group for one in every}]
+    others = [group for group in LEGACY if group not in NAMED and group in {one.group for one in every}]
+    writes = {one.group for one in every if one.writes}
+    reads, written = sum(one.reads for one in every), sum(one.writes for one in every)
+    worst = f"registers of the absent {facts.listed(sorted(writes))} are written too; " if writes else ""
+    up = all(facts.arrived(record) for record in bare.values())
+    told = {
+        DEAD.key: decide(
+            bool(named),
+            f"absent and touched all the same: {facts.listed(named)}; left alone: "
+            f"{facts.listed(group for group in NAMED if group not in named)}"
+            + (f"; of what the thread did not name, touched: {facts.listed(others)}" if others else ""),
+        ),
+        WORST.key: decide(
+            up and not writes,
+            worst + f"{reads:,} reads and {written:,} writes altogether of what is not there, "
+            f"and userspace {'comes up' if up else 'does not come up'}",
+        ),
+        NO_VGA.key: _vga(records, base, touched),
+    }
+    return Finding(told, [_absent(bare, touched), _switched(records, base, touched), _unrun(subject, records)])
+
+
+def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Told:
+    with_flag = {need: _accesses(touched[need], "VGA") for need in base if need.route == ROUTES[0]}
+    cleared = {need: _cleared(need, SWITCHES[0][0]) for need in base}
+    without = {need: _accesses(touched[other], "VGA") for need, other in cleared.items() if other in touched}
+    if not without:
+        return untold("the image has no PVH entry")
+    because = f"{sum(with_flag.values()):,} accesses to VGA with the flag set, {sum(without.values()):,} with the flag clear"
+    if not any(with_flag.values()) and not any(without.values()):
+        return decide(
+            False, because + ": the flag makes no difference, as Linux leaves VGA alone on this way in with and without it"
+        )
+    return decide(not any(with_flag.values()) and any(without.values()), because)
+
+
+def _accesses(touched: list[facts.Touched], group: str) -> int:
+    return sum(one.reads + one.writes for one in touched if one.group == group)
+
+
+def _absent(bare: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Table:
+    rows = [
+        [need.route, one.group, f"{one.reads:,}", f"{one.writes:,}", facts.listed(one.code, 6)]
+        for need in bare
+        for one in touched[need]
+    ]
+    searched = [
+        f"{need.route}: memory of the {use.group} was read {use.reads:,} times, by {', '.join(use.functions)}."
+        for need, record in bare.items()
+        for use in (record.consumed.legacy if record.consumed else [])
+    ]
+    return Table(
+        title="Touched although the machine has none of it and says so",
+        columns=["route", "hardware", "reads", "writes", "by"],
+        rows=rows,
+        notes=[
+            "The FADT says that there is no VGA, no 8042 and no CMOS clock, the MADT that there is no 8259A, CPUID that "
+            "there are no MTRRs. Of the PIT nothing says whether it is there; it is not.",
+            *searched,
+        ],
+        commands=commands(bare),
+    )
+
+
+def _switched(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Table:
+    rows = []
+    for need, record in base.items():
+        for option, group in SWITCHES:
+            other = _cleared(need, option)
+            if other not in records:
+                continue
+            rows.append(
+                [
+                    need.route,
+                    option,
+                    group,
+                    f"{_all(record, group):,}",
+                    f"{_all(records[other], group):,}",
+                    _who(touched[other], group),
+                ]
+            )
+    return Table(
+        title="Each declaration cleared alone",
+        columns=["route", "option", "hardware", "accesses as it is", "accesses with the option", "absent hardware touched by"],
+        rows=rows,
+        commands=commands({need: record for need, record in records.items() if need not in base}),
+        notes=[
+            "The accesses as it is are those with every flag set and with MTRRs, which Xen's machine has. platform.mtrr=0 "
+            "takes them away, and CPUID's bit for them; the other options only stop saying that the device is absent."
+        ],
+    )
+
+
+def _all(record: Record, group: str) -> int:
+    return sum(
+        one.reads + one.writes for one in record.ledger if facts.hardware(one) == group and one.kind is not LedgerKind.CPUID
+    )
+
+
+def _who(touched: list[facts.Touched], group: str) -> str:
+    return facts.listed((name for one in touched if one.group == group for name in one.code), 6)
+
+
+def _unrun(subject: Subject, records: dict[Need, Record]) -> Table:
+    ran = {one.name for record in records.values() for one in record.coverage.functions}
+    rows = []
+    for prefix in UNRUN:
+        known = sorted(name for name in subject.functions if name.startswith(prefix))
+        never = [name for name in known if name not in ran]
+        if known:
+            rows.append([f"{prefix}...", str(len(known)), str(len(never)), facts.listed(never, 6)])
+    return Table(
+        title="Functions that ran on none of these runs",
+        columns=["names", "in the kernel", "never ran", "of them"],
+        rows=rows,
+        commands=commands(records),
+        notes=["Functions that the compiler put into others do not appear by their names."],
+    )
+
+
+EXPERIMENT = Experiment(
+    "dead-code",
+    "Dead code and absent hardware",
+    "Which legacy hardware is touched although it is declared absent, and by which code?",
+    (DEAD, WORST, NO_VGA),
+    needs,
+    judge,
+    (
+        "Reads of absent ports give ones, as on a PC; a hypervisor that stops a guest for such an access would end here.",
+        "That code did not run on these runs does not make it dead: other hardware, modules and command lines reach more of "
+        "it.",
+        "A machine without a display does not show what the kernel would do with one.",
+        "ACPI_FADT_NO_VGA has another use: entered by another way than the PVH entry, Linux takes a Xen guest for PVH by "
+        "this flag and the one about the CMOS clock (xen_hvm_guest_late_init in arch/x86/xen/enlighten_hvm.c). The runs of "
+        "this row are entered by the PVH entry.",
+    ),
+)

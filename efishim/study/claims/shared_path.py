@@ -1,0 +1,123 @@
+"""Who makes boot_params, and what the makers have in common."""
+
+from __future__ import annotations
+
+from efishim.lab.record import Milestone, Record
+from efishim.study import facts
+from efishim.study.claims.same_code import EFI, LOADER, PVH, early
+from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
+from efishim.study.model import Table
+from efishim.study.runs import Need, Runs, Subject
+
+LOADERS = (LOADER, early("lilo/linux16"), early("kexec/linux64"))
+MOST = 50
+"""Per cent."""
+
+EVERY = Statement(
+    "creates-bootparams",
+    "every entry point creates the bootparams",
+    "Neither at the EFI entry nor at the PVH entry is there a boot_params: each makes its own.",
+    "holds if on the EFI and the PVH entry no boot_params is in memory at the entry and a valid one is there at startup_64",
+)
+SHARE = Statement(
+    "share-paths",
+    "b) and d) might be able to share paths",
+    "What the EFI stub and the PVH entry write into boot_params is alike enough for one path to do it for both.",
+    f"holds if at least {MOST} % of the fields that the PVH entry fills in boot_params are filled by the EFI stub too; how "
+    "much code they share today is counted beside it",
+)
+
+
+def needs(subject: Subject) -> tuple[Need, ...]:
+    """Both doors of one hypervisor, and boot loaders for comparison."""
+    return tuple(need for need in (EFI, PVH, *LOADERS) if subject.has(need.route.partition("/")[2]))
+
+
+def judge(subject: Subject, runs: Runs) -> Finding:
+    """Set the fields and the code side by side."""
+    records = runs.records(needs(subject))
+    efi, pvh = runs[EFI], runs[PVH]
+    made = {need: _makes(record) for need, record in records.items()}
+    every = decide(
+        made[EFI] and made[PVH],
+        f"nothing at the entry and a valid boot_params at startup_64: {_word(made[EFI])} on the EFI entry, {_word(made[PVH])} "
+        "on the PVH entry",
+    )
+    by_efi, by_pvh = facts.told_fields(efi), facts.told_fields(pvh)
+    before_efi = set(facts.trace_before(efi, "startup_64"))
+    common = before_efi & set(facts.trace_before(pvh, "startup_64"))
+    both = by_efi.keys() & by_pvh.keys()
+    if not by_efi or not by_pvh:
+        share = untold("one of the two ways shows no boot_params at startup_64")
+    else:
+        share = decide(
+            100 * len(both) >= MOST * len(by_pvh),
+            f"{len(both)} of the {len(by_pvh)} fields that the PVH entry fills are filled by the stub too "
+            f"({facts.listed(sorted(both))}), which fills {len(by_efi.keys() - both)} more; today they have {len(common)} "
+            f"blocks of code in common before startup_64: the stub runs {facts.part(efi, 'stub')[0]}, the PVH entry "
+            f"{len(facts.trace_before(pvh, 'startup_64'))}",
+        )
+    return Finding({EVERY.key: every, SHARE.key: share}, [_makers(records), _fields(subject, efi, pvh)])
+
+
+def _makes(record: Record) -> bool:
+    return "boot_params" not in facts.structures(record) and bool(facts.told_fields(record))
+
+
+def _word(made: bool) -> str:
+    return "yes" if made else "no"
+
+
+def _makers(records: dict[Need, Record]) -> Table:
+    rows = [
+        [
+            need.way,
+            facts.listed(facts.structures(record)),
+            "before the entry" if "boot_params" in facts.structures(record) else "between entry and startup_64",
+            str(len(facts.told_fields(record))),
+            str(sum(facts.part(record, name)[0] for name in ("setup", "stub")) + len(facts.trace_before(record, "startup_64"))),
+            str(facts.at_milestone(record, Milestone.STARTUP_64) is not None).lower(),
+        ]
+        for need, record in records.items()
+    ]
+    return Table(
+        title="Who makes boot_params",
+        columns=[
+            "route",
+            "in memory at the entry",
+            "boot_params is made",
+            "fields that are not zero",
+            "blocks that could make it",
+            "startup_64",
+        ],
+        rows=rows,
+        commands=commands(records),
+        notes=["Blocks that could make it: those of the setup code, the stub and the kernel proper before startup_64."],
+    )
+
+
+def _fields(subject: Subject, efi: Record, pvh: Record) -> Table:
+    one, other = facts.told_fields(efi), facts.told_fields(pvh)
+    rows = [[name, one.get(name, "-"), other.get(name, "-")] for name in sorted(one.keys() | other.keys())]
+    return Table(
+        title="What a shared path would have to fill in, for both: fields that are not zero at startup_64",
+        columns=["field of boot_params", "EFI stub", "PVH entry"],
+        rows=rows,
+        commands=[*commands({EFI: efi, PVH: pvh}), compare_command(subject, "hvmlite/efi@hvmlite", "hvmlite/pvh@hvmlite")],
+        notes=["Both ways begin with the same hvm_start_info on the same machine."],
+    )
+
+
+EXPERIMENT = Experiment(
+    "shared-path",
+    "Who creates boot_params",
+    "What do the EFI stub and the PVH entry have in common, and what would a path have to do that serves both?",
+    (EVERY, SHARE),
+    needs,
+    judge,
+    (
+        "That two makers fill the same fields does not say that sharing code between them would be easy: the stub runs "
+        "before the kernel is unpacked and with firmware's page tables, the PVH entry behind it and with none.",
+        "A field that is zero may have been set to zero on purpose; it is not counted.",
+    ),
+)

@@ -1,0 +1,51 @@
+"""What a kernel knows once userspace runs, and how a record shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from efishim.lab.record import Record
+from efishim.study import facts
+from efishim.study.model import Knowledge
+
+SEED = "LINUX_EFI_RANDOM_SEED_TABLE_GUID"
+"""The configuration table by which Linux's stub hands on what the firmware's generator gave."""
+MEMORY = re.compile(r"^\| MemTotal:\s+(\d+) kB", re.MULTILINE)
+
+
+def _logs(record: Record, text: str) -> bool:
+    return any(text in line for line in facts.report(record).get("log", []))
+
+
+def _seeded(record: Record) -> bool:
+    system = ((record.boot_view or {}).get("efi") or {}).get("system_table") or {}
+    return any(one["name"] == SEED for one in system.get("configuration_tables", []))
+
+
+TOPICS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
+    ("the command line", facts.command_line),
+    ("the ramdisk", facts.init_ran),
+    ("the memory map", lambda record: any("System RAM" in line for line in facts.told_userspace(record, "/proc/iomem"))),
+    ("the ACPI tables", lambda record: bool(facts.told_userspace(record, "/sys/firmware/acpi/tables"))),
+    ("that it runs under Xen", lambda record: _logs(record, "on Xen PVH")),
+    (
+        "EFI's runtime services",
+        lambda record: any(line.startswith("runtime ") for line in facts.told_userspace(record, "/sys/firmware/efi")),
+    ),
+    ("whether Secure Boot is on", lambda record: _logs(record, "secureboot: Secure boot ")),
+    ("a random seed from the firmware", _seeded),
+    ("a way to switch the machine off", lambda record: _logs(record, "reboot: Power down")),
+    ("SMBIOS tables", lambda record: _logs(record, "DMI: ")),
+)
+
+
+def knowledge(efi: Record, pvh: Record) -> list[Knowledge]:
+    """Each topic on both ways."""
+    return [Knowledge(what=what, efi=test(efi), pvh=test(pvh)) for what, test in TOPICS]
+
+
+def memory_kib(record: Record) -> int | None:
+    """MemTotal of /proc/meminfo."""
+    found = MEMORY.search(record.console)
+    return None if found is None else int(found[1])
