@@ -16,7 +16,10 @@ from efishim.cli.talk import Talk
 from efishim.errors import EfishimError
 from efishim.plugins import Registry, load_plugins
 
-OWN_COMMANDS = ("run", "inspect", "providers", "platforms", "plugins", "doctor", "schema", "completion")
+OWN_COMMANDS = (
+    *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "plugins"),
+    *("doctor", "schema", "completion"),
+)
 """In the order of the help text. Each is the function `command` in the module of its name."""
 
 BROKEN_PIPE = 1

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry
+    from efishim.provider import Provider
 
 
 def file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -29,8 +30,14 @@ def platform(context: click.Context, _parameter: click.Parameter, incomplete: st
 
 def entry(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """An entry of the provider that was named."""
-    chosen = _registry(context).providers.get(str(context.params.get("provider")))
+    chosen = _provider(context)
     return _items(((one.name, one.summary) for one in chosen.entries) if chosen else (), incomplete)
+
+
+def route(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A route: provider and entry."""
+    providers = _registry(context).providers.values()
+    return _items(((f"{one.name}/{door.name}", door.summary) for one in providers for door in one.entries), incomplete)
 
 
 def option(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,13 +45,19 @@ def option(context: click.Context, _parameter: click.Parameter, incomplete: str)
     from efishim.lab.words import known_options
 
     registry = _registry(context)
-    chosen = registry.providers.get(str(context.params.get("provider")))
+    chosen = _provider(context)
     machine = registry.platforms.get(str(context.params.get("platform")))
     if chosen is None or machine is None:
         return []
     doors = {one.name: one for one in chosen.entries}
     door = doors.get(str(context.params.get("entry")), chosen.entries[0])
     return _items(((f"{name}=", text) for name, text in known_options(chosen, door, machine).items()), incomplete)
+
+
+def _provider(context: click.Context) -> Provider | None:
+    """The provider that was named, or that is taken when none is."""
+    registry, name = _registry(context), context.params.get("provider")
+    return registry.default_provider() if name is None else registry.providers.get(str(name))
 
 
 def _items(words: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:

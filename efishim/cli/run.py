@@ -31,10 +31,8 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.argument("kernel", required=False, shell_complete=complete.file)
 @click.option(
     *("-p", "--provider"),
-    default="firmware",
-    show_default=True,
     shell_complete=complete.provider,
-    help="Who tells the kernel how it boots.",
+    help="Who tells the kernel how it boots; `efishim providers` lists them. [default: the machine's own firmware]",
 )
 @click.option(
     *("-e", "--entry"),
@@ -104,7 +102,25 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     shell_complete=complete.file,
     help="Symbols from a System.map instead of those inside the image.",
 )
+@click.option(
+    "--profile",
+    metavar="NAME|FILE",
+    shell_complete=complete.file,
+    help="Imitate a firmware by what it answers; a TOML file, or the name of a profile that comes with efishim.",
+)
+@click.option(
+    "--without",
+    metavar="ITEM[=ANSWER]",
+    multiple=True,
+    help="Firmware without this service, protocol, table, variable or field, or with this status as its answer.",
+)
 @click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
+@click.option(
+    "--save-profile",
+    metavar="FILE",
+    shell_complete=complete.file,
+    help="Write a profile there of the firmware as this run saw it: what was asked for, and how it answered.",
+)
 @click.option(
     *("--record", "record_file"),
     metavar="FILE",
@@ -121,7 +137,14 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary on stderr.")
 @click.pass_obj
 def command(
-    state: State, /, kernel: str | None, form: str, record_file: str | None, quiet: bool, **words: Any
+    state: State,
+    /,
+    kernel: str | None,
+    form: str,
+    record_file: str | None,
+    save_profile: str | None,
+    quiet: bool,
+    **words: Any,
 ) -> int:
     """Run KERNEL through one of its doors and measure how far it comes.
 
@@ -148,14 +171,21 @@ def command(
     known = formats(state.registry)
     if form not in known:
         raise UsageError(f"there is no format {form!r}", hint=f"there are: {', '.join(known)}")
-    if record_file:
-        _check_writable(record_file)
+    for path in (record_file, save_profile):
+        if path:
+            check_writable(path)
     streams = form == "text"
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
         plan = make_plan(state.registry, lambda: find_image(kernel, progress), Words(**words))
-        with _interruptible() as interruption:
+        if save_profile:
+            from efishim.surface.offered import require_shim
+
+            require_shim(state.registry, plan)
+            if not plan.observers:
+                raise UsageError("--save-profile needs to observe what is read, and --no-observers forbids it")
+        with interruptible() as interruption:
             from efishim.lab.run import run_plan
 
             with _no_cycle_collection():
@@ -168,6 +198,11 @@ def command(
                 )
             if record_file:
                 write_atomically(record_file, encode(record))
+            if save_profile:
+                from efishim.firmware.profile_files import write_profile
+                from efishim.surface.observed import observed_profile
+
+                write_atomically(save_profile, write_profile(observed_profile(plan, record, state.registry)))
     if not streams:
         sys.stdout.write(known[form].render(record))
     if not quiet:
@@ -194,11 +229,11 @@ def _stream(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _check_writable(path: str) -> None:
+def check_writable(path: str) -> None:
     """A run of minutes whose record cannot be kept is a waste: say so before."""
     place = Path(path)
     if place.is_dir():
-        raise UsageError(f"{path} is a directory, not a file for the record")
+        raise UsageError(f"{path} is a directory, not a file")
     if not place.parent.is_dir():
         raise UsageError(f"the directory of {path} does not exist")
 
@@ -231,7 +266,7 @@ def _no_cycle_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[Interruption]:
     """Signals end the run and not the program."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():

@@ -1,0 +1,217 @@
+"""`efishim baseline`: files that say what each route tells a kernel and what the kernel does, for CI."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from efishim.cli import complete
+from efishim.cli.shared import PLAN_OPTIONS, routes_option
+
+if TYPE_CHECKING:
+    from efishim.cli.app import State
+    from efishim.compare.baseline import Check
+    from efishim.compare.model import Skipped
+    from efishim.lab.record import Record
+    from efishim.report.junit import Case
+
+SUFFIX = ".txt"
+
+
+@click.group("baseline")
+def command() -> None:
+    """Keep what routes do in text files, and check that they still do it.
+
+    \b
+        efishim baseline save vmlinuz -o baselines/
+        efishim baseline check vmlinuz baselines/
+        efishim baseline check vmlinuz baselines/ --update
+    """
+
+
+jobs_option = click.option(
+    *("-j", "--jobs"), type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]"
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+
+
+@command.command("save")
+@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.option(
+    *("-o", "--output", "directory"),
+    required=True,
+    metavar="DIR",
+    shell_complete=complete.file,
+    help="Where the files go, one for each route.",
+)
+@routes_option
+@jobs_option
+@quiet_option
+@PLAN_OPTIONS
+@click.pass_obj
+def save(
+    state: State, /, kernel: str | None, directory: str, routes: tuple[str, ...], jobs: int | None, quiet: bool, **words: Any
+) -> int:
+    """Run KERNEL through the routes and write a baseline of each.
+
+    A route that does not reach its goal is saved as it is, and the exit status is 1.
+    """
+    from efishim.cli.matrix import run_routes
+
+    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words)
+    place = _directory(directory, make=True)
+    for record in outcome.records:
+        _write(place, record)
+        how = "" if record.outcome.met else "did not reach its goal: "
+        print(f"{_file(place, record)}  {how}{record.outcome.reason.value}")
+    _tell_skipped(outcome.skipped)
+    good = all(record.outcome.met for record in outcome.records) and not any(one.failed for one in outcome.skipped)
+    return outcome.interrupted or (0 if good and outcome.records else 1)
+
+
+@command.command("check")
+@click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, shell_complete=complete.file)
+@routes_option
+@jobs_option
+@quiet_option
+@click.option("--update", is_flag=True, help="Rewrite the files that differ.")
+@click.option(
+    *("--format", "form"), type=click.Choice(("text", "junit")), default="text", show_default=True, help="How to write it."
+)
+@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@PLAN_OPTIONS
+@click.pass_obj
+def check(
+    state: State,
+    /,
+    subjects: tuple[str, ...],
+    routes: tuple[str, ...],
+    jobs: int | None,
+    quiet: bool,
+    update: bool,
+    form: str,
+    output: str | None,
+    **words: Any,
+) -> int:
+    """Run KERNEL again through the routes that DIR has baselines of, and show what changed.
+
+    Give the same options as to `save`. Exit status: 0 nothing changed, 1 something did (also with --update).
+    """
+    from efishim.cli.matrix import run_routes
+    from efishim.errors import UsageError
+    from efishim.report.files import write_atomically
+
+    if len(subjects) > 2:
+        raise UsageError("a check takes one kernel and one directory")
+    *kernels, directory = subjects
+    kernel = kernels[0] if kernels else None
+    place = _directory(directory, make=False)
+    wanted = {_route(path): path for path in sorted(place.glob(f"*{SUFFIX}"))}
+    chosen = routes or tuple(wanted)
+    if not chosen:
+        raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` makes them")
+    outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words)
+    results = [(record, _checks(place, record)) for record in outcome.records]
+    changed = [(record, found) for record, found in results if any(one.diff for one in found)]
+    text = _junit(results, outcome.skipped) if form == "junit" else _text(results)
+    if output:
+        write_atomically(output, text.encode("utf-8"))
+    else:
+        sys.stdout.write(text)
+    _tell_skipped(outcome.skipped)
+    if update:
+        for record, _ in changed:
+            _write(place, record)
+    return outcome.interrupted or (1 if changed or outcome.skipped else 0)
+
+
+def _directory(name: str, *, make: bool) -> Path:
+    from efishim.errors import UsageError
+    from efishim.report.files import OutputError
+
+    place = Path(name)
+    if make:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{name} cannot be made: {error.strerror or error}") from error
+    if not place.is_dir():
+        raise UsageError(f"{name} is not a directory of baselines")
+    return place
+
+
+def _file(place: Path, record: Record) -> Path:
+    route = record.route
+    return place / f"{route.provider}-{route.entry}@{route.platform}{SUFFIX}"
+
+
+def _route(path: Path) -> str:
+    """The route that a file is of. Providers have no `-` before their entries: the name says it, the file confirms it."""
+    from efishim.compare.baseline import parse
+
+    for line in parse(_read(path)).get("run", []):
+        if line.startswith("route = "):
+            return line.removeprefix("route = ")
+    return path.stem.replace("-", "/", 1)
+
+
+def _read(path: Path) -> str:
+    from efishim.compare.baseline import LIMIT, BaselineError
+
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(LIMIT + 1)
+    except OSError as error:
+        raise BaselineError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > LIMIT:
+        raise BaselineError(f"{path} is larger than {LIMIT >> 20} MiB, which no baseline is")
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _write(place: Path, record: Record) -> None:
+    from efishim.compare.baseline import text
+    from efishim.report.files import write_atomically
+
+    write_atomically(_file(place, record), text(record).encode("utf-8"))
+
+
+def _checks(place: Path, record: Record) -> list[Check]:
+    from efishim.compare.baseline import Check, checks
+
+    path = _file(place, record)
+    if not path.exists():
+        return [Check("run", (f"+there is no baseline {path.name}",))]
+    return checks(_read(path), record)
+
+
+def _tell_skipped(skipped: list[Skipped]) -> None:
+    for one in skipped:
+        print(f"{one.route}: {one.reason}", file=sys.stderr)
+
+
+def _text(results: list[tuple[Record, list[Check]]]) -> str:
+    lines = []
+    for record, found in results:
+        name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
+        different = [one for one in found if one.diff]
+        lines.append(f"{name}: {'as its baseline' if not different else 'not as its baseline'}")
+        for one in different:
+            lines += [f"  {one.section}", *(f"    {line}" for line in one.diff)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _junit(results: list[tuple[Record, list[Check]]], skipped: list[Skipped]) -> str:
+    from efishim.report.junit import Case, render
+
+    cases: list[Case] = []
+    for record, found in results:
+        name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
+        for one in found:
+            count = sum(line.startswith(("+", "-")) for line in one.diff)
+            sentence = f"{count} lines are not as in the baseline" if one.diff else ""
+            cases.append(Case(name, one.section, sentence, "\n".join(one.diff)))
+    cases += [Case(one.route, "runs", failure=one.reason, details=one.hint) for one in skipped]
+    return render("efishim.baseline", cases)

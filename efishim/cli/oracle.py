@@ -1,0 +1,381 @@
+"""`efishim oracle`: the same kernel on real firmware, under QEMU."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from efishim.cli import complete
+from efishim.errors import EfishimError, RouteError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from efishim.cli.app import State
+    from efishim.compare.agreement import Agreement
+    from efishim.compare.pair import Judged
+    from efishim.lab.progress import Progress
+    from efishim.lab.record import Record
+    from efishim.oracle.dump import Request
+    from efishim.oracle.ways import Way
+    from efishim.report.agreements import Judgement
+
+IMITATION = "pc-qemu"
+"""The platform that imitates the machine of the oracle."""
+SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
+"""The milestones that the table has a column for."""
+
+
+@click.command("oracle")
+@click.argument("kernels", metavar="[KERNEL]...", nargs=-1, shell_complete=complete.file)
+@click.option(
+    *("-r", "--route", "routes"),
+    metavar="ROUTE",
+    multiple=True,
+    help="A way of real firmware into the kernel; repeat for several. [default: all that apply to the image]",
+)
+@click.option("--list", "list_ways", is_flag=True, help="Say which ways there are, and stop.")
+@click.option(
+    *("-a", "--append", "--cmdline", "cmdline"),
+    metavar="CMDLINE",
+    help="The kernel's command line, or @FILE. [default: console=ttyS0]",
+)
+@click.option(
+    *("-i", "--initrd", "initrds"),
+    metavar="FILE",
+    multiple=True,
+    shell_complete=complete.file,
+    help="Initial ramdisk; several become one, behind each other. [default: the embedded reporting init]",
+)
+@click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
+@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 8G.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1.0, 86400.0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give each boot up after this much host time.",
+)
+@click.option("--epoch", type=int, metavar="SECONDS", help="The machine's clock at power-on. [default: 1460000000]")
+@click.option(
+    *("--record", "record_path"),
+    metavar="PATH",
+    shell_complete=complete.file,
+    help="Write the record there; with several routes or kernels a folder with a file for each.",
+)
+@click.option(
+    "--platform",
+    default=IMITATION,
+    show_default=True,
+    metavar="NAME",
+    help="efishim's machine: one that imitates QEMU's, or any other (`efishim platforms`).",
+)
+@click.option("--faults", is_flag=True, help="Spoil hand-overs on purpose instead, and compare what the kernel makes of them.")
+@click.option("--alone", is_flag=True, help="Only boot and record; do not run the same routes in efishim to compare.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the agreement is shown; markdown: one table for each kernel, a column for each way.",
+)
+@click.option("--differences", is_flag=True, help="Also list every difference, both sides beside each other.")
+@click.option("--reasons", is_flag=True, help="Also say why the differences are that are explained.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.pass_obj
+def command(
+    state: State,
+    /,
+    kernels: tuple[str, ...],
+    routes: tuple[str, ...],
+    list_ways: bool,
+    record_path: str | None,
+    platform: str,
+    faults: bool,
+    alone: bool,
+    form: str,
+    differences: bool,
+    reasons: bool,
+    quiet: bool,
+    **words: Any,
+) -> int:
+    """Boot each KERNEL on QEMU with real firmware and loaders, and compare what it was told there with efishim's own routes.
+
+    The machine is `qemu-system-x86_64` without KVM; SeaBIOS, OVMF and GRUB come from the system's packages, and what is
+    missing is named. The records have efishim's own schema; what QEMU cannot tell (instruction counts, hardware touched,
+    coverage) stays empty.
+
+    --faults hands each kernel over badly in some twenty ways (docs/bad-handovers.md), and says what becomes of it on both
+    sides; ways in and command line are its own.
+
+    A table counts the fields that are identical, explained (--reasons, --differences) and unexplained, and lists the last.
+
+    Exit status: 0 every boot came to its power-off and nothing is unexplained, 1 otherwise, 77 a route does not apply to
+    this image.
+
+    \b
+        efishim oracle vmlinuz
+        efishim oracle vmlinuz -r firmware/efi --record ovmf.json
+        efishim oracle deb:linux-image-cloud-amd64 -r grub/linux32 -r hvmlite/pvh
+        efishim oracle vmlinuz-6.1 vmlinuz-6.12 --format markdown
+        efishim oracle vmlinuz --faults
+        efishim oracle --list
+    """
+    from efishim.cli import out
+    from efishim.cli.bad_handovers import show_faults
+    from efishim.oracle.ways import WAYS
+    from efishim.report.agreements import Judgement, markdown
+
+    if list_ways:
+        out.table(("route", "what"), ((way.name, way.help) for way in WAYS))
+        return 0
+    state.registry.platform(platform)
+    if faults and (routes or record_path or alone or words["no_initrd"] or words["initrds"] or words["cmdline"] is not None):
+        raise UsageError("--faults has routes, a ramdisk and a command line of its own, and writes no records")
+    judgements: list[Judgement] = []
+    good = True
+    shown = out.table if form == "text" else None
+    with state.talk.progress(quiet=quiet, moving=True) as progress, _terminable():
+        for kernel in kernels or (None,):
+            request = _request(kernel, progress, **words)
+            if faults:
+                good = show_faults(request, platform, progress) and good
+                continue
+            ways = _ways(request, routes)
+            several = len(ways) > 1 or len(kernels) > 1
+            if record_path:
+                _check(record_path, several=several)
+            judgement = Judgement(request.image.version or request.image.path)
+            judgements.append(judgement)
+            for way in ways:
+                record = _boot(state, request, way, progress, wanted=bool(routes))
+                if record is None:
+                    continue
+                judgement.records[way.name] = record
+                if record_path:
+                    _write(record_path, way, record, kernel=judgement.kernel if len(kernels) > 1 else "", several=several)
+                if not alone:
+                    judgement.found[way.name] = _compare(state, request, way, record, progress, platform)
+            if shown is not None:
+                _print_boots(judgement, named=len(kernels) > 1)
+                if judgement.found:
+                    _print_agreement(judgement.found, differences=differences, reasons=reasons)
+    if form == "markdown" and not faults:
+        print(markdown(judgements, reasons=reasons))
+    return 0 if good and all(judgement.good for judgement in judgements) else 1
+
+
+def _compare(
+    state: State, request: Request, way: Way, real: Record, progress: Progress, platform: str = IMITATION
+) -> Agreement:
+    """The same route in efishim, with everything that was given alike."""
+    from efishim.compare.agreement import agreement
+    from efishim.lab.plan import Plan
+    from efishim.lab.run import run_plan
+    from efishim.lab.words import find_profile
+
+    progress.phase(f"{way.name} in efishim")
+    plan = Plan(
+        image=request.blob,
+        provider=way.provider,
+        entry=way.entry.value,
+        platform=platform,
+        cmdline=request.cmdline + (way.adds if request.initrds else b""),
+        initrds=request.initrds,
+        memory=request.memory,
+        epoch=request.epoch,
+        options=way.options,
+        profile=find_profile(way.profile) if way.profile and platform == IMITATION else None,
+    )
+    return agreement(run_plan(plan, progress=progress, registry=state.registry), real)
+
+
+def _print_boots(judgement: Judgement, *, named: bool) -> None:
+    from efishim.cli import out
+    from efishim.oracle.ways import find_way
+
+    if named:
+        out.heading(judgement.kernel)
+    rows = [_row(find_way(name), record) for name, record in judgement.records.items()]
+    out.table(("route", *SHOWN, "firmware calls", "outcome"), rows)
+
+
+def _print_agreement(found: Mapping[str, Agreement], *, differences: bool, reasons: bool) -> None:
+    from efishim.cli import out
+
+    print()
+    rows = [
+        (name, row.name, str(row.identical), str(row.explained), str(row.unexplained))
+        for name, one in found.items()
+        for row in one.rows
+    ]
+    out.table(("route", "fields", "identical", "explained", "unexplained"), rows)
+    for name, one in found.items():
+        for item in one.unexplained:
+            difference = item.difference
+            out.heading(f"{name}: {difference.path}")
+            out.paragraph(f"efishim: {difference.left or '-'}")
+            out.paragraph(f"QEMU:    {difference.right or '-'}")
+    if differences:
+        _print_differences(found)
+    if reasons:
+        _print_reasons(found)
+
+
+def _print_differences(found: Mapping[str, Agreement]) -> None:
+    """Both sides beside each other, by classes of fields; a dash where a side has nothing."""
+    from efishim.cli import out
+    from efishim.compare.agreement import field_class
+
+    for name, one in found.items():
+        for row in one.rows:
+            judged = [item for item in one.judged if field_class(item.difference.path) == row.name]
+            if judged:
+                out.heading(f"{name}: {row.name}")
+                out.table(("what", "efishim", "QEMU", "why"), map(_side_by_side, judged))
+
+
+def _side_by_side(item: Judged) -> tuple[str, ...]:
+    rule = item.verdict.rule
+    difference = item.difference
+    return difference.path, difference.left or "-", difference.right or "-", rule.name if rule is not None else "unexplained"
+
+
+def _print_reasons(found: Mapping[str, Agreement]) -> None:
+    """Each rule once, with how many differences it explains."""
+    from collections import Counter
+
+    from efishim.cli import out
+
+    rules = [item.verdict.rule for one in found.values() for item in one.judged if item.verdict.rule is not None]
+    counts = Counter(rule.name for rule in rules)
+    for rule in {rule.name: rule for rule in rules}.values():
+        out.heading(rule.name, f"{counts[rule.name]} differences, {rule.kind.value}")
+        out.paragraph(rule.reason)
+        out.paragraph(rule.source)
+
+
+def _boot(state: State, request: Request, way: Way, progress: Progress, *, wanted: bool) -> Record | None:
+    """One boot; None for a route that turned out not to apply and that nobody asked for."""
+    from efishim.oracle.dump import oracle_record
+
+    try:
+        return oracle_record(request, way, progress, state.registry)
+    except RouteError as error:
+        if wanted:
+            raise
+        progress.note(f"{way.name}: {error.sentence}")
+        return None
+
+
+def _request(
+    kernel: str | None,
+    progress: Progress,
+    *,
+    cmdline: str | None,
+    initrds: tuple[str, ...],
+    no_initrd: bool,
+    memory: str,
+    timeout: float,
+    epoch: int | None,
+) -> Request:
+    import os
+
+    import firmware_stubs
+    from efishim.cli.kernel import find_image
+    from efishim.image.cachedir import cache_directory
+    from efishim.image.facts import KernelCache
+    from efishim.image.opened import open_image
+    from efishim.lab import plan as plans
+    from efishim.oracle.dump import Request
+    from efishim.oracle.ways import MEMORY_LIMIT
+
+    if no_initrd and initrds:
+        raise UsageError("--no-initrd and -i contradict each other")
+    size = plans.parse_memory(memory)
+    if size > MEMORY_LIMIT:
+        raise UsageError(f"the machine that is compared with has at most {MEMORY_LIMIT >> 30} GiB of memory, not {memory}")
+    if epoch is not None and not 0 <= epoch < 1 << 32:
+        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
+    ramdisks = tuple(plans.Blob.from_file(path, what="ramdisk") for path in initrds)
+    if not ramdisks and not no_initrd:
+        ramdisks = (plans.Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),)
+    line = plans.DEFAULT_CMDLINE if cmdline is None else plans.parse_cmdline(cmdline)
+    blob = find_image(kernel, progress)
+    progress.phase("opening the image")
+    return Request(
+        image=open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ))),
+        blob=blob,
+        cmdline=line,
+        initrds=ramdisks,
+        memory=size,
+        timeout=timeout,
+        epoch=plans.DEFAULT_EPOCH if epoch is None else epoch,
+    )
+
+
+def _ways(request: Request, routes: tuple[str, ...]) -> list[Way]:
+    from efishim.oracle import ways
+
+    chosen = [ways.find_way(name) for name in dict.fromkeys(routes)] or ways.applicable(request.image)
+    if not chosen:
+        raise RouteError(f"{request.image.path} has no entry that real firmware or a loader here would take")
+    return chosen
+
+
+def _row(way: Way, record: Record) -> tuple[str, ...]:
+    seconds = {point.name.value: f"{point.seconds:.2f} s" for point in record.milestones}
+    calls = str(len(record.firmware_calls)) if record.firmware_calls else "-"
+    return (way.name, *(seconds.get(name, "-") for name in SHOWN), calls, record.outcome.reason.value)
+
+
+def _check(path: str, *, several: bool) -> None:
+    """A boot of minutes whose record cannot be kept is a waste: say so before."""
+    place = Path(path)
+    if several and place.exists() and not place.is_dir():
+        raise UsageError(f"{path} is a file; several routes need a folder for their records")
+    if not several and place.is_dir():
+        raise UsageError(f"{path} is a directory, not a file for the record")
+    if not place.absolute().parent.is_dir():
+        raise UsageError(f"the directory of {path} does not exist")
+
+
+def _write(path: str, way: Way, record: Record, *, kernel: str, several: bool) -> None:
+    from efishim.lab.record import encode
+    from efishim.report.files import write_atomically
+
+    place = Path(path)
+    if several:
+        try:
+            place.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EfishimError(f"{path} cannot be made: {error.strerror}") from error
+        words = [re.sub(r"[^\w.-]", "-", word) for word in (kernel.partition(" ")[0], way.name) if word]
+        place /= "-".join(words) + ".json"
+    write_atomically(str(place), encode(record))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends QEMU too, as Ctrl-C does."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,39 @@
+"""Options that several commands have in common. They are those of `efishim run`, so that they cannot drift apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from efishim.cli import complete
+from efishim.cli.run import command as run
+
+PLAN_WORDS = (
+    *("platform", "cmdline", "initrds", "no_initrd", "memory", "until", "max_insns", "timeout", "seed", "epoch", "options"),
+    *("system_map", "no_observers"),
+)
+"""Those that decide a run on any route; the names are fields of efishim.lab.words.Words."""
+
+FORMATS = ("text", "json", "markdown", "html", "junit")
+"""As in efishim.report.comparisons, whose import would take a while. A test compares."""
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def PLAN_OPTIONS(function: Decorated) -> Decorated:
+    """The options of `run` that a plan is made of."""
+    known = {param.name: param for param in run.params}
+    params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+    params.extend(known[name] for name in reversed(PLAN_WORDS))
+    return function
+
+
+routes_option = click.option(
+    *("-r", "--route", "routes"),
+    metavar="PROVIDER/ENTRY[@PLATFORM]",
+    multiple=True,
+    shell_complete=complete.route,
+    help="A route; repeat for several. [default: all that apply to the image]",
+)

@@ -1,0 +1,200 @@
+"""`efishim surface`: what of the firmware a kernel needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click.core import ParameterSource
+
+from efishim.cli import complete
+from efishim.cli.shared import PLAN_OPTIONS
+from efishim.surface import CMDLINE
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from efishim.cli.app import State
+    from efishim.cli.talk import Talk
+    from efishim.firmware.profile import Item
+    from efishim.lab.plan import Plan
+    from efishim.surface.trials import SurfaceProgress
+
+FORMATS = ("text", "json", "markdown")
+"""As in efishim.report.surfaces, whose import would take a while. A test compares."""
+
+HEARTBEAT = 10.0
+"""Seconds between lines where no line can be redrawn."""
+
+
+@click.command("surface")
+@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.option(
+    *("-r", "--route"),
+    metavar="PROVIDER/ENTRY[@PLATFORM]",
+    shell_complete=complete.route,
+    help="A route behind the EFI shim. [default: the machine's own firmware]",
+)
+@click.option(
+    "--profile",
+    metavar="NAME|FILE",
+    shell_complete=complete.file,
+    help="Begin with this firmware; a TOML file, or the name of a profile that comes with efishim.",
+)
+@click.option(
+    "--without",
+    metavar="ITEM[=ANSWER]",
+    multiple=True,
+    help="Begin without this service, protocol, table, variable or field, or with this status as its answer.",
+)
+@click.option(
+    "--save-profile",
+    metavar="FILE",
+    shell_complete=complete.file,
+    help="Write the smallest firmware there that suffices, for `efishim run --profile`.",
+)
+@click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write it.")
+@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@PLAN_OPTIONS
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    kernel: str | None,
+    route: str | None,
+    save_profile: str | None,
+    jobs: int | None,
+    form: str,
+    output: str | None,
+    quiet: bool,
+    **words: Any,
+) -> int:
+    """Find out which firmware services KERNEL needs to reach userspace, and what it does without each.
+
+    Services, protocols, configuration tables, variables and fields of the system table are taken away or made to refuse, one
+    by one and together, until nothing more can go. What is left is verified: it suffices, and each further removal stops
+    the boot. Ctrl-C prints what is known so far.
+
+    Without KERNEL it is the embedded probe kernel, which has no userspace: its goal is shutdown. The default command line is
+    console=ttyS0 cryptomgr.notests: every trial is a boot, and Linux's tests of its ciphers are most of it.
+
+    \b
+        efishim surface vmlinuz
+        efishim surface deb:linux-image-cloud-amd64 --format markdown -o surface.md
+        efishim surface vmlinuz -r hvmlite/efi --save-profile least.toml
+        efishim surface vmlinuz --profile rust-hypervisor-firmware
+    """
+    from efishim.cli.run import check_writable, interruptible
+    from efishim.firmware.profile import ProfileError
+    from efishim.report.files import write_atomically
+    from efishim.report.surfaces import renderers
+    from efishim.surface.surface import SurfaceError, surface
+
+    state: State = context.obj
+    for path in (save_profile, output):
+        if path:
+            check_writable(path)
+    if words.pop("no_observers"):
+        raise ProfileError("a surface is found by observing, --no-observers has no meaning here")
+    if context.get_parameter_source("until") is ParameterSource.DEFAULT:
+        words["until"] = "userspace" if kernel is not None else "shutdown"
+    if words["cmdline"] is None:
+        words["cmdline"] = CMDLINE
+    plan = _plan(state, kernel, route, words, quiet=quiet)
+    with interruptible() as interruption, _progress(state.talk, quiet=quiet) as progress:
+        try:
+            found = surface(
+                plan, registry=state.registry, jobs=jobs or os.cpu_count() or 1, progress=progress, interrupt=interruption
+            )
+        except SurfaceError as error:
+            if not interruption.is_set():
+                raise
+            state.talk.error(error.sentence)
+            return interruption.exit_status
+    rendered = renderers()[form](found)
+    if output:
+        write_atomically(output, rendered.encode("utf-8"))
+    else:
+        sys.stdout.write(rendered)
+    if save_profile and found.profile:
+        write_atomically(save_profile, found.profile.encode("utf-8"))
+    return interruption.exit_status
+
+
+def _plan(state: State, kernel: str | None, route: str | None, words: Mapping[str, Any], *, quiet: bool) -> Plan:
+    from efishim.cli.kernel import find_image
+    from efishim.lab.routes import split_route
+    from efishim.lab.words import Words, make_plan
+
+    chosen = Words(**words)
+    if route is not None:
+        from dataclasses import replace
+
+        provider, entry, platform = split_route(state.registry, route, chosen.platform)
+        chosen = replace(chosen, provider=provider, entry=entry, platform=platform)
+    with state.talk.progress(quiet=quiet, moving=True) as progress:
+        return make_plan(state.registry, lambda: find_image(kernel, progress), chosen)
+
+
+@contextmanager
+def _progress(talk: Talk, *, quiet: bool) -> Iterator[SurfaceProgress]:
+    from efishim.surface.trials import NoSurfaceProgress
+
+    if quiet:
+        yield NoSurfaceProgress()
+    elif talk.console.is_terminal:
+        with talk.console.status("") as status:
+            yield _Moving(talk, status)
+    else:
+        yield _Lines(talk)
+
+
+class _Lines:
+    """Where no line can be redrawn: a line for each phase, and one from time to time."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._text = ""
+        self._done = self._trials = 0
+        self._told = time.monotonic()
+
+    def phase(self, text: str, trials: int) -> None:
+        """A line."""
+        self._text, self._done, self._trials = text, 0, trials
+        self._say(f"{text}: {trials} {'run' if trials == 1 else 'runs'}")
+
+    def trial(self, changes: Mapping[Item, str], *, boots: bool) -> None:
+        """Not too often."""
+        self._done += 1
+        if time.monotonic() - self._told >= HEARTBEAT:
+            self._say(self._state(changes, boots=boots))
+
+    def _state(self, changes: Mapping[Item, str], *, boots: bool) -> str:
+        count = f"{self._done} of {self._trials}" if self._done <= self._trials else str(self._done)
+        named = ", ".join(f"{one.text}={answer}" for one, answer in changes.items()) if 0 < len(changes) <= 2 else ""
+        last = f", {named}: {'boots' if boots else 'does not boot'}" if named else ""
+        return f"{self._text}: {count} runs{last}"
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        self._talk.line(f"efishim: {text}", "dim")
+
+
+class _Moving(_Lines):
+    """On a terminal: phases stay, trials are redrawn."""
+
+    def __init__(self, talk: Talk, status: Status) -> None:
+        super().__init__(talk)
+        self._status = status
+
+    def trial(self, changes: Mapping[Item, str], *, boots: bool) -> None:
+        """Redrawn."""
+        self._done += 1
+        self._status.update(self._state(changes, boots=boots))
