@@ -16,10 +16,35 @@ def efishim_platforms() -> list[Platform]:
     """The platforms of this package."""
     from plugins.platforms.shipped import Shipped
 
-    return [Shipped("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", _pc)]
+    return [
+        Shipped("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", _pc),
+        Shipped("hvmlite", "a Xen 4.17 PVH guest: hypercalls, event channels, local APIC; no legacy devices, no PCI", _hvmlite),
+        Shipped(
+            "pc-qemu", "QEMU's machine `pc` without KVM, as `efishim oracle` starts it; no display, keyboard or disks", _pc_qemu
+        ),
+        Shipped("kvm", "the machine of `pc` as a guest of KVM: its CPUID leaves, kvmclock, hypercalls", _kvm),
+    ]
 
 
 def _pc() -> Profile:
     from efishim.platform.pc import PC
 
     return PC
+
+
+def _pc_qemu() -> Profile:
+    from efishim.platform.pc_qemu import PC_QEMU
+
+    return PC_QEMU
+
+
+def _kvm() -> Profile:
+    from efishim.platform.kvm import KVM
+
+    return KVM
+
+
+def _hvmlite() -> Profile:
+    from efishim.platform.hvmlite import HVMLITE
+
+    return HVMLITE

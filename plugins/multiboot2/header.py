@@ -1,0 +1,65 @@
+"""What the kernel's Multiboot2 header asks of its boot loader, beyond where the image goes (section 3.1)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from efishim.errors import RouteError
+from efishim.image.multiboot import Multiboot2Header, Multiboot2Tag
+from efishim.wire.multiboot import MULTIBOOT2_HEADER_TAGS, MULTIBOOT2_TAGS
+
+CONSOLE_REQUIRED = 1
+"""Bit 0 of the console flags: some console that the kernel supports must be there (section 3.1.8)."""
+NOT_PASSED = {"ELF_SECTIONS"}
+"""Tags of the information that this boot loader cannot make though there is something to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What follows for the information."""
+
+    relocatable: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def wants_boot_services(found: Multiboot2Header | None) -> bool:
+    """Does the kernel end EFI's boot services itself? The EFI amd64 entry counts with the EFI_BS tag only (section 3.1.8);
+    that tag alone says what the kernel can bear, not where to enter it in 64-bit mode.
+    """
+    return found is not None and None not in (found.tag("EFI_BS"), found.tag("ENTRY_ADDRESS_EFI64"))
+
+
+def read(found: Multiboot2Header | None, *, screen: bool) -> Asked:
+    """Judge every tag of a header; without one nothing is asked. Raises RouteError for what must be there and is not."""
+    if found is None:
+        return Asked()
+    notes: list[str] = []
+    for tag in found.tags:
+        reason = _problem(tag, screen=screen)
+        if not reason:
+            continue
+        if not tag.optional:
+            raise RouteError(f"the Multiboot2 header insists on what cannot be had: {reason}")
+        notes.append(f"an optional tag of the Multiboot2 header is passed over: {reason}")
+    return Asked(found.tag("RELOCATABLE") is not None, tuple(notes))
+
+
+def _problem(tag: Multiboot2Tag, *, screen: bool) -> str:
+    """Why a tag cannot be honoured, empty when it can."""
+    if tag.type not in MULTIBOOT2_HEADER_TAGS:
+        return f"header tag {tag.type}, which version 2.0 of the specification does not define"
+    if tag.name == "INFORMATION_REQUEST":
+        return _request_problem(tag)
+    if tag.name == "CONSOLE_FLAGS" and len(tag.data) >= 4:
+        flags = int.from_bytes(tag.data[:4], "little")
+        return "a console, and this machine has no display" if flags & CONSOLE_REQUIRED and not screen else ""
+    return ""
+
+
+def _request_problem(tag: Multiboot2Tag) -> str:
+    """Only what this boot loader does not know is a problem; what the machine does not have is just not told (3.1.4)."""
+    words = struct.unpack(f"<{len(tag.data) // 4}I", tag.data[: len(tag.data) & ~3])
+    unknown = [f"tag {word}" for word in words if word not in MULTIBOOT2_TAGS]
+    unknown += [MULTIBOOT2_TAGS[word] for word in words if MULTIBOOT2_TAGS.get(word) in NOT_PASSED]
+    return f"information about {', '.join(unknown)}" if unknown else ""
