@@ -34,12 +34,24 @@ def commands() -> str:
         command = cli.get_command(context, name)
         if command is None:
             raise KeyError(name)
-        inner = click.Context(command, info_name=name, parent=context)
-        usage = " ".join(command.collect_usage_pieces(inner))
-        parts.append(f"## efishim {name}\n\n```\nefishim {name} {usage}\n```\n\n{_prose(command.help or '')}")
-        rows = [_option(one, inner) for one in command.get_params(inner) if isinstance(one, click.Option)]
-        parts.append("| option | meaning |\n|---|---|\n" + "".join(rows) + "\n")
+        parts += _command(command, name, context)
     return "".join(parts).rstrip() + "\n"
+
+
+def _command(command: click.Command, name: str, context: click.Context) -> list[str]:
+    """A command, and the commands below it."""
+    inner = click.Context(command, info_name=name, parent=context)
+    usage = " ".join(command.collect_usage_pieces(inner))
+    path = inner.command_path
+    parts = [f"## {path}\n\n```\n{path} {usage}\n```\n\n{_prose(command.help or '')}"]
+    rows = [_option(one, inner) for one in command.get_params(inner) if isinstance(one, click.Option)]
+    parts.append("| option | meaning |\n|---|---|\n" + "".join(rows) + "\n")
+    if isinstance(command, click.Group):
+        for below in command.list_commands(inner):
+            found = command.get_command(inner, below)
+            if found is not None:
+                parts += _command(found, below, inner)
+    return parts
 
 
 def _option(option: click.Option, context: click.Context) -> str:
