@@ -55,13 +55,25 @@ def _delivered(what: str, fetch: Callable[[], Path]) -> Path:
         pytest.fail(f"{what} cannot be had: {error.sentence} ({error.hint}). Set {OFFLINE}=1 to skip such tests.")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test after an argument of bytes by the argument's name, never by the bytes: a compressor may put the time
+    into them, and parallel workers that collected in different seconds would then disagree on the tests' names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_report_header() -> str:
     """Say in every log whether the tests may skip what they cannot fetch."""
     return f"efishim: {'offline, kernels only from the cache' if os.environ.get(OFFLINE) == '1' else 'kernels from apt'}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the versions of the packages that this run used."""
+    """Name the versions of the packages that this run used, and how long the comparison with real firmware took."""
     versions = DebianKernels.versions_used
     if versions:
         terminalreporter.write_line("Debian packages used: " + ", ".join(sorted(versions)))
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    spent = sum(
+        getattr(report, "duration", 0.0) for report in reports if getattr(report, "nodeid", "").startswith("tests/oracle/")
+    )
+    if spent >= 1:
+        terminalreporter.write_line(f"against real firmware: {spent:.0f} s")

@@ -11,6 +11,7 @@ import pytest
 import firmware_stubs
 from efishim.cli import main
 from efishim.image.entries import Entry
+from efishim.plugins import load_plugins
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -23,7 +24,14 @@ def test_the_probe_kernel_has_the_doors_it_was_built_with(capsys: pytest.Capture
     doors = {one["entry"]: one["applies"] for one in document["entries"]}
     assert set(doors) == {entry.value for entry in Entry}
     assert [name for name, there in doors.items() if not there] == ["efi-mixed"]
-    assert document["routes"] == [{"route": "firmware/efi", "applies": True, "reason": ""}]
+    routes = {one["route"]: one["reason"] for one in document["routes"]}
+    drivable = {f"{one.name}/{entry.name}" for one in load_plugins().providers.values() for entry in one.entries}
+    assert set(routes) == drivable
+    # A route applies exactly when the image has its entry.
+    assert {route for route, reason in routes.items() if reason} == {
+        route for route in routes if not doors[route.partition("/")[2]]
+    }
+    assert all(one["applies"] == (not one["reason"]) for one in document["routes"])
     assert document["size"] == len(firmware_stubs.probe_kernel())
 
 

@@ -20,7 +20,7 @@ from efishim.machine.memory import BusError, PhysicalMemory
 REGISTERS = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "eflags"),
     *("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "cs", "ds", "es", "fs", "gs", "ss", "fs_base", "gs_base"),
-    *("gdtr.base", "gdtr.limit", "idtr.base", "idtr.limit", "tr", "ldtr"),
+    *("gdtr.base", "gdtr.limit", "idtr.base", "idtr.limit", "tr", "ldtr", "fcw"),
 )
 ARGUMENTS = ("rcx", "rdx", "r8", "r9")
 TOP = 1 << 64
@@ -60,6 +60,8 @@ class FakeCpu:
         self.registers = dict.fromkeys(REGISTERS, 0)
         self.windows: list[tuple[int, int, int]] = []
         """(linear, physical, size) of mappings that are not identity."""
+        self.holes: list[tuple[int, int]] = []
+        """(linear, size) of what is not mapped."""
 
     def get(self, register: str) -> int:
         return self.registers[register]
@@ -70,6 +72,8 @@ class FakeCpu:
         self.registers[register] = value
 
     def translate(self, address: int, *, write: bool = False) -> int:
+        if any(start <= address < start + size for start, size in self.holes):
+            raise GuestFault(address, write=write)
         for linear, physical, size in self.windows:
             if linear <= address < linear + size:
                 return address - linear + physical
@@ -103,6 +107,8 @@ class FakeBoard:
     interrupts: Any = None
     msrs: Any = None
     cpuid: Any = None
+    hypercall: Any = None
+    dead_halt: str = "halted"
     tsc_hz: int = 1_000_000_000
 
     def __post_init__(self) -> None:
@@ -110,6 +116,8 @@ class FakeBoard:
         self.cpu: Cpu = self.processor
         self.stopped: str | None = None
         self.flushed: list[tuple[int, int]] = []
+        self.faults: list[tuple[int, bool, int]] = []
+        """(address, write, RIP) of page faults."""
         self._traps: dict[int, Callable[[int], None]] = {}
         self._functions: dict[int, Callable[..., Body]] = {}
         self._stack: list[_Activation] = []
@@ -126,11 +134,30 @@ class FakeBoard:
     def stop(self, reason: str) -> None:
         self.stopped = self.stopped or reason
 
+    def page_fault(self, address: int, *, write: bool) -> None:
+        self.faults.append((address, write, self.cpu.get("rip")))
+        self.stop("page fault")
+
     def flush_code(self, address: int, size: int) -> None:
         self.flushed.append((address, size))
 
     def now(self) -> int:
         return self.clock.now
+
+    def tsc(self) -> int:
+        return self.clock.now * self.tsc_hz // 1_000_000_000
+
+    def device_access(self, ns: int) -> None:
+        raise NotImplementedError
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        action()
+
+    def non_maskable_interrupt(self) -> None:
+        raise AssertionError("firmware sends no NMI")
+
+    def wait_for_interrupt(self) -> None:
+        raise AssertionError("firmware waits by itself")
 
     def skip_to(self, when: int) -> None:
         self.clock.advance_to(when)

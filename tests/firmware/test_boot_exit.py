@@ -54,6 +54,17 @@ def test_a_stale_key_fails_and_leaves_memory_services(lab: Lab) -> None:
     assert log == ["before", "exit"], "the first group is signaled only once"
 
 
+def test_an_image_that_cannot_go_on_may_leave(lab: Lab) -> None:
+    image, key = started(lab), lab.map_key()
+    lab.ok("AllocatePool", 2, 5000, lab.cell())
+    assert lab.bs("ExitBootServices", image, key) == INVALID
+    other = lab.shim.load(IMAGE).handle
+    lab.ok("Exit", other, 0, 0, 0)
+    leave = lab.address("BootServices.Exit")
+    lab.exit_boot_services()
+    assert lab.board.call(leave, image, 0, 0, 0) == UNSUPPORTED
+
+
 def test_timers_are_dead(lab: Lab) -> None:
     log: list[str] = []
     event = lab.event(0x80000000 | SIGNAL, CALLBACK, noting(lab, log, "tick"))

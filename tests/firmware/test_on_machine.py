@@ -29,8 +29,8 @@ def image(code: str, *, characteristics: int = READ_WRITE_EXECUTE, data: bytes =
     return build_pe(sections, size_of_image=0x3000)
 
 
-def run(program: bytes, **config: Any) -> tuple[Stop, Shim, Machine, str]:
-    """Boot a program; gives why the machine stopped, and the console."""
+def shim_on_machine(**config: Any) -> tuple[Shim, Machine, list[str]]:
+    """A shim on a machine that has no devices, and its console."""
     machine = Machine()
     machine.memory.add(0, RAM)
     machine.power_on()
@@ -38,6 +38,12 @@ def run(program: bytes, **config: Any) -> tuple[Stop, Shim, Machine, str]:
     chosen = replace(ShimConfig(memory=((0, 0xA0000, 1), (1 << 20, RAM - (1 << 20), 1))), **config)
     shim = Shim(machine, chosen, console.append)
     machine.on_fetch_fault = shim.on_fetch_fault
+    return shim, machine, console
+
+
+def run(program: bytes, **config: Any) -> tuple[Stop, Shim, Machine, str]:
+    """Boot a program; gives why the machine stopped, and the console."""
+    shim, machine, console = shim_on_machine(**config)
     shim.boot(program)
     return machine.run(max_insns=20_000_000), shim, machine, "".join(console)
 
@@ -163,3 +169,51 @@ def test_the_guest_sees_the_calling_state() -> None:
     """CR0 and CR4 as OVMF has them when it calls an image."""
     _, shim, _, _ = run(image(READ_CONTROL_REGISTERS))
     assert shim.result == (0x668 << 32 | 0x80010033) % TOP
+
+
+PLACE = 0x1000000
+
+
+def handed_over(code: str, **registers: int) -> tuple[Stop, Shim]:
+    """Run code that a loader has put at PLACE, as a kernel at its handover entry: RDI is the image handle, RSI the system
+    table.
+    """
+    shim, machine, _ = shim_on_machine(cmdline=b"quiet", reserved=((PLACE, 0x2000),))
+    machine.memory.write(PLACE, bytes.fromhex(code))
+    image = shim.adopt(PLACE, 0x2000)
+    known = {"rdi": image.handle, "rsi": shim.tables.system}
+    shim.enter(PLACE, known | registers, image)
+    return machine.run(max_insns=1_000_000), shim
+
+
+OPTIONS = """
+534883ec20488b5e604889f9488d15250000004c8d052e000000ff93980000004885c0750d488b051c000000488b40388b004883
+c4205bc3a1311b5b6295d2118e3f00a0c969723b0000000000000000
+"""
+"""HandleProtocol(RDI, LoadedImage), then the first two characters of its LoadOptions; or the status.
+
+    push rbx; sub rsp, 0x20; mov rbx, [rsi+96]; mov rcx, rdi; lea rdx, [guid]; lea r8, [interface]
+    call [rbx+152]; test rax, rax; jnz out; mov rax, [interface]; mov rax, [rax+56]; mov eax, [rax]
+    out: add rsp, 0x20; pop rbx; ret; guid: ...; interface: dq 0
+"""
+
+
+def test_a_handover_gets_its_command_line() -> None:
+    stop, shim = handed_over(OPTIONS)
+    assert shim.result == int.from_bytes("qu".encode("utf-16-le"), "little"), stop
+
+
+EXIT = "488b4660 4889f9 ba07000000 4531c0 4531c9 4883ec28 ff90d8000000 0f0b"
+"""mov rax, [rsi+96]; mov rcx, rdi; mov edx, 7; xor r8d, r8d; xor r9d, r9d; sub rsp, 0x28; call [rax+216] (Exit); ud2"""
+
+
+def test_a_handover_can_leave_by_exit() -> None:
+    stop, shim = handed_over(EXIT)
+    assert stop.reason == "image returned EFI_WARN_RESET_REQUIRED"
+    assert shim.images.current is None
+
+
+def test_a_handover_gets_the_registers_of_its_loader() -> None:
+    """mov rax, rdx; ret"""
+    _, shim = handed_over("4889d0c3", rdx=0x9_0000)
+    assert shim.result == 0x9_0000

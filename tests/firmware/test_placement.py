@@ -110,3 +110,31 @@ def test_any_list_becomes_a_map(regions: list[tuple[int, int, int]]) -> None:
         free = any(kind == 1 and start <= low and high <= start + size for start, size, kind in regions)
         shown = next((int(kind) for start, end, kind in found if start <= low < end), None)
         assert shown == (max(kept) if kept else 7 if free else None)
+
+
+def test_what_a_loader_has_placed_is_loader_data() -> None:
+    """Page granular; what lies in memory that somebody keeps stays what it is; the firmware keeps off."""
+    top = 512 * MIB
+    reserved = [(0x90000, 0x10001), (16 * MIB + 5, 10), (16 * MIB + 0x800, PAGE), (top - 3 * PAGE, 3 * PAGE), (1 << 40, PAGE)]
+    memory_map = build_map(memory(top), PC, reserved=reserved)
+    found = place(memory_map)
+    loader = [(d.start, d.end) for d in memory_map.descriptors() if d.type == MemoryType.LOADER_DATA]
+    assert loader == [(0x90000, 0x9F000), (16 * MIB, 16 * MIB + 2 * PAGE), (top - 3 * PAGE, top)]
+    assert found.stack_top == top - 3 * PAGE
+    bios = memory_map.find(0x9F000)
+    assert bios is not None
+    assert bios.type == MemoryType.RESERVED
+
+
+def test_loader_data_can_be_freed() -> None:
+    memory_map = build_map(memory(512 * MIB), PC, reserved=[(16 * MIB, 4 * PAGE)])
+    memory_map.free(16 * MIB, 4)
+    again = memory_map.find(16 * MIB)
+    assert again is not None
+    assert again.type == MemoryType.CONVENTIONAL
+
+
+@pytest.mark.parametrize("nothing", [(16 * MIB, 0), (16 * MIB, -PAGE), (-PAGE, PAGE), (-(1 << 70), 1 << 71)])
+def test_ranges_that_are_none(nothing: tuple[int, int]) -> None:
+    memory_map = build_map(memory(512 * MIB), PC, reserved=[nothing])
+    assert all(d.type != MemoryType.LOADER_DATA for d in memory_map.descriptors())

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from efishim.firmware.calls import NOT_RETURNED
 from tests.firmware.fake import Body
 from tests.firmware.lab import INVALID, NO_MAPPING, NOT_FOUND, SUCCESS, UNSUPPORTED, Lab
 from tests.firmware.programs import DATA, POINTER_AT, program
@@ -85,6 +86,24 @@ def test_every_runtime_range_needs_an_address(lab: Lab) -> None:
     for skip in range(2):
         address, size = runtime_map(lab, skip=skip)
         assert lab.rs("SetVirtualAddressMap", size, 48, 1, address) == NO_MAPPING
+    switch(lab)
+
+
+def test_memory_of_the_firmware_that_is_not_mapped(lab: Lab) -> None:
+    """Before it can answer, the firmware has to look at its data: the caller gets a page fault, and may repeat the call."""
+    lab.exit_boot_services()
+    data = next(d for d in lab.shim.memory_map.descriptors() if d.start <= lab.shim.tables.system < d.end)
+    address, size = runtime_map(lab)
+    service = lab.address("RuntimeServices.SetVirtualAddressMap")
+    lab.cpu.holes.append((data.start, 0x1000))
+    lab.board.call(service, size, 48, 1, address)
+    ((where, write, rip),) = lab.board.faults
+    assert (where, write) == (data.start, False)
+    assert lab.memory.read(rip, 1) == b"\xe6", "the instruction that will be repeated"
+    assert lab.shim.dispatcher.depth == 0
+    assert lab.shim.log.calls[-1].status == NOT_RETURNED
+    lab.cpu.holes.clear()
+    lab.board.stopped = None
     switch(lab)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from efishim.firmware.functions import FUNCTIONS, Function, of_table
 from efishim.firmware.memory_map import MemoryType
 from tests.firmware.lab import RAM, Lab
+from tests.firmware.programs import IMAGE
 
 WILD = (0, 1, 0xFFF, RAM - 1, RAM, 0xB8000, 1 << 47, 0xFFFF_8000_0000_0000, (1 << 64) - 1, (1 << 64) - 0x1000)
 
@@ -85,7 +86,8 @@ def test_jumping_into_the_firmware_s_own_stubs_ends_the_run(lab: Lab) -> None:
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if not n.startswith(("BootServices", "RuntimeServices"))])
 def test_protocols(name: str) -> None:
     """Protocol functions find their stubs by the log; they are called through their interfaces elsewhere."""
-    lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",))
+    lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",), files=(("file", b"contents"),))
+    lab.shim.load(IMAGE)
     function = FUNCTIONS[name]
     interfaces = {
         "LoadFile2": "4006c0c1-fcb3-403e-996d-4a6c8724e06d",
@@ -95,13 +97,21 @@ def test_protocols(name: str) -> None:
         "SimpleTextInputEx": "dd9e7534-7762-4698-8c14-f58517a625aa",
         "GraphicsOutput": "9042a9de-23dc-4a38-96fb-7aded080516a",
         "MemoryAttribute": "f4560cf6-40ec-4b4a-a192-bf1d57d0b189",
+        "SimpleFileSystem": "964e5b22-6459-11d2-8e39-00a0c969723b",
+        "File": "964e5b22-6459-11d2-8e39-00a0c969723b",
     }
     guid = interfaces[function.table]
     interface = lab.interface(guid)
+    if function.table == "File":
+        root = lab.cell()
+        assert lab.method(interface, 1, root) == 0
+        interface = lab.value(root)
     places = [f.name for f in of_table(function.table)]
     index = places.index(function.name)
     if function.table in ("SimpleTextInput", "SimpleTextInputEx") and index >= 2:
         index += 1  # WaitForKey lies between
+    if function.table in ("SimpleFileSystem", "File"):
+        index += 1  # Revision comes first
     address = lab.value(interface + 8 * index)
     for first, value in product((interface, *WILD), WILD):
         status = lab.board.call(address, first, *([value] * 9))

@@ -15,7 +15,7 @@ import pytest
 
 from efishim.errors import ImageError
 from efishim.image import facts as facts_module
-from efishim.image.elf import Segment
+from efishim.image.elf import Segment, parse_elf
 from efishim.image.facts import KernelCache, KernelFacts, KernelSource
 from efishim.image.opened import open_image
 from tests.support.images import build_bzimage, build_elf, build_kernel_elf, linux_symbols
@@ -165,6 +165,26 @@ def test_damaged_names_cost_the_symbols_only(tmp_path: Path) -> None:
     assert image.kernel.entry == 0x1000000
     with pytest.raises(ImageError, match="damaged"):
         _ = image.symbols
+
+
+def linux(elf: bytes) -> bool:
+    """Is an ELF file by itself taken for Linux?"""
+    return KernelSource("", elf, elf=parse_elf(elf)).probe().facts().linux
+
+
+def test_which_elf_files_are_linux() -> None:
+    """A 64-bit entry point alone says nothing; symbols do, and in a stripped vmlinux the banner."""
+    code = os.urandom(100)
+    banner = b"Linux version 6.12.117+deb12-amd64 (debian-kernel@lists.debian.org) (x86_64-linux-gnu-gcc-12) #1 SMP\n\0"
+
+    def stripped(data: bytes) -> bytes:
+        return build_elf([(0xFFFFFFFF81000000, 0x1000000, data, len(data))], entry=0x1000000)
+
+    assert linux(ELF)
+    assert linux(stripped(code + banner))
+    assert not linux(stripped(code))
+    assert not linux(stripped(code + b"GNU Mach 1.8\0Linux version %s\0"))
+    assert source().probe().facts().linux, "it is behind Linux's setup header"
 
 
 def test_facts_are_values() -> None:

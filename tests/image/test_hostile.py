@@ -35,7 +35,7 @@ MULTIBOOT2 = struct.pack("<IIIIHHIIIHHI", 0xE85250D6, 0, 40, -(0xE85250D6 + 40) 
 SEEDS: dict[str, bytes] = {
     "kernel": build_bzimage(XZ),
     "plain kernel": build_bzimage(KERNEL),
-    "gzip kernel": build_bzimage(gzip.compress(KERNEL)),
+    "gzip kernel": build_bzimage(gzip.compress(KERNEL, mtime=0)),
     "vmlinux": KERNEL,
     "pe": build_pe(
         [
@@ -57,7 +57,7 @@ SEEDS: dict[str, bytes] = {
             (b".strtab", 3, b"\0_start\0", 0, 0),
         ],
     ),
-    "gzip": gzip.compress(KERNEL),
+    "gzip": gzip.compress(KERNEL, mtime=0),
 }
 
 HEADERS = {
@@ -114,9 +114,9 @@ def test_memory_stays_bounded() -> None:
         build_pe([SectionSpec(b".text", 0x1000, bytes(0x200), 0xFFFFFFFF)], size_of_image=0xFFFFFFFF),
         build_pe([SectionSpec(b".text", 0x1000, bytes(0x200), 0x3FFFE000)], size_of_image=0x3FFFF000),
         build_bzimage(KERNEL[:4096] + b"\xff" * 4),
-        build_bzimage(gzip.compress(bytes(64 << 20))),
+        build_bzimage(gzip.compress(bytes(64 << 20), mtime=0)),
         build_elf([(0, 0, bytes(64), (1 << 63))], entry=0),
-        gzip.compress(bytes(64 << 20)),
+        gzip.compress(bytes(64 << 20), mtime=0),
     ]
     tracemalloc.start()
     try:

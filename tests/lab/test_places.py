@@ -14,12 +14,19 @@ VIRTUAL, PHYSICAL, SIZE = 0xFFFF_FFFF_8100_0000, 0x100_0000, 0x20_0000
 
 @pytest.fixture
 def places() -> Places:
-    segment = Segment(
-        flags=5, offset=0x1000, virtual=VIRTUAL, physical=PHYSICAL, file_size=SIZE, memory_size=SIZE
-    )
+    segment = Segment(flags=5, offset=0x1000, virtual=VIRTUAL, physical=PHYSICAL, file_size=SIZE, memory_size=SIZE)
     facts = KernelFacts(
-        method="none", unpacked_size=0, wide=True, machine=62, entry=PHYSICAL, load_start=PHYSICAL, load_end=PHYSICAL + SIZE,
-        entry_code=bytes(64), segments=(segment,), notes=(), symbols={},
+        method="none",
+        unpacked_size=0,
+        wide=True,
+        machine=62,
+        entry=PHYSICAL,
+        load_start=PHYSICAL,
+        load_end=PHYSICAL + SIZE,
+        entry_code=bytes(64),
+        segments=(segment,),
+        notes=(),
+        symbols={},
     )
     symbols = Symbols.build(["Tstartup_64", "Tstart_kernel"], [VIRTUAL, VIRTUAL + 0x1000], VIRTUAL, VIRTUAL + SIZE)
     return Places(facts=facts, symbols=symbols, image_base=0x50_0000, image_size=0x1_0000)
@@ -47,3 +54,11 @@ def test_identity_mapped_addresses_lose_theirs(places: Places) -> None:
 
 def test_an_address_is_hexadecimal(places: Places) -> None:
     assert places.ref(0xABC).address == "0xabc"
+
+
+def test_code_before_the_kernel_is_none_of_it(places: Places) -> None:
+    """A decompressor may run at addresses at which the kernel lies later."""
+    places.physical_slide, places.kernel_runs_from = 0x400_0000, 1000
+    at = PHYSICAL + 0x400_0000
+    assert [places.ref(at, insns).symbol for insns in (0, 999, 1000)] == [None, None, "startup_64+0x0"]
+    assert places.ref(0x50_0010, 999).symbol == "image+0x10"

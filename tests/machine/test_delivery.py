@@ -208,3 +208,12 @@ def test_a_code_descriptor_beyond_the_table() -> None:
 def test_vectors_with_error_codes() -> None:
     """SDM 3A table 6-1."""
     assert {8, 10, 11, 12, 13, 14, 17, 21} == delivery.HAS_ERROR_CODE
+
+
+def test_int_6_returns_behind_itself_and_an_invalid_instruction_does_not() -> None:
+    # A software interrupt is no fault: what is pushed is the address of the next instruction (SDM volume 2, INT n).
+    for code, pushed in ((b"\xcd\x06\xf4", ORIGIN + 2), (b"\x0f\x0b\xf4", ORIGIN)):
+        machine = long_mode(code)
+        handle64(machine, 6, b"\xf4")
+        machine.run(max_insns=100)
+        assert frame_of(machine, 1, 8) == [pushed]

@@ -14,7 +14,7 @@ from efishim.machine.ledger import Kind
 from efishim.machine.machine import Machine, Stop
 from efishim.machine.selftest.bench import Cells
 from efishim.machine.timekeeper import PORT_ACCESS_NS
-from tests.machine.guest import DATA, ORIGIN, RAM, TABLES, build, handle32, long_mode, protected
+from tests.machine.guest import DATA, ORIGIN, RAM, TABLES, build, handle32, handle64, long_mode, protected
 
 HLT = b"\xf4"
 DEVICE = 0x2000000
@@ -410,6 +410,29 @@ def test_trap_may_change_everything() -> None:
     machine.memory.write(ORIGIN + 0x100, b"\x43" + HLT)
     machine.run()
     assert (machine.cpu.get("rbx"), machine.cpu.get("rip")) == (8, ORIGIN + 0x102)
+
+
+@pytest.mark.parametrize(("write", "error"), [(False, 0), (True, 2)])
+def test_a_trap_may_fault_for_the_instruction_that_caused_it(write: bool, error: int) -> None:
+    """mov al, 7; out 0xE4, al: the handler of the page fault finds RIP at the OUT."""
+    machine = long_mode(b"\xb0\x07\xe6\xe4\xf4")
+
+    def handler(number: int) -> None:
+        machine.cpu.set("rip", ORIGIN + 2)
+        machine.page_fault(0x1234_5678_9000, write=write)
+
+    machine.trap(0xE4, handler)
+    handle64(machine, 14, b"\x58\x5b\xf4")  # pop rax; pop rbx; hlt
+    machine.run()
+    assert machine.cpu.get("rax") == error
+    assert machine.cpu.get("rbx") == ORIGIN + 2
+    assert machine.cpu.get("cr2") == 0x1234_5678_9000
+
+
+def test_a_trap_that_faults_without_a_handler_ends_the_run() -> None:
+    machine = protected(b"\xb0\x07\xe6\xe4\xf4")
+    machine.trap(0xE4, lambda _: machine.page_fault(0x9000, write=False))
+    assert machine.run().reason == "triple fault"
 
 
 def test_there_is_one_trap() -> None:

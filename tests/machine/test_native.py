@@ -37,7 +37,8 @@ def test_constants() -> None:
     assert BlockFlag.RETRANSLATE == 1 << 0
     assert BlockFlag.WATCHED == 1 << 1
     assert (DEFINES["E_PC"], DEFINES["E_SIZE"], DEFINES["E_ICOUNT"], DEFINES["E_FLAGS"], DEFINES["E_AGE"]) == (0, 8, 10, 12, 14)
-    assert native.ENTRY_SIZE == 16
+    assert native.ENTRY_SIZE == 32
+    assert native.LOG_ENTRY_SIZE == 16
 
 
 def test_what_is_read_of_the_processor() -> None:
@@ -174,7 +175,11 @@ def test_a_full_table_says_so_and_still_has_room_to_search() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [b"\x0f\x31", b"\x0f\x30", b"\x0f\x32", b"\x0f\x01\xf9", b"\x0f\xc7\xf0", b"\x0f\xc7\xff", b"\xf3\x90", b"\xe6\xe4"]
+    "code",
+    [
+        *(b"\x0f\x31", b"\x0f\x30", b"\x0f\x32", b"\x0f\x01\xf9", b"\x0f\x01\xc1", b"\x0f\x01\xd9"),
+        *(b"\x0f\xc7\xf0", b"\x0f\xc7\xff", b"\xf3\x90", b"\xe6\xe4"),
+    ],
 )
 @pytest.mark.parametrize("before", [0, 1, 7, 30])
 def test_bytes_that_may_be_ours_are_asked_about(code: bytes, before: int) -> None:

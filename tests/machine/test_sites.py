@@ -172,3 +172,32 @@ def test_a_site_within_another_instruction_never_fires() -> None:
     machine = ran(protected(b"\xeb\x01\xb8\x0f\x31\x90\x90\xf4"))
     assert machine.cpu.get("rax") < 1000
     assert machine.cpu.get("rip") == ORIGIN + 8
+
+
+def patching(first: bytes, second: bytes) -> bytes:
+    """64-bit code that executes `first`, writes `second` (8 bytes both) over it and executes that, counting in EBX."""
+    code = b"\x31\xdb" + first  # XOR EBX, EBX
+    code += b"\xff\xc3\x83\xfb\x02"  # INC EBX; CMP EBX, 2
+    tail = b"\x48\xbf" + (ORIGIN + 2).to_bytes(8, "little") + b"\x48\xb8" + second + b"\x48\x89\x07"
+    back = -(len(code) + 2 + len(tail) + 2 - 2)
+    return code + b"\x74" + bytes((len(tail) + 2,)) + tail + b"\xeb" + bytes((back & 0xFF,)) + b"\xf4"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "0faee80f31909090",  # LFENCE; RDTSC, as kernels make it of RDTSC (arch/x86/include/asm/msr.h, rdtsc_ordered())
+        "0f01f99090909090",  # RDTSCP
+        "90900f3190909090",  # NOP; NOP; RDTSC
+        "31c031d290909090",  # no site at all
+    ],
+)
+def test_code_that_is_patched_is_what_runs(second: str) -> None:
+    code = patching(bytes.fromhex("0f31909090909090"), bytes.fromhex(second))
+    machine = ran(long_mode(code))
+    assert machine.cpu.get("rbx") == 2
+    assert machine.cpu.get("rip") == ORIGIN + len(code)
+    again = ran(long_mode(code))
+    assert machine.cpu.get("rax") == again.cpu.get("rax") < 1000
+    if second.startswith("31c0"):
+        assert machine.cpu.get("rax") == 0

@@ -26,6 +26,10 @@ class FakeBoard:
         self.msrs: MsrModel | None = None
         self.cpuid: Callable[[int, int], CpuidResult] | None = None
         self.tsc_hz = tsc_hz
+        self.hypercall: Callable[[], int] | None = None
+        self.dead_halt = "halted"
+        self.waits = 0
+        self.flushed: list[tuple[int, int]] = []
         self.changes = 0
         self.stops: list[str] = []
         self.port_access_ns = 0
@@ -40,10 +44,28 @@ class FakeBoard:
         self.stops.append(reason)
 
     def flush_code(self, address: int, size: int) -> None:
-        raise NotImplementedError
+        self.flushed.append((address, size))
 
     def now(self) -> int:
         return self.clock.now
+
+    def device_access(self, ns: int) -> None:
+        self.advance(ns)
+
+    def tsc(self) -> int:
+        return self.clock.now * self.tsc_hz // NS
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        action()
+
+    def non_maskable_interrupt(self) -> None:
+        raise AssertionError("nobody sends an NMI")
+
+    def page_fault(self, address: int, *, write: bool) -> None:
+        raise NotImplementedError
+
+    def wait_for_interrupt(self) -> None:
+        self.waits += 1
 
     def advance(self, ns: int) -> None:
         """Let time pass; every event fires at its own moment."""

@@ -200,6 +200,16 @@ def test_interprocessor_interrupts(apic: Apic, high: int, low: int, arrives: boo
     assert not apic.read(regs.ICR_LOW) & 1 << 12, "delivery status is idle at once"
 
 
+@pytest.mark.parametrize(("high", "low", "arrives"), [(0, 0x40400, 1), (0, 0x400, 1), (1 << 24, 0x400, 0), (0, 0xC0400, 0)])
+def test_nmi_by_message(apic: Apic, high: int, low: int, arrives: int) -> None:
+    """SDM 11.6.1, delivery mode 100: the vector is ignored, and nothing goes through IRR."""
+    heard: list[bool] = []
+    apic.chip.on_nmi = lambda: heard.append(True)
+    apic.write(regs.ICR_HIGH, high)
+    apic.write(regs.ICR_LOW, low)
+    assert (len(heard), apic.chip.vector, apic.chip.irr) == (arrives, -1, 0)
+
+
 def test_cluster_addressing(apic: Apic) -> None:
     apic.write(regs.DFR, 0x0FFF_FFFF)
     apic.write(regs.LDR, 0x21 << 24)

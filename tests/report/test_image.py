@@ -41,9 +41,11 @@ def test_an_elf_with_a_pvh_note() -> None:
 
 def test_a_route_that_does_not_apply_has_a_reason() -> None:
     image = open_image(small_elf(), path="kernel")
-    (route,) = routes(image, [Firmware()])
-    assert (route["route"], route["applies"]) == ("firmware/efi", False)
-    assert "PE" in route["reason"]
+    found = {route["route"]: route for route in routes(image, [Firmware()])}
+    assert found.keys() == {f"firmware/{entry.name}" for entry in Firmware().entries}
+    assert not any(route["applies"] for route in found.values())
+    assert "PE" in found["firmware/efi"]["reason"]
+    assert "Linux" in found["firmware/efi-handover"]["reason"]
 
 
 def test_every_entry_either_applies_or_says_why_not() -> None:

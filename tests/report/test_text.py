@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from efishim.lab.record import CodeRef, Milestone, MilestonePoint, Outcome, Reason
+from efishim.lab.record import CodeRef, Milestone, MilestonePoint, Outcome, Reason, encode
 from efishim.report.json import Json
 from efishim.report.text import Text, summary, verdict
 from tests.records import a_record
@@ -82,4 +82,4 @@ def test_text_ends_the_console_with_a_line_end() -> None:
 
 def test_json_is_the_canonical_record() -> None:
     record = a_record(milestones=[MilestonePoint(name=Milestone.ENTRY, insns=0, seconds=0.0)])
-    assert Json().render(record).startswith('{\n  "boot_view"')
+    assert Json().render(record).encode() == encode(record)

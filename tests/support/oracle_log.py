@@ -7,40 +7,28 @@ the key of the cache (kernel, ramdisk, command line, QEMU, OVMF), so it is kept 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
-OVMF = (
-    # (code, variables): Debian's names, newest first
-    (Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd")),
-    (Path("/usr/share/OVMF/OVMF_CODE.fd"), Path("/usr/share/OVMF/OVMF_VARS.fd")),
-)
-QEMU = "qemu-system-x86_64"
+from efishim.oracle.tools import QEMU, MissingTool, ovmf, qemu
 
 
 def missing() -> str:
     """Why real firmware cannot be asked on this machine, with the package to install; empty when it can."""
-    if shutil.which(QEMU) is None:
-        return f"{QEMU} is not installed (Debian package qemu-system-x86)"
-    if firmware() is None:
-        return "OVMF is not installed (Debian package ovmf)"
+    try:
+        qemu()
+        ovmf()
+    except MissingTool as error:
+        return str(error)
     return ""
-
-
-def firmware() -> tuple[Path, Path] | None:
-    """OVMF's code and variable store."""
-    return next((pair for pair in OVMF if all(path.exists() for path in pair)), None)
 
 
 def ovmf_command(kernel: Path, initrd: Path, cmdline: str, *, memory: int = 512) -> list[str]:
     """QEMU with TCG and OVMF as in shared/oracle, serial console on stdout; `memory` in MiB."""
-    pair = firmware()
-    assert pair is not None, missing()
-    code, variables = pair
+    code, variables = ovmf()
     return [
         QEMU, "-machine", "pc,accel=tcg", "-cpu", "qemu64", "-m", str(memory), "-smp", "1",
         "-nodefaults", "-net", "none", "-display", "none", "-no-reboot", "-monitor", "none", "-serial", "stdio",
@@ -88,8 +76,6 @@ def oracle_log(
 
 
 def _key(kernel: Path, initrd: bytes, cmdline: str, memory: int) -> str:
-    pair = firmware()
-    assert pair is not None
     version = subprocess.run([QEMU, "--version"], capture_output=True, timeout=30, check=True).stdout
-    parts = (kernel.read_bytes(), initrd, cmdline.encode(), str(memory).encode(), version, pair[0].read_bytes())
+    parts = (kernel.read_bytes(), initrd, cmdline.encode(), str(memory).encode(), version, ovmf()[0].read_bytes())
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:32]

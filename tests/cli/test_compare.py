@@ -1,0 +1,113 @@
+"""`efishim compare` and `efishim baseline` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from efishim.cli.app import run_command_line
+
+QUICK = ("--until", "entry", "-q", "-j", "1")
+ROUTES = ("-r", "hvmlite/efi", "-r", "hvmlite/pvh")
+
+
+def test_two_routes_of_the_probe_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *ROUTES, *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("Every difference is explained.\n")
+    assert "Where do the ways meet?" in out
+
+
+def test_records_instead_of_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *ROUTES, *QUICK, "--records", str(tmp_path)]) == 0
+    first = capsys.readouterr().out
+    files = [str(tmp_path / name) for name in ("hvmlite-efi-pc.json", "hvmlite-pvh-pc.json")]
+    assert run_command_line(["compare", *files]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_what_no_rule_explains_ends_in_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("")
+    assert run_command_line(["compare", *ROUTES, *QUICK, "--rules", str(rules)]) == 1
+    assert "differences are unexplained" in capsys.readouterr().out
+
+
+def test_a_route_that_fails_its_goal_ends_in_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *ROUTES, "-q", "-j", "1", "--max-insns", "1000"]) == 1
+    assert "Not every run reached its goal" in capsys.readouterr().out
+
+
+def test_the_result_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "out.json"
+    assert run_command_line(["compare", *ROUTES, *QUICK, "--format", "json", "-o", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads(file.read_text())["schema"] == 1
+
+
+def test_progress_goes_to_stderr_one_line_a_milestone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *ROUTES, "--until", "entry", "-j", "1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "hvmlite/efi@pc: entry after 0 instructions" in lines
+    assert any(line.startswith("hvmlite/pvh@pc: ended with milestone reached in ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["a.json"], "one record has nothing to be compared with"),
+        (["a.json", "b.json", "-r", "hvmlite/efi"], "-r has no meaning"),
+        (["vmlinuz", "initrd"], "one kernel is compared with itself"),
+        (["-r", "hvmlite/efi", "--all"], "contradict"),
+        (["-r", "nobody/efi"], "no provider 'nobody'"),
+        (["-r", "hvmlite/efi", "--rules", "/nonexistent"], "cannot be read as rules"),
+    ],
+)
+def test_mistakes_end_in_2(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_record_ends_in_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    assert run_command_line(["compare", str(file), str(file)]) == 4
+    assert "is not a record" in capsys.readouterr().err
+
+
+def test_a_baseline_is_saved_checked_found_different_and_updated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(tmp_path / "baselines")
+    assert run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK]) == 0
+    assert sorted(path.name for path in Path(place).iterdir()) == ["hvmlite-efi@pc.txt", "hvmlite-pvh@pc.txt"]
+    assert run_command_line(["baseline", "check", place, *QUICK]) == 0
+    capsys.readouterr()
+    changed = ["--cmdline", "quiet"]
+    assert run_command_line(["baseline", "check", place, *QUICK, *changed]) == 1
+    out = capsys.readouterr().out
+    assert "    -entry.command_line = console=ttyS0" in out
+    assert "    +entry.command_line = quiet" in out
+    assert run_command_line(["baseline", "check", place, *QUICK, *changed, "--update"]) == 1
+    assert run_command_line(["baseline", "check", place, *QUICK, *changed]) == 0
+
+
+def test_junit_of_a_check_has_a_case_for_each_route_and_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, file = str(tmp_path / "baselines"), tmp_path / "junit.xml"
+    run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK])
+    status = run_command_line(["baseline", "check", place, *QUICK, "--cmdline", "quiet", "--format", "junit", "-o", str(file)])
+    assert status == 1
+    root = ElementTree.parse(file).getroot()
+    failed = {case.get("name") for case in root.iter("testcase") if case.find("failure") is not None}
+    assert {"run", "told"} <= failed
+    assert len(list(root.iter("testcase"))) == 2 * 8
+    capsys.readouterr()
+
+
+def test_a_check_without_baselines_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["baseline", "check", str(tmp_path)]) == 2
+    assert run_command_line(["baseline", "check", str(tmp_path / "none")]) == 2
+    (tmp_path / "a.txt").write_text("hello")
+    assert run_command_line(["baseline", "check", str(tmp_path)]) == 2
+    assert "is not a baseline" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+"""`efishim surface` and the profiles of `efishim run` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import firmware_stubs
+from efishim.cli.app import run_command_line
+from efishim.cli.surface import FORMATS
+from efishim.report import surfaces
+from efishim.surface.model import Mark, Surface, decode, encode
+from efishim.surface.surface import surface
+from tests.firmware.programs import program
+from tests.surface.needy import CODE, needy_plan
+
+QUICK = ("-q", "-j", "1", "-m", "64", "--no-initrd", "--until", "shutdown")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program whose needs are known, as a file."""
+    path = tmp_path_factory.mktemp("surface") / "needy.efi"
+    path.write_bytes(program(code=CODE))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def found() -> Surface:
+    return surface(needy_plan())
+
+
+def test_formats_are_those_that_there_are() -> None:
+    assert tuple(surfaces.renderers()) == FORMATS == surfaces.FORMATS
+
+
+def test_text_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The least profile that it saves brings the program to its end; and the command in the document is one."""
+    least, document = tmp_path / "least.toml", tmp_path / "surface.json"
+    assert run_command_line(["surface", kernel, *QUICK, "--save-profile", str(least)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^Needed \(5\): each of these must work$", out, re.MULTILINE)
+    assert "7 of " in out.splitlines()[-1]
+    assert "The set alone suffices" in out.splitlines()[-1]
+    run = ["run", kernel, "-q", "-m", "64", "--no-initrd", "--no-observers", "--profile", str(least)]
+    assert run_command_line(run) == 0
+    assert run_command_line([*run, "--without", "BootServices.AllocatePool=EFI_NOT_FOUND"]) == 1
+    again = ["surface", kernel, *QUICK, "-r", "firmware/efi@pc", "--profile", str(least)]
+    assert run_command_line([*again, "--format", "json", "-o", str(document)]) == 0
+    smaller = decode(document.read_bytes())
+    assert {one.mark for one in smaller.findings} <= {Mark.NEEDED, Mark.PROBED}, "nothing of the least set is superfluous"
+    words = shlex.split(smaller.reproduce)
+    assert words[:3] == ["efishim", "surface", kernel]
+    assert "firmware/efi@pc" in words
+
+
+def test_text(found: Surface) -> None:
+    text = surfaces.text(found)
+    assert text.splitlines()[-1] == surfaces.conclusion(found)
+    for finding in found.findings:
+        assert finding.item.text in text
+        assert all(effect.sentence in text for effect in finding.effects)
+    assert all(character == "\n" or character.isprintable() for character in text)
+
+
+def test_json(found: Surface) -> None:
+    assert json.loads(surfaces.renderers()["json"](found))["proof"]["minimal"] is True
+
+
+def test_markdown(found: Surface) -> None:
+    text = surfaces.markdown(found)
+    assert "| `BootServices.FreePool` (enough: `EFI_UNSUPPORTED`) | 1 |" in text
+    assert found.profile in text
+    for line in text.splitlines():
+        assert not line.startswith("|") or len(re.findall(r"(?<!\\)\|", line)) == 4, line
+
+
+def test_what_can_only_go_with_others(found: Surface) -> None:
+    """As GetRNG of a firmware whose RNG protocol nobody needs: NULL alone it would be called."""
+    rng = next(one for one in found.findings if one.mark is Mark.USED)
+    assert not rng.conditional
+    alone = msgspec.structs.replace(rng.effects[0], boots=False)
+    changed = msgspec.structs.replace(rng, effects=[alone])
+    assert changed.conditional
+    document = msgspec.structs.replace(found, findings=[changed if one is rng else one for one in found.findings])
+    assert "can go together with others" in surfaces.text(document)
+    assert "can go together with others" not in surfaces.text(found)
+
+
+def test_an_unfinished_search_says_so(found: Surface) -> None:
+    partial = decode(encode(found).replace(b'"complete": true', b'"complete": false'))
+    assert "The search was interrupted after" in surfaces.text(partial)
+
+
+def test_save_profile_of_a_run(kernel: str, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.toml"
+    run = ["run", kernel, "-q", "-m", "64", "--no-initrd"]
+    assert run_command_line([*run, "--save-profile", str(seen)]) == 0
+    assert '"BootServices.AllocatePool" = "present"' in seen.read_text()
+    assert "GetMemoryMap" not in seen.read_text()
+    assert run_command_line([*run, "--profile", str(seen)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["surface", "-r", "hvmlite/pvh"], 77, "no EFI firmware"),
+        (["surface", "-r", "hvmlite/nothing"], 2, "has no entry"),
+        (["surface", "--no-observers"], 2, "no meaning here"),
+        (["surface", "--profile", "no-such-firmware"], 2, "no-such-firmware does not exist"),
+        (["surface", "--without", "BootServices.Fly"], 2, "there is no service 'BootServices.Fly'"),
+        (["surface", "--max-insns", "1000", "-q", "-j", "1"], 1, "does not reach shutdown: insn limit"),
+        (["run", "-p", "hvmlite", "-e", "pvh", "--profile", "u-boot"], 2, "hvmlite/pvh has no firmware"),
+        (["run", "-p", "hvmlite", "-e", "pvh", "--save-profile", "x"], 77, "no EFI firmware"),
+        (["run", "--no-observers", "--save-profile", "x"], 2, "observers"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_refusals(
+    words: list[str],
+    status: int,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(words) == status
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_without_an_efi_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is that of `efishim run`."""
+    elf = tmp_path / "probe.elf"
+    elf.write_bytes(firmware_stubs.probe_elf())
+    assert run_command_line(["surface", str(elf), "-q", "-j", "1"]) == run_command_line(["run", str(elf), "-q"]) == 77
+    first, second = capsys.readouterr().err.strip().split("error: ")[1:]
+    assert first.strip() == second.strip()
+
+
+def test_ctrl_c_before_anything_is_known(kernel: str) -> None:
+    """Status 130, one sentence and nothing on stdout; somewhat later it would be what is known by then."""
+    code = "import sys; from efishim.cli import main; sys.exit(main())"
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, "surface", kernel, "-j", "2", "-m", "64", "--until", "shutdown"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stderr is not None
+    assert "the whole firmware" in started.stderr.readline()
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=120)
+    assert started.returncode == 130
+    assert "interrupted" in (out or err)
+    assert "Traceback" not in err

@@ -1,0 +1,125 @@
+"""Debian's kernel for clouds through all routes that it has: every difference of every pair is explained, by narrow rules."""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from efishim.compare.build import build
+from efishim.compare.facts import Side
+from efishim.compare.pair import compare_facts, facts_of
+from efishim.compare.rules import Class
+from efishim.image.opened import open_image
+from efishim.lab.matrix import Result, run_matrix
+from efishim.lab.plan import Blob, Plan
+from efishim.lab.record import MilestonePoint, Record, encode, without_wall_clock
+from efishim.lab.routes import plan_routes
+from efishim.lab.run import run_plan
+from efishim.plugins import load_plugins
+from efishim.report.html import render
+from tests.compare.test_document_mutations import changed, leaves, other
+from tests.support.browser import browser
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+RECORD_LIMIT = 3 << 20
+REPORT_LIMIT = 5 << 20
+OPENING_LIMIT = 2.0
+"""Host seconds."""
+LEAST_PICTURE = 50_000
+"""Bytes of PNG: text and pictures, no empty page."""
+
+
+class Silent:
+    def milestone(self, index: int, point: MilestonePoint) -> None: ...
+
+    def tick(self, index: int, insns: int, rate: float) -> None: ...
+
+    def finished(self, index: int, result: Result) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def plans(cloud_kernel: Path) -> dict[str, Plan]:
+    registry, blob = load_plugins(), Blob.from_file(cloud_kernel)
+    found, _ = plan_routes(registry, open_image(blob.read(), path=blob.label), blob, (), {})
+    return {plan.route: plan for plan in found}
+
+
+@pytest.fixture(scope="module")
+def records(plans: dict[str, Plan]) -> dict[str, Record]:
+    """All routes, over all processors."""
+    results = run_matrix(list(plans.values()), jobs=os.cpu_count() or 1, progress=Silent())
+    assert [result.failure for result in results if result.record is None] == []
+    return {result.plan.route: result.record for result in results if result.record is not None}
+
+
+def test_every_route_reaches_userspace(records: dict[str, Record]) -> None:
+    assert len(records) >= 10
+    assert [route for route, record in records.items() if not record.outcome.met] == []
+
+
+def test_nothing_is_unexplained_between_any_two_routes(records: dict[str, Record]) -> None:
+    facts = {route: facts_of(record) for route, record in records.items()}
+    found = [
+        f"{one} and {two}: {judged.difference}"
+        for one, two in combinations(records, 2)
+        for judged in compare_facts(records[one], facts[one], records[two], facts[two]).of(Class.UNEXPLAINED)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("route", ["hvmlite/pvh", "firmware/efi"])
+def test_the_record_of_a_matrix_is_that_of_the_single_run(
+    route: str, plans: dict[str, Plan], records: dict[str, Record]
+) -> None:
+    assert encode(without_wall_clock(records[route])) == encode(without_wall_clock(run_plan(plans[route])))
+
+
+def test_a_record_is_small(records: dict[str, Record]) -> None:
+    assert {route: len(encode(record)) for route, record in records.items() if len(encode(record)) > RECORD_LIMIT} == {}
+
+
+def test_the_report_of_the_whole_matrix_is_small_and_opens_quickly(records: dict[str, Record], tmp_path: Path) -> None:
+    found = tuple(records.values())
+    page = render(build(found), found)
+    assert len(page.encode()) < REPORT_LIMIT
+    with browser(page, tmp_path) as window:
+        assert window.seconds_to_paint(enough=OPENING_LIMIT) <= OPENING_LIMIT
+        picture = window.picture(1280, 2000)
+        assert window.messages == []
+    assert len(picture) > LEAST_PICTURE
+
+
+SWALLOWED = re.compile(
+    # Between two entries these are by design another, whatever they are: the processor at the entry and at startup_64
+    # (whose contract the entry checkers hold), the structure that only one of them has, and addresses.
+    r".*\.cpu\..*|entry_view\.structures\..*|.*\.address|.*\.boot_params\._pad\d"
+    # Said twice in the document.
+    r"|.*\.e820\.\d+\.type|.*\.efi\.loader_signature|.*\.problem"
+)
+
+
+def test_one_changed_value_is_noticed_between_two_routes_too(records: dict[str, Record]) -> None:
+    """The rules for hvmlite/efi against hvmlite/pvh explain what differs, and not what could."""
+    left, right = records["hvmlite/efi"], records["hvmlite/pvh"]
+    facts = facts_of(left)
+    missed, found = [], 0
+    for part in ("machine", "entry_view", "boot_view"):
+        document: Any = getattr(right, part)
+        for path, value in leaves(document):
+            name = ".".join(map(str, (part, *path)))
+            if SWALLOWED.fullmatch(name):
+                continue
+            mutant = msgspec.structs.replace(right, **{part: changed(document, path, other(value))})
+            if compare_facts(left, facts, mutant, facts_of(mutant)).of(Class.UNEXPLAINED, Side.TOLD):
+                found += 1
+            else:
+                missed.append(name)
+    assert missed == []
+    assert found > 200

@@ -1,0 +1,120 @@
+"""Two records side by side: real runs of the probe kernel."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+import pytest
+
+from efishim.compare.build import build, rows, run_names
+from efishim.compare.facts import Side
+from efishim.compare.model import encode
+from efishim.compare.pair import compare, facts_of, fold_stages, stageless
+from efishim.compare.rules import Class, Difference
+from efishim.compare.told import ranges
+from efishim.errors import UsageError
+from efishim.lab.record import Record
+from efishim.testing.run import run
+
+
+@cache
+def record(provider: str, entry: str, until: str = "startup_64", **words: object) -> Record:
+    return run(provider=provider, entry=entry, until=until, **words)
+
+
+def test_a_record_is_like_itself() -> None:
+    one = record("hvmlite", "efi")
+    pair = compare(one, one)
+    assert pair.judged == ()
+    assert pair.clean
+    assert pair.identical > 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("hvmlite", "efi"), ("hvmlite", "pvh")),
+        (("hvmlite", "efi"), ("firmware", "efi")),
+        (("grub", "linux32"), ("lilo", "linux16")),
+        (("grub", "linux64"), ("kexec", "linux64")),
+        (("grub", "linux64"), ("grub", "linux32")),
+        (("lilo", "linux16"), ("hvmlite", "efi")),
+    ],
+)
+def test_what_the_probe_kernel_is_told_on_two_routes_is_explained(one: tuple[str, str], other: tuple[str, str]) -> None:
+    pair = compare(record(*one), record(*other))
+    assert [judged.difference for judged in pair.of(Class.UNEXPLAINED, Side.TOLD)] == []
+    assert pair.of(Class.BY_DESIGN, Side.TOLD)
+
+
+def test_another_seed_moves_things_and_changes_nothing() -> None:
+    pair = compare(record("hvmlite", "efi"), record("hvmlite", "efi", seed=7))
+    assert pair.of(Class.UNEXPLAINED, Side.TOLD) == ()
+    assert pair.of(Class.BY_DESIGN, Side.TOLD) == ()
+
+
+def test_more_memory_is_not_explained_away() -> None:
+    pair = compare(record("hvmlite", "pvh"), record("hvmlite", "pvh", memory="600M"))
+    paths = [judged.difference.path for judged in pair.of(Class.UNEXPLAINED, Side.TOLD)]
+    assert any(path.startswith("machine.memory[") for path in paths)
+    assert any(path.startswith("entry.memory_map[") for path in paths)
+
+
+def test_a_difference_at_several_stages_is_one() -> None:
+    found = fold_stages(
+        [Difference("start_kernel.x", "1", "2"), Difference("startup_64.x", "1", "2"), Difference("startup_64.y", "1", "3")]
+    )
+    assert [(one.path, one.also) for one in found] == [("startup_64.x", ("start_kernel.x",)), ("startup_64.y", ())]
+
+
+def test_a_path_without_its_stage() -> None:
+    assert stageless("startup_64.boot_params.hdr.version") == "boot_params.hdr.version"
+    assert stageless("machine.msr.0x1b") == "machine.msr.0x1b"
+    assert stageless("entry") == "entry"
+
+
+def test_runs_of_numbers() -> None:
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert ranges([]) == ""
+
+
+def test_the_document_of_a_comparison_is_the_same_each_time() -> None:
+    records = [record("hvmlite", "efi"), record("hvmlite", "pvh")]
+    assert encode(build(records)) == encode(build(records))
+
+
+def test_the_names_of_runs_are_unique() -> None:
+    one = record("hvmlite", "efi")
+    other = msgspec.structs.replace(one, route=msgspec.structs.replace(one.route, platform="kvm"))
+    assert run_names([one, one]) == ["hvmlite/efi#1", "hvmlite/efi#2"]
+    assert run_names([one, other]) == ["hvmlite/efi@pc", "hvmlite/efi@kvm"]
+    assert run_names([one]) == ["hvmlite/efi"]
+
+
+def test_more_runs_than_letters_are_refused() -> None:
+    with pytest.raises(UsageError, match="more than the 26"):
+        build([record("hvmlite", "efi")] * 27)
+
+
+def test_the_table_has_each_fact_in_which_any_two_differ_once() -> None:
+    records = [record("hvmlite", "efi"), record("hvmlite", "pvh"), record("grub", "linux64")]
+    facts = [facts_of(one) for one in records]
+    table = rows(facts)
+    for row in table:
+        texts = ["" if cell < 0 else row.values[cell] for cell in row.cells]
+        assert texts == [one.of(Side(row.side)).get(row.path, "") for one in facts]
+        assert len(set(texts)) > 1
+    shown = {stageless(row.path) for row in table}
+    for path in facts[0].told:
+        if len({one.told.get(path, "") for one in facts}) > 1:
+            assert stageless(path) in shown
+
+
+def test_the_answers_of_two_routes() -> None:
+    pair = build([record("hvmlite", "efi", "shutdown"), record("hvmlite", "pvh", "shutdown")]).pairs[0]
+    said = {answer.question: " ".join(answer.lines) for answer in pair.answers}
+    assert "hvmlite/efi: " in said["Did each reach userspace?"]
+    assert "0 firmware calls" in said["At what cost?"]
+    assert "firmware services (BootServices." in said["What ran on one side only?"]
+    assert "hvm_start_info" in said["What was told and never read by the guest?"]

@@ -1,0 +1,263 @@
+"""The file of rules: what it may say, what a rule explains, and that each says why and who says so."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from efishim.compare.rules import Class, Difference, Judge, Traits, parse_rules, pattern, read_rules, shipped_rules
+from efishim.errors import UsageError
+
+RULE = """
+[name]
+class = "by design"
+paths = ["code.efi_*"]
+differs = ["route"]
+reason = "it is so"
+source = "a file"
+"""
+
+
+def judged(text: str, left: set[str], right: set[str], difference: Difference, changed: set[str] | None = None) -> Class:
+    judge = Judge(parse_rules(text, "test"), Traits(frozenset(left)), Traits(frozenset(right)), frozenset(changed or {"route"}))
+    return judge.judge(difference).kind
+
+
+RAN = Difference("code.efi_init", "ran", "")
+
+
+def test_a_rule_explains_what_its_paths_match() -> None:
+    assert judged(RULE, set(), set(), RAN) is Class.BY_DESIGN
+    assert judged(RULE, set(), set(), Difference("code.start_kernel", "ran", "")) is Class.UNEXPLAINED
+
+
+def test_a_rule_is_silent_when_nothing_was_chosen_differently() -> None:
+    assert judged(RULE, set(), set(), RAN, {"seed"}) is Class.UNEXPLAINED
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "difference", "kind"),
+    [
+        ({"efi"}, set(), RAN, Class.BY_DESIGN),
+        (set(), {"efi"}, RAN, Class.UNEXPLAINED),  # the side without EFI ran it: that is a defect
+        (set(), {"efi"}, Difference("code.efi_init", "", "ran"), Class.BY_DESIGN),
+        ({"efi"}, {"efi"}, RAN, Class.UNEXPLAINED),
+        (set(), set(), RAN, Class.UNEXPLAINED),
+        ({"efi"}, set(), Difference("code.efi_init", "ran", "said"), Class.UNEXPLAINED),
+    ],
+)
+def test_only_holds_the_fact_to_the_run_with_the_word(
+    left: set[str], right: set[str], difference: Difference, kind: Class
+) -> None:
+    assert judged(RULE + 'only = "efi"\n', left, right, difference) is kind
+
+
+def test_without_is_the_other_way_round() -> None:
+    text = RULE + 'without = "efi"\n'
+    assert judged(text, set(), {"efi"}, RAN) is Class.BY_DESIGN
+    assert judged(text, {"efi"}, set(), RAN) is Class.UNEXPLAINED
+
+
+def test_one_asks_for_a_word_that_only_one_run_has_and_both_for_one_that_both_have() -> None:
+    assert judged(RULE + 'one = ["a", "b"]\n', {"a"}, set(), RAN) is Class.BY_DESIGN
+    assert judged(RULE + 'one = ["a", "b"]\n', {"a"}, {"a"}, RAN) is Class.UNEXPLAINED
+    assert judged(RULE + 'both = ["a", "b"]\n', {"a", "b"}, {"a", "b"}, RAN) is Class.BY_DESIGN
+    assert judged(RULE + 'both = ["a", "b"]\n', {"a", "b"}, {"a"}, RAN) is Class.UNEXPLAINED
+
+
+def test_values_are_matched_in_either_order_and_can_refer_to_each_other() -> None:
+    text = RULE.replace("code.efi_*", "line") + r"values = 'BOOT_IMAGE=\S+ (?P<rest>.*)\n(?P=rest)'" + "\n"
+    assert judged(text, set(), set(), Difference("line", "BOOT_IMAGE=/x quiet", "quiet")) is Class.BY_DESIGN
+    assert judged(text, set(), set(), Difference("line", "quiet", "BOOT_IMAGE=/x quiet")) is Class.BY_DESIGN
+    assert judged(text, set(), set(), Difference("line", "BOOT_IMAGE=/x quiet", "debug")) is Class.UNEXPLAINED
+
+
+def test_endless_values_are_not_matched() -> None:
+    text = RULE.replace("code.efi_*", "line") + "values = '.*\\n.*'\n"
+    assert judged(text, set(), set(), Difference("line", "a" * 5000, "b")) is Class.UNEXPLAINED
+
+
+def test_a_rule_that_explains_nothing_is_named() -> None:
+    judge = Judge(parse_rules(RULE, "test"), Traits(frozenset()), Traits(frozenset()), frozenset({"route"}))
+    assert judge.unused() == ("name",)
+    judge.judge(RAN)
+    assert judge.unused() == ()
+
+
+def test_only_a_star_is_special_in_a_path() -> None:
+    assert pattern("e820[0x9f*").fullmatch("e820[0x9fc00-0xa0000]")
+    assert not pattern("a.b").fullmatch("axb")
+    assert pattern("*@").fullmatch("startup_64.initrd@")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[", "is not TOML"),
+        ("name = 1", "outside of its rules"),
+        (RULE.replace('reason = "it is so"', ""), "reason is missing"),
+        (RULE.replace('differs = ["route"]', ""), "differs is missing"),
+        (RULE + "colour = 'red'\n", "colour is unknown"),
+        (RULE.replace("by design", "unexplained"), "a class is"),
+        (RULE.replace('["route"]', '["weather"]'), "nothing called weather"),
+        (RULE + "values = '('\n", "rule name of test"),
+        (RULE.replace('["code.efi_*"]', "7"), "paths is a text or a list of texts"),
+        (RULE.replace('"it is so"', "7"), "reason is a text"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        parse_rules(text, "test")
+
+
+def test_a_file_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read as rules"):
+        read_rules(str(tmp_path / "none"))
+
+
+PLACE = re.compile(
+    # file, and what in it: a function, a label, a field, a section of a document
+    r"(?:GRUB, |LILO, |Xen, )?[\w./-]+\.(?:c|h|S|rst|pandoc)(?: \(6\.\d+\))?"
+    r"(?: and [\w./-]+\.(?:c|h|S)(?: \(6\.\d+\))?)?, [\w(].*"
+    r"|Xen, tools/libacpi/Makefile, dsdt_pvh\.asl"
+    r"|(?:UEFI|ACPI|SMBIOS|Multiboot2?) \d\S* sections? \d+(?:\.\d+)*(?: and \d+(?:\.\d+)*)?(?:, .+)?"
+)
+"""One part of a source: where to look, down to the function or the section."""
+
+
+def test_each_shipped_rule_has_a_reason_and_sources_that_say_where_to_look() -> None:
+    assert [rule.name for rule in shipped_rules() if not rule.reason.endswith(".")] == []
+    parts = [(rule.name, part) for rule in shipped_rules() for part in rule.source.split("; ")]
+    assert [(name, part) for name, part in parts if not PLACE.fullmatch(part)] == []
+
+
+KERNELS = tuple(Path(tree) for tree in os.environ.get("EFISHIM_KERNEL_SOURCES", "").split(":") if tree)
+"""Kernel trees whose files the sources name, as `/src/linux-6.1:/src/linux-6.12`; the directory's name ends in the version."""
+
+NAMED = re.compile(
+    r"(?P<file>(?:arch|Documentation|drivers|fs|include|init|kernel|lib|mm|security)/[\w./-]+)(?: \((?P<only>6\.\d+)\))?"
+)
+FUNCTION = re.compile(r"(?P<name>\w+)\(\)(?: \((?P<only>6\.\d+)\))?")
+
+
+def missing(tree: Path, source: str) -> Iterator[str]:
+    """What a kernel tree does not have of the files and functions that a source names."""
+
+    def meant(match: re.Match[str]) -> bool:
+        return match["only"] is None or tree.name.endswith(match["only"])
+
+    for part in source.split("; "):
+        if part.startswith(("GRUB", "LILO", "Xen")):
+            continue
+        files = [match["file"] for match in NAMED.finditer(part) if meant(match)]
+        paths = [tree / name for name in files]
+        # 6.1 has them in Documentation/x86.
+        paths = [path if path.exists() else tree / str(path.relative_to(tree)).replace("/arch/x86", "/x86") for path in paths]
+        yield from (f"{path}" for path in paths if not path.is_file())
+        text = "".join(path.read_text(errors="replace") for path in paths if path.is_file())
+        functions = [match["name"] for match in FUNCTION.finditer(part) if meant(match)]
+        yield from (f"{name}() in {part}" for name in functions if files and not re.search(rf"\b{name}\b", text))
+
+
+def test_what_a_tree_lacks_is_named(tmp_path: Path) -> None:
+    tree = tmp_path / "linux-6.1"
+    (tree / "init").mkdir(parents=True)
+    (tree / "init" / "main.c").write_text("void start_kernel(void) {}")
+    assert list(missing(tree, "init/main.c, start_kernel() and other() (6.12)")) == []
+    assert list(missing(tree, "init/main.c and init/new.c (6.12), start_kernel()")) == []
+    assert list(missing(tree, "init/main.c, other()")) == ["other() in init/main.c, other()"]
+    assert list(missing(tree, "UEFI 2.10 section 7.2; init/new.c, something")) == [f"{tree}/init/new.c"]
+
+
+@pytest.mark.skipif(not KERNELS, reason="EFISHIM_KERNEL_SOURCES names no kernel trees")
+def test_the_kernels_have_the_files_and_functions_that_sources_name() -> None:
+    assert [(rule.name, one) for rule in shipped_rules() for tree in KERNELS for one in missing(tree, rule.source)] == []
+
+
+EFI, PVH = {"efi-told", "efi64", "stub", "compressed", "hvmlite"}, {"pvh", "hvmlite"}
+ON_XEN = {"@hvmlite"}
+"""A machine, which is something else than a way in that a provider of the same name drives."""
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "difference", "rule"),
+    [
+        # arch/x86/kernel/head_64.S keeps CR4.MCE and nothing else that may differ between two ways in.
+        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xe0", "0xa0"), "machine check bit that stays"),
+        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xb0", "0xf0"), "machine check bit that stays"),
+        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xa0", "0x10e0"), None),
+        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xa0", "0x20"), None),
+        # What a BIOS reserves is no accident of allocation.
+        (
+            EFI,
+            EFI | {"rom-reserved"},
+            Difference("startup_64.e820[0x9f000-0xa0000]", "RAM", "RESERVED (EfiReservedMemoryType)"),
+            "extended BIOS data area",
+        ),
+        (
+            EFI,
+            EFI | {"rom-reserved"},
+            Difference("startup_64.efi.memory_map[0x9f000-0xa0000]", "EfiConventionalMemory", "EfiReservedMemoryType"),
+            "BIOS areas in the EFI memory map",
+        ),
+        (EFI, PVH, Difference("startup_64.e820[0x9f000-0xa0000]", "RAM", "NVS"), None),
+        # drivers/firmware/efi/reboot.c powers off, kernel/reboot.c halts; not the other way round.
+        (
+            EFI | ON_XEN,
+            PVH | ON_XEN,
+            Difference("log.reboot: Power down", "said", ""),
+            "power off by EFI where ACPI has no S5",
+        ),
+        (EFI | ON_XEN, PVH | ON_XEN, Difference("log.reboot: Power down", "", "said"), None),
+        (EFI, PVH, Difference("log.reboot: Power down", "said", ""), None),
+        (EFI | ON_XEN, PVH | ON_XEN, Difference("code.kernel_halt", "", "ran"), "halt where nothing can power off"),
+        (EFI | ON_XEN, PVH | ON_XEN, Difference("code.kernel_halt", "ran", ""), None),
+        (EFI, PVH, Difference("code.kernel_halt", "", "ran"), None),
+        # arch/x86/kernel/setup.c keeps EFI from the VGA console.
+        (EFI, PVH, Difference("code.vgacon_startup", "", "ran"), "VGA console that EFI forbids"),
+        (EFI, PVH, Difference("code.vgacon_startup", "ran", ""), None),
+        # should_map_region() maps RAM for 32-bit firmware only.
+        (
+            EFI,
+            {"efi-told", "efi32"},
+            Difference("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"),
+            "runtime map of 32-bit firmware",
+        ),
+        (EFI, EFI, Difference("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"), None),
+        # Devices are not the memory map.
+        (EFI, PVH, Difference("userspace./proc/iomem.System RAM", "said 3 times", "said 2 times"), "log of the memory map"),
+        (EFI, PVH, Difference("userspace./proc/iomem.PCI Bus 0000:00", "", "said"), None),
+        # Only with a decompressor or a first kernel that knew is there an address; GRUB and the stub leave 0.
+        (
+            EFI,
+            {"header", "linux32", "rsdp-told"},
+            Difference("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"),
+            "ACPI root pointer in boot_params",
+        ),
+        (EFI | {"header"}, EFI, Difference("startup_64.boot_params.acpi_rsdp_addr", "0xf0000", ""), None),
+        (EFI, PVH | {"rsdp-told"}, Difference("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"), None),
+        # KiB of 2 GiB.
+        (EFI, {"kexec"}, Difference("startup_64.boot_params.alt_mem_k", "0x8000", "0x1ffc00"), "memory sizes beside e820"),
+    ],
+)
+def test_a_shipped_rule_goes_as_far_as_the_kernel_and_no_further(
+    left: set[str], right: set[str], difference: Difference, rule: str | None
+) -> None:
+    words = frozenset({"route", "provider", "entry", "told", "map"})
+    verdict = Judge(shipped_rules(), Traits(frozenset(left)), Traits(frozenset(right)), words).judge(difference)
+    assert (verdict.rule.name if verdict.rule is not None else None) == rule
+
+
+def test_no_shipped_rule_explains_everything() -> None:
+    """A rule names a kind of fact at least, and never the outcome of a run."""
+    for rule in shipped_rules():
+        for path in rule.paths:
+            assert not path.fullmatch("outcome"), rule.name
+            assert not path.fullmatch("milestone.userspace"), rule.name
+            assert not path.fullmatch("log.BUG: something"), rule.name
+            assert not path.fullmatch("startup_64.command_line.x"), rule.name
+            assert not path.fullmatch("code.start_kernel"), rule.name

@@ -1,0 +1,47 @@
+"""Boots on real firmware, each made once for all tests that look at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from efishim.image.cachedir import cache_directory
+from efishim.image.facts import KernelCache
+from efishim.image.opened import read_image_file
+from efishim.lab.plan import Blob
+from efishim.lab.record import Record
+from efishim.oracle.dump import Request, oracle_record
+from efishim.oracle.tools import MissingTool
+from efishim.oracle.ways import find_way
+from firmware_stubs import reporting_initrd
+from tests.conftest import OFFLINE
+
+CMDLINE = b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1"
+"""That of the dumps in told.toml."""
+
+Booted = Callable[..., Record]
+
+
+@pytest.fixture(scope="session")
+def booted(cloud_kernel: Path) -> Booted:
+    """A function from the name of a way (and a command line) to the record of Debian's cloud kernel on it. A missing tool
+    fails the test, or skips it under EFISHIM_OFFLINE=1, and is named.
+    """
+    image = read_image_file(cloud_kernel, cache=KernelCache(cache_directory(os.environ)))
+    initrd = Blob.embedded("embedded:init", reporting_initrd())
+
+    @cache
+    def boot(way: str, cmdline: bytes = CMDLINE) -> Record:
+        request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=180.0)
+        try:
+            return oracle_record(request, find_way(way))
+        except MissingTool as error:
+            if os.environ.get(OFFLINE) == "1":
+                pytest.skip(str(error))
+            pytest.fail(str(error))
+
+    return boot

@@ -1,0 +1,205 @@
+"""efishim against real firmware: nothing unexplained for what agrees, and every planted difference found."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from efishim.compare.agreement import FIELDS, agreement, call_order, field_class, iomem, oracle_rules
+from efishim.lab.plan import Blob, Plan
+from efishim.lab.record import Milestone, Record
+from efishim.lab.run import run_plan
+from efishim.lab.words import find_profile
+from efishim.oracle.ways import find_way
+from firmware_stubs import reporting_initrd
+from tests.oracle.conftest import CMDLINE, Booted
+
+pytestmark = pytest.mark.qemu
+
+PVH = "hvmlite/pvh"
+DIRECT = "lilo/linux16+linuxboot"
+
+
+@pytest.fixture(scope="module")
+def emulated(cloud_kernel: Path) -> Callable[[str], Record]:
+    """A function from the name of a way to what efishim records of the route beside it."""
+    done: dict[str, Record] = {}
+
+    def run(name: str) -> Record:
+        if name not in done:
+            way = find_way(name)
+            initrd = Blob.embedded("embedded:init", reporting_initrd())
+            image = Blob.from_file(cloud_kernel)
+            plan = Plan(
+                image,
+                way.provider,
+                way.entry.value,
+                "pc-qemu",
+                cmdline=CMDLINE + way.adds,
+                initrds=(initrd,),
+                options=way.options,
+                profile=find_profile(way.profile) if way.profile else None,
+            )
+            done[name] = run_plan(plan)
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", [PVH, DIRECT, "firmware/efi"])
+def test_nothing_is_unexplained(booted: Booted, emulated: Callable[[str], Record], name: str) -> None:
+    found = agreement(emulated(name), booted(name))
+    assert [f"{one.difference}" for one in found.unexplained] == []
+    rows = {row.name: row for row in found.rows}
+    assert rows["milestones and end"].explained == 0
+    assert rows["the kernel's copy of it"].identical > 25
+    assert rows["kernel log"].identical > 150
+    assert rows["processor at startup_64"].identical > 20
+    assert sum(row.identical for row in found.rows) > 350
+
+
+def test_the_stub_calls_the_same_services_in_the_same_order(booted: Booted, emulated: Callable[[str], Record]) -> None:
+    ours, real = (call_order(record.firmware_calls) for record in (emulated("firmware/efi"), booted("firmware/efi")))
+    common = set(ours) & set(real)
+    assert [call for call in ours if call in common] == [call for call in real if call in common]
+    assert len(common) > 20
+    assert "call.LoadFile2.LoadFile(end, FALSE) EFI_SUCCESS" in common
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def _field(name: str, value: str) -> Change:
+    def change(view: dict[str, Any]) -> None:
+        assert view["boot_params"][name] != value
+        view["boot_params"][name] = value
+
+    return change
+
+
+def _smaller(view: dict[str, Any]) -> None:
+    rows = [row for row in view["e820"] if row["addr"] == "0x100000"]
+    rows[0]["size"] = "0x8000000"
+
+
+def _other_ramdisk(view: dict[str, Any]) -> None:
+    view["initrd"]["sha256"] = "0" * 64
+
+
+def _paging_off(view: dict[str, Any]) -> None:
+    view["cpu"]["mode"] = "protected32"
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (_field("hdr.type_of_loader", "0xff"), "startup_64.boot_params.hdr.type_of_loader"),
+        (_field("hdr.version", "0x20b"), "startup_64.boot_params.hdr.version"),
+        (_field("secure_boot", "0x3"), "startup_64.boot_params.secure_boot"),
+        (_field("kbd_status", "0x1"), "startup_64.boot_params.kbd_status"),
+        (_field("hdr.hardware_subarch", "0x2"), "startup_64.boot_params.hdr.hardware_subarch"),
+        (_smaller, "startup_64.e820.usable"),
+        (_other_ramdisk, "startup_64.initrd.sha256"),
+        (_paging_off, "startup_64.cpu.mode"),
+    ],
+)
+def test_a_defect_of_what_is_told_would_be_found(booted: Booted, change: Change, path: str) -> None:
+    real = booted(DIRECT)
+    view = copy.deepcopy(real.boot_view)
+    assert view is not None
+    change(view)
+    ours = msgspec.structs.replace(real, boot_view=view, route=msgspec.structs.replace(real.route, platform="pc-qemu"))
+    assert path in [one.difference.path for one in agreement(ours, real).unexplained]
+
+
+def test_a_record_agrees_with_itself(booted: Booted) -> None:
+    real = booted(PVH)
+    found = agreement(real, real)
+    assert found.judged == ()
+    assert all((row.explained, row.unexplained) == (0, 0) for row in found.rows)
+
+
+def test_a_complaint_of_the_kernel_is_never_explained(booted: Booted) -> None:
+    real = booted(PVH)
+    line = "[    0.500000] ACPI: BUG: unable to handle page fault\n[    0.600000] WARNING: CPU: 0 PID: 1 at hpet.c:1\n"
+    ours = msgspec.structs.replace(real, console=line + real.console)
+    assert any("WARNING" in one.difference.path for one in agreement(ours, real).unexplained)
+
+
+def test_the_one_complaint_that_a_busy_host_causes_is_explained(booted: Booted) -> None:
+    real = booted(PVH)
+    line = "[    0.100000] ..MP-BIOS bug: 8254 timer not connected to IO-APIC\n"
+    late = msgspec.structs.replace(real, console=line + real.console)
+    ours = msgspec.structs.replace(real, route=msgspec.structs.replace(real.route, platform="pc-qemu"))
+    assert agreement(ours, late).unexplained == ()
+
+
+def test_memory_that_userspace_does_not_see_is_found(booted: Booted) -> None:
+    real = booted(PVH)
+    ranges = [line for line in real.console.splitlines() if line.endswith(" : System RAM")]
+    last = next(line for line in ranges if line.startswith("| 00100000-"))
+    shorter = last.replace(last.split("-")[1].split(" ")[0], "0fffffff")
+    ours = msgspec.structs.replace(
+        real,
+        console=real.console.replace(last, shorter),
+        route=msgspec.structs.replace(real.route, platform="pc-qemu"),
+    )
+    paths = [one.difference.path for one in agreement(ours, real).unexplained]
+    assert [path for path in paths if path.startswith("userspace./proc/iomem[0x10000000-")] == paths != []
+
+
+def test_the_outermost_ranges_of_iomem(booted: Booted) -> None:
+    """Linux's kernel/resource.c, r_show(): two spaces for each level."""
+    areas = iomem(booted(PVH))
+    names = {area.kind for area in areas}
+    assert {"System RAM", "Reserved", "PCI Bus 0000:00", "Local APIC"} <= names
+    assert not any("Kernel" in name for name in names)
+    assert areas[0].start == 0
+    assert all(area.start < area.end for area in areas)
+    assert iomem(msgspec.structs.replace(booted(PVH), console="")) == ()
+
+
+def test_a_milestone_that_is_missing_is_found(booted: Booted) -> None:
+    real = booted(PVH)
+    ours = msgspec.structs.replace(real, milestones=[one for one in real.milestones if one.name is not Milestone.USERSPACE])
+    assert [one.difference.path for one in agreement(ours, real).unexplained] == ["milestone.userspace"]
+
+
+def test_calls_in_another_order_are_found(booted: Booted) -> None:
+    real = booted("firmware/efi")
+    calls = list(real.firmware_calls)
+    first = next(n for n, call in enumerate(calls) if call.service == "RuntimeServices.GetVariable")
+    calls[first], calls[first + 1] = calls[first + 1], calls[first]
+    ours = msgspec.structs.replace(real, firmware_calls=calls)
+    assert [one.difference.path for one in agreement(ours, real).unexplained] == ["call.order"]
+
+
+def test_every_rule_has_its_reason_and_a_source() -> None:
+    names = [rule.name for rule in oracle_rules()]
+    assert len(set(names)) == len(names)
+    for rule in oracle_rules():
+        assert len(rule.reason.split()) > 5, rule.name
+        assert len(rule.source) > 10, rule.name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("entry.cpu.cr0", "processor at the entry"),
+        ("entry.hvm_start_info.magic", "native structure"),
+        ("startup_64.cpu.rsp", "processor at startup_64"),
+        ("startup_64.e820[0x0-0x1000]", "memory map (e820)"),
+        ("startup_64.boot_params.hdr.version", "boot_params"),
+        ("start_kernel.command_line", "the kernel's copy of it"),
+        ("log.Linux version", "kernel log"),
+        ("something else", "other"),
+    ],
+)
+def test_each_fact_has_its_class(path: str, name: str) -> None:
+    assert field_class(path) == name
+    assert name in [*(one for one, _ in FIELDS), "other"]

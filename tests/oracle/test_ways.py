@@ -1,0 +1,58 @@
+"""The table of ways against the routes that efishim has, and what is said when one does not apply."""
+
+from __future__ import annotations
+
+import pytest
+
+from efishim.errors import RouteError, UsageError
+from efishim.image.opened import Image, open_image
+from efishim.oracle.ways import WAYS, applicable, find_way, require
+from efishim.plugins import load_plugins
+from firmware_stubs import load, probe_elf, probe_kernel
+
+
+@pytest.fixture(scope="module")
+def probe() -> Image:
+    return open_image(probe_kernel(), path="probe")
+
+
+def test_every_way_stands_beside_a_route_of_efishim() -> None:
+    registry = load_plugins()
+    for way in WAYS:
+        entries = {entry.name for entry in registry.provider(way.provider).entries}
+        assert way.entry.value in entries, way.name
+        assert way.route == f"{way.provider}/{way.entry}"
+
+
+def test_names_are_unique_and_every_route_has_a_way_without_variant() -> None:
+    names = [way.name for way in WAYS]
+    assert len(set(names)) == len(names)
+    assert {way.route for way in WAYS} == {way.route for way in WAYS if not way.variant}
+    assert all(find_way(name).name == name for name in names)
+
+
+def test_an_unknown_way_is_refused_with_the_list() -> None:
+    with pytest.raises(UsageError, match="called grub/linux64") as error:
+        find_way("grub/linux64")
+    assert "grub/linux32+efi" in error.value.hint
+
+
+def test_what_applies_to_the_probe_kernel(probe: Image) -> None:
+    assert [way.name for way in applicable(probe)] == [way.name for way in WAYS if not way.variant]
+
+
+def test_an_elf_kernel_has_no_linux_entries() -> None:
+    elf = open_image(probe_elf(), path="probe.elf")
+    assert [way.name for way in applicable(elf)] == ["hvmlite/pvh"]
+    with pytest.raises(RouteError, match="has no linux32 entry"):
+        require(find_way("grub/linux32"), elf)
+
+
+def test_a_kernel_that_cannot_kexec_says_so(probe: Image) -> None:
+    with pytest.raises(RouteError, match="machine_kexec"):
+        require(find_way("kexec/linux64"), probe)
+
+
+def test_a_program_is_no_kernel() -> None:
+    program = open_image(load("init/init.elf"), path="init")
+    assert applicable(program) == []
