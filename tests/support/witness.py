@@ -44,6 +44,9 @@ def executed_by_qemu(
 ) -> dict[int, str]:
     """Mnemonics of what ran within the ranges by address, in the order of first execution, up to the address `until` or
     to the end. Raises MissingTool, and TimeoutError when that is not reached in `timeout` seconds of host time.
+
+    The end is not exact: a power-off is a request to QEMU's main loop, and until that has heard it the processor goes on
+    for as many instructions as the host happens to give it.
     """
     log = scratch / "executed"
     where = ",".join(f"{part.start:#x}+{len(part):#x}" for part in ranges)
@@ -112,20 +115,26 @@ class Ours:
     """(pc, bytes, instructions) in the order of first translation."""
     touches: list[Touch]
 
-    def instructions(self, within: Sequence[range], read: Read) -> set[int]:
-        """The addresses of the instructions of all blocks that begin in the ranges. Raises ValueError for a block whose
-        bytes in the image are not as many instructions as the processor executed.
+    def instructions(self, within: Sequence[range], read: Read) -> list[int]:
+        """The addresses of the instructions of all blocks that begin in the ranges, in the order of first translation.
+        Raises ValueError for a block whose bytes in the image are not as many instructions as the processor executed.
         """
-        return {
-            address
-            for pc, size, count in self.blocks
-            if any(pc in part for part in within)
-            for address in _addresses(read(pc, size), pc, count)
-        }
+        return list(
+            dict.fromkeys(
+                address
+                for pc, size, count in self.blocks
+                if any(pc in part for part in within)
+                for address in _addresses(read(pc, size), pc, count)
+            )
+        )
 
     def sites(self, kind: Kind) -> set[int]:
         """Where the code is that touched something of that kind."""
         return {touch.code for touch in self.touches if touch.kind is kind}
+
+    def last_out(self) -> int:
+        """The address of the last instruction that wrote to a port, which is the one that switches the machine off."""
+        return max((touch for touch in self.touches if touch.kind is Kind.PORT and touch.write), key=lambda t: t.last).code
 
 
 def executed_by_efishim(image: bytes | Path, **words: object) -> Ours:
