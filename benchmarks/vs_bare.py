@@ -131,14 +131,11 @@ def main() -> int:
         with_efishim, alone, insns = measure(plan, index, opened)
         ratios.append(with_efishim / alone)
         print(
-            f"{number + 1}: {insns:,} instructions, efishim {with_efishim:.3f} s, bare Unicorn {alone:.3f} s, "
-            f"{ratios[-1]:.2f}x"
+            f"{number + 1}: {insns:,} instructions, efishim {with_efishim:.3f} s, bare Unicorn {alone:.3f} s, {ratios[-1]:.2f}x"
         )
     median = statistics.median(ratios)
     print(f"median ratio {median:.2f}x (at most {max(ratios):.2f}, at least {min(ratios):.2f})")
     return int(arguments.require is not None and median > arguments.require)
-
-
 
 
 if __name__ == "__main__":

@@ -95,8 +95,7 @@ def _structure(name: str, definition: dict[str, Any]) -> str:
         return f"## {name}\n\n{words}\n\n{rows}\n"
     notes = _field_notes(getattr(records, name))
     rows = "".join(
-        f"| `{field}` | {_type(how)} | {notes.get(field, '')} |\n"
-        for field, how in definition["properties"].items()
+        f"| `{field}` | {_type(how)} | {notes.get(field, '')} |\n" for field, how in definition["properties"].items()
     )
     return f"## {name}\n\n{words}\n\n| field | type | meaning |\n|---|---|---|\n{rows}\n"
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from efishim.wire.layout import Layout
 
 PAGE = 0x1000
+TEXT_LIMIT = 64 << 10
+"""Bytes of a string in guest memory."""
 
 
 class MemoryKind(Enum):
@@ -383,6 +385,19 @@ class Provider(Protocol):
 
     def cpu_state(self, entry: str, loaded: Loaded, handover: Handover) -> CpuState:
         """The state at a native entry. Raises ProviderError for an entry behind the shim."""
+
+
+def text_at(memory: GuestMemory, address: int) -> bytes:
+    """A NUL-terminated string, empty for a null pointer. Raises ProviderError when it has no end."""
+    found = bytearray()
+    while address and len(found) < TEXT_LIMIT:
+        byte = memory.read(address + len(found), 1)
+        if byte == b"\0":
+            return bytes(found)
+        found += byte
+    if address:
+        raise ProviderError(f"the string at {address:#x} does not end within {TEXT_LIMIT} bytes")
+    return b""
 
 
 def native_structures(provider: Provider, memory: GuestMemory, handover: Handover) -> tuple[Structure, ...]:

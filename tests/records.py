@@ -31,8 +31,16 @@ def a_record(**changes: Any) -> Record:
         "image": Image(path="vmlinuz", sha256="0" * 64, size=1, format="bzImage", version="6.1", entries=["efi"]),
         "route": RouteName(provider="firmware", entry="efi", platform="pc"),
         "options": Options(
-            cmdline="console=ttyS0", initrds=[], memory=512 << 20, until=Milestone.SHUTDOWN, max_insns=10, timeout=900.0,
-            seed=0, epoch=0, options={}, observers=True,
+            cmdline="console=ttyS0",
+            initrds=[],
+            memory=512 << 20,
+            until=Milestone.SHUTDOWN,
+            max_insns=10,
+            timeout=900.0,
+            seed=0,
+            epoch=0,
+            options={},
+            observers=True,
         ),
         "milestones": [
             MilestonePoint(name=Milestone.ENTRY, insns=0, seconds=0.25),
@@ -40,12 +48,21 @@ def a_record(**changes: Any) -> Record:
             MilestonePoint(name=Milestone.SHUTDOWN, insns=1_234_567_890, seconds=4.5, virtual_ns=3_000_000_000),
         ],
         "outcome": Outcome(
-            reached=Milestone.SHUTDOWN, goal=Milestone.SHUTDOWN, met=True, reason=Reason.SHUTDOWN,
-            details="the guest powered off through ACPI", insns=1_234_567_890, virtual_ns=3_000_000_000, seconds=4.75,
+            reached=Milestone.SHUTDOWN,
+            goal=Milestone.SHUTDOWN,
+            met=True,
+            reason=Reason.SHUTDOWN,
+            details="the guest powered off through ACPI",
+            insns=1_234_567_890,
+            virtual_ns=3_000_000_000,
+            seconds=4.75,
         ),
         "firmware_calls": [
             FirmwareCall(
-                service="HandleProtocol", args=[Argument(name="Handle", value="0x1000")], status="EFI_SUCCESS", insns=734,
+                service="HandleProtocol",
+                args=[Argument(name="Handle", value="0x1000")],
+                status="EFI_SUCCESS",
+                insns=734,
                 caller=CodeRef(address="0x100000", symbol="efi_pe_entry+0x2d"),
             )
         ],

@@ -57,9 +57,7 @@ def command(state: State, form: str) -> int:
     from efishim.cli.out import print_json, table
 
     findings = list(diagnose())
-    findings += [
-        Finding(f"plugin {problem.plugin}", Health.FAILED, problem.sentence) for problem in state.registry.problems
-    ]
+    findings += [Finding(f"plugin {problem.plugin}", Health.FAILED, problem.sentence) for problem in state.registry.problems]
     if form == "json":
         print_json([{"what": one.what, "state": one.state.value, "detail": one.detail} for one in findings])
     else:

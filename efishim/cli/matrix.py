@@ -91,9 +91,7 @@ def _outcome(results: list[Result], skipped: list[Skipped], interruption: Interr
             outcome.records.append(result.record)
         elif result.failure is not None:
             failed = result.failure.exit_status != NOT_APPLICABLE
-            outcome.skipped.append(
-                Skipped(route=name, reason=result.failure.sentence, hint=result.failure.hint, failed=failed)
-            )
+            outcome.skipped.append(Skipped(route=name, reason=result.failure.sentence, hint=result.failure.hint, failed=failed))
         else:
             outcome.skipped.append(Skipped(route=name, reason="interrupted before it began", failed=True))
     return outcome
@@ -143,9 +141,7 @@ class Plain(Silent):
             self._talk.line(f"{self._names[index]}: {result.failure.sentence}", "dim")
         elif result.record is not None:
             outcome = result.record.outcome
-            self._talk.line(
-                f"{self._names[index]}: ended with {outcome.reason.value} in {outcome.seconds:.1f} s", "dim"
-            )
+            self._talk.line(f"{self._names[index]}: ended with {outcome.reason.value} in {outcome.seconds:.1f} s", "dim")
 
 
 @dataclass
@@ -192,4 +188,3 @@ class Lines(Silent):
             cells = (name, "waiting" if waiting else line.milestone, amount(line.insns) if line.insns else "", rate)
             grid.add_row(*(Text(cell, style="dim" if waiting else "") for cell in cells))
         return grid
-

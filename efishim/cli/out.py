@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from efishim.provider import OptionHelp
 
+
 def print_json(value: Any) -> None:
     """Sorted keys, two spaces."""
     print(json.dumps(value, indent=2, sort_keys=True))

@@ -55,9 +55,7 @@ def _described(provider: Provider) -> dict[str, Any]:
         "structure": provider.structure,
         "specifications": [{"title": one.title, "link": one.link} for one in provider.specifications],
         "limits": list(provider.limits),
-        "entries": [
-            {"name": one.name, "summary": one.summary, "through_shim": one.through_shim} for one in provider.entries
-        ],
+        "entries": [{"name": one.name, "summary": one.summary, "through_shim": one.through_shim} for one in provider.entries],
         "options": _options(provider),
     }
 

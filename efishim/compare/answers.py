@@ -73,7 +73,8 @@ def _known(name: str, pair: Pair, side: int) -> list[str]:
     only = [
         one.difference.path
         for one in pair.judged
-        if one.side is Side.TOLD and (one.difference.left, one.difference.right)[1 - side] in ("", "0x0")
+        if one.side is Side.TOLD
+        and (one.difference.left, one.difference.right)[1 - side] in ("", "0x0")
         and (one.difference.left, one.difference.right)[side] not in ("", "0x0")
     ]
     things = list(dict.fromkeys(thing for path in only for thing in [_thing(path)] if thing))

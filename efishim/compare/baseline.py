@@ -75,8 +75,7 @@ def checks(wanted: str, record: Record) -> list[Check]:
     """Each section of a record against the text of its baseline. Raises BaselineError for a text that is none."""
     before, after = parse(wanted), parse(text(record))
     return [
-        Check(name, tuple(_diff(before.get(name, []), after.get(name, []))))
-        for name in dict.fromkeys((*SECTIONS, *before))
+        Check(name, tuple(_diff(before.get(name, []), after.get(name, [])))) for name in dict.fromkeys((*SECTIONS, *before))
     ]
 
 

@@ -20,9 +20,7 @@ MAX_RUNS = 26
 """As many as there are letters for the columns of the table."""
 
 
-def build(
-    records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Sequence[Rule] | None = None
-) -> Comparison:
+def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Sequence[Rule] | None = None) -> Comparison:
     """Compare records: each with the first, and all in one table. Raises UsageError for too many."""
     if len(records) > MAX_RUNS:
         raise UsageError(f"{len(records)} runs are more than the {MAX_RUNS} that one comparison shows")

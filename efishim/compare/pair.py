@@ -61,9 +61,7 @@ def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) ->
     return compare_facts(left, facts_of(left), right, facts_of(right), rules)
 
 
-def compare_facts(
-    left: Record, one: Facts, right: Record, other: Facts, rules: Sequence[Rule] | None = None
-) -> Pair:
+def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: Sequence[Rule] | None = None) -> Pair:
     """The same, for who has the facts already."""
     one, other = _seen_by_both(left, one, right, other)
     found: dict[Side, list[Difference]] = {}

@@ -35,9 +35,7 @@ def told(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]:
     maps: dict[str, tuple[Area, ...]] = {}
     if record.machine is not None:
         facts.update(_machine(record.machine))
-        maps["machine.memory"] = _sorted(
-            _area(one["start"], one["size"], one["type"]) for one in record.machine["memory_map"]
-        )
+        maps["machine.memory"] = _sorted(_area(one["start"], one["size"], one["type"]) for one in record.machine["memory_map"])
     if record.entry_view is not None:
         facts.update(_entry(record.entry_view, landmarks(record, None)))
         native = _sorted(area for one in record.entry_view["structures"] for area in _memory_range(one))

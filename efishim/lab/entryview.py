@@ -56,9 +56,7 @@ def entry_view(
     memory: PhysicalMemory, cpu: CpuState, structures: tuple[Structure, ...], modules: tuple[Module, ...]
 ) -> EntryView:
     """Decode what lies in guest memory now. Never raises for what it finds there."""
-    return EntryView(
-        cpu, tuple(_structure(memory, one) for one in structures), tuple(_module(memory, one) for one in modules)
-    )
+    return EntryView(cpu, tuple(_structure(memory, one) for one in structures), tuple(_module(memory, one) for one in modules))
 
 
 def _structure(memory: PhysicalMemory, one: Structure) -> StructureView:

@@ -23,9 +23,7 @@ ADDRESS_BITS = 0xFFFF_FFFF_FFFF_FFFF
 class Milestones:
     """Notes when a run passes its milestones, in order, each once; ends the run at the one it was asked to reach."""
 
-    def __init__(
-        self, machine: Machine, places: Places, goal: Milestone, seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, machine: Machine, places: Places, goal: Milestone, seconds: Callable[[], float]) -> None:
         self._machine = machine
         self._places = places
         self._goal = goal

@@ -110,8 +110,14 @@ def run_plan(
     watchers = Watchers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     milestones.reach(Milestone.ENTRY)
-    stop = _run(machine, plan, milestones, Watchdog(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
-                progress, seconds)
+    stop = _run(
+        machine,
+        plan,
+        milestones,
+        Watchdog(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
+        progress,
+        seconds,
+    )
     progress.phase("collecting")
     if places.symbols is None and plan.observers and places.facts is not None:
         places.symbols = image.symbols

@@ -33,9 +33,7 @@ class Interrupt(Protocol):
 class Watchdog:
     """Asked between slices of a run; gives the reason to end it, or None."""
 
-    def __init__(
-        self, machine: Machine, *, timeout: float, interrupt: Interrupt | None, seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, machine: Machine, *, timeout: float, interrupt: Interrupt | None, seconds: Callable[[], float]) -> None:
         self._machine = machine
         self._timeout = timeout
         self._interrupt = interrupt

@@ -136,9 +136,7 @@ class Delivery:
     def _translate(self, linear: int, write: bool) -> int:
         env = self._env
         try:
-            return self._cpu.walker.translate(
-                linear, cr0=env.cr[0], cr3=env.cr[3], cr4=env.cr[4], efer=env.efer, write=write
-            )
+            return self._cpu.walker.translate(linear, cr0=env.cr[0], cr3=env.cr[3], cr4=env.cr[4], efer=env.efer, write=write)
         except PageFault as fault:
             raise _Nested(PF, fault.error, fault.address) from fault
 
@@ -246,9 +244,7 @@ class Delivery:
         low, high = struct.unpack("<II", self._read(env.idt.base + event.vector * 8, 8))
         kind = high >> 8 & 0x1F
         # A task gate would switch tasks in hardware; no kernel entered here uses one. It counts as a bad gate.
-        self._check_gate(
-            event, bool(high & 0x8000), high >> 13 & 3, kind in (GATE_INT16, GATE_TRAP16, GATE_INT32, GATE_TRAP32)
-        )
+        self._check_gate(event, bool(high & 0x8000), high >> 13 & 3, kind in (GATE_INT16, GATE_TRAP16, GATE_INT32, GATE_TRAP32))
         selector = low >> 16
         wide = kind in (GATE_INT32, GATE_TRAP32)
         offset = (low & 0xFFFF) | (high & 0xFFFF0000 if wide else 0)

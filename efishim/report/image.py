@@ -145,7 +145,7 @@ def note_text(data: bytes) -> str:
     """A note's description: text in quotes where it is text, otherwise a number or hexadecimal bytes."""
     text = data.rstrip(b"\0")
     if text and all(0x20 <= byte < 0x7F for byte in text):
-        return f'"{text[:NOTE_BYTES * 2].decode("ascii")}"'
+        return f'"{text[: NOTE_BYTES * 2].decode("ascii")}"'
     if len(data) in (4, 8):
         return f"{int.from_bytes(data, 'little'):#x}"
     return data[:NOTE_BYTES].hex() + ("..." if len(data) > NOTE_BYTES else "")

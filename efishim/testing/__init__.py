@@ -1,12 +1,12 @@
 """The kit for plugin authors: guest memory without an emulator, a checker of providers, and whole runs in a test.
 
-    from efishim.testing import check_provider, run
+from efishim.testing import check_provider, run
 
-    def test_mine():
-        assert check_provider(Mine()) == []
+def test_mine():
+    assert check_provider(Mine()) == []
 
-    def test_boots():
-        assert run(provider="mine", until="entry").outcome.met
+def test_boots():
+    assert run(provider="mine", until="entry").outcome.met
 """
 
 from __future__ import annotations

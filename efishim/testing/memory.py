@@ -41,9 +41,7 @@ class Ram:
 
     def written(self) -> list[int]:
         """Addresses of all bytes that are not zero, ascending."""
-        return [
-            page * PAGE + offset for page, held in sorted(self._pages.items()) for offset, byte in enumerate(held) if byte
-        ]
+        return [page * PAGE + offset for page, held in sorted(self._pages.items()) for offset, byte in enumerate(held) if byte]
 
     def contents(self) -> dict[int, bytes]:
         """Every page that was written to, by its address."""

@@ -38,9 +38,7 @@ def _description(provider: Provider) -> Iterator[str]:
         yield "the summary is not one line"
     if not provider.specifications:
         yield "it names no specification"
-    yield from (
-        f"the link of {one.title!r} is none" for one in provider.specifications if not one.link.startswith("https://")
-    )
+    yield from (f"the link of {one.title!r} is none" for one in provider.specifications if not one.link.startswith("https://"))
     if not provider.limits:
         yield "it names no limits, and every boot protocol has some"
     if not provider.entries:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from efishim.errors import ProviderError
-from efishim.provider import BootInformation, Framebuffer, MemoryKind, MemoryRange, Module, Provenance
+from efishim.provider import BootInformation, Framebuffer, MemoryKind, MemoryRange, Module, Provenance, text_at
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams, E820Entry, SetupData
 from plugins.boot_params.header import CAPABILITY_64BIT_BASE, VIDEO_TYPE_EFI, VIDEO_TYPE_VLFB
 from plugins.boot_params.memory_map import SETUP_E820_EXT
@@ -17,7 +17,6 @@ from plugins.boot_params.memory_map import SETUP_E820_EXT
 if TYPE_CHECKING:
     from efishim.provider import GuestMemory
 
-MAX_COMMAND_LINE = 64 << 10
 MAX_NODES = 64
 MAX_EXTENDED = 1024
 """Entries that are read from SETUP_E820_EXT."""
@@ -65,25 +64,12 @@ def read_back(memory: GuestMemory, address: int | None, notes: Iterable[Provenan
     named = {one.field for one in notes}
     return BootInformation(
         memory_map=tuple(_range(*entry) for entry in entries if entry[1]),
-        command_line=text(memory, params.cmd_line()),
+        command_line=text_at(memory, params.cmd_line()),
         modules=(Module(start, size),) if size else (),
         rsdp=params.acpi_rsdp_addr or None,
         framebuffer=framebuffer,
         provenance=(*notes, *(one for one in told if one.field not in named)),
     )
-
-
-def text(memory: GuestMemory, address: int) -> bytes:
-    """A NUL-terminated string, empty for a null pointer. Raises ProviderError when it has no end."""
-    found = bytearray()
-    while address and len(found) < MAX_COMMAND_LINE:
-        byte = memory.read(address + len(found), 1)
-        if byte == b"\0":
-            return bytes(found)
-        found += byte
-    if address:
-        raise ProviderError(f"the string at {address:#x} does not end within {MAX_COMMAND_LINE} bytes")
-    return b""
 
 
 def _extended(memory: GuestMemory, first: int) -> list[tuple[int, int, int]]:

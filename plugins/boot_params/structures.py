@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from efishim.errors import ProviderError
-from efishim.provider import Structure
+from efishim.provider import Structure, text_at
 from efishim.wire.bootparams import SETUP_TYPES, BootParams, E820Entry, EfiSetupData, SetupData
 from plugins.boot_params.memory_map import SETUP_EFI
-from plugins.boot_params.reading import MAX_NODES, text
+from plugins.boot_params.reading import MAX_NODES
 
 if TYPE_CHECKING:
     from efishim.provider import GuestMemory
@@ -31,7 +31,7 @@ def of(memory: GuestMemory, address: int | None) -> tuple[Structure, ...]:
         found.append(Structure(f"e820_table[{index}]", at, E820Entry.SIZE, E820Entry))
     line = params.cmd_line()
     if line:
-        found.append(Structure("command line", line, len(text(memory, line)) + 1))
+        found.append(Structure("command line", line, len(text_at(memory, line)) + 1))
     info = params.efi_info
     if 0 < info.efi_memmap_size <= MAX_EFI_MAP:
         found.append(Structure("EFI memory map", info.efi_memmap_hi << 32 | info.efi_memmap, info.efi_memmap_size))

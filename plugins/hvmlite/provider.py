@@ -24,6 +24,7 @@ from efishim.provider import (
     Segment,
     Specification,
     Structure,
+    text_at,
 )
 from efishim.wire.start_info import (
     XEN_HVM_START_MAGIC_VALUE,
@@ -41,7 +42,6 @@ LOW = 0xA_0000
 """Everything fits into conventional memory, where QEMU and Xen's tools put it too."""
 MAX_ENTRIES = 1024
 MAX_MODULES = 1024
-MAX_COMMAND_LINE = 64 << 10
 
 CODE = Segment(0x08, 0, 0xFFFF_FFFF, 0xC09B)
 DATA = Segment(0x10, 0, 0xFFFF_FFFF, 0xC093)
@@ -128,7 +128,7 @@ class Hvmlite:
             missing.append(Provenance("rsdp", "rsdp_paddr is 0"))
         return BootInformation(
             memory_map=ranges,
-            command_line=_text(memory, info.cmdline_paddr),
+            command_line=text_at(memory, info.cmdline_paddr),
             modules=_modules(memory, info),
             rsdp=info.rsdp_paddr or None,
             provenance=tuple(missing),
@@ -142,7 +142,7 @@ class Hvmlite:
         layout = HvmStartInfo if info.version >= 1 else HvmStartInfoV0
         found = [Structure("hvm_start_info", handover.address, layout.SIZE, layout)]
         if info.cmdline_paddr:
-            found.append(Structure("command line", info.cmdline_paddr, len(_text(memory, info.cmdline_paddr)) + 1))
+            found.append(Structure("command line", info.cmdline_paddr, len(text_at(memory, info.cmdline_paddr)) + 1))
         found += _rows("hvm_modlist_entry", info.modlist_paddr, min(info.nr_modules, MAX_MODULES), HvmModlistEntry)
         if info.version >= 1:
             full = HvmStartInfo(memory.read(handover.address, HvmStartInfo.SIZE))
@@ -173,19 +173,6 @@ def _rows(name: str, address: int, count: int, layout: type[Layout]) -> list[Str
     return [Structure(f"{name}[{i}]", address + i * layout.SIZE, layout.SIZE, layout) for i in range(count)]
 
 
-def _text(memory: GuestMemory, address: int) -> bytes:
-    """A NUL-terminated string, empty for a null pointer. Raises ProviderError when it has no end."""
-    text = bytearray()
-    while address and len(text) < MAX_COMMAND_LINE:
-        byte = memory.read(address + len(text), 1)
-        if byte == b"\0":
-            return bytes(text)
-        text += byte
-    if address:
-        raise ProviderError(f"the string at {address:#x} does not end within {MAX_COMMAND_LINE} bytes")
-    return b""
-
-
 def _modules(memory: GuestMemory, info: HvmStartInfoV0) -> tuple[Module, ...]:
     if info.nr_modules > MAX_MODULES:
         raise ProviderError(f"hvm_start_info announces {info.nr_modules} modules")
@@ -193,7 +180,7 @@ def _modules(memory: GuestMemory, info: HvmStartInfoV0) -> tuple[Module, ...]:
         HvmModlistEntry(memory.read(info.modlist_paddr + i * HvmModlistEntry.SIZE, HvmModlistEntry.SIZE))
         for i in range(info.nr_modules)
     ]
-    return tuple(Module(one.paddr, one.size, _text(memory, one.cmdline_paddr)) for one in entries)
+    return tuple(Module(one.paddr, one.size, text_at(memory, one.cmdline_paddr)) for one in entries)
 
 
 def _memory_map(memory: GuestMemory, info: HvmStartInfo) -> tuple[MemoryRange, ...]:

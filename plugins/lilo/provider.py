@@ -23,12 +23,12 @@ from efishim.provider import (
     Segment,
     Specification,
     Structure,
+    text_at,
 )
 from efishim.wire.bootparams import HDRS_MAGIC, SetupHeader
 from efishim.wire.layout import Layout, u16
 from efishim.wire.linux_header import HEADER_START, JUMP_AT
 from plugins.boot_params.header import checked_command_line, header_of
-from plugins.boot_params.reading import text
 
 if TYPE_CHECKING:
     from efishim.provider import Arena, BootRequest, GuestMemory, Loaded
@@ -121,7 +121,7 @@ class Lilo:
         module = Module(header.ramdisk_image, header.ramdisk_size)
         return BootInformation(
             memory_map=(),
-            command_line=text(memory, _command_line_at(memory, handover.address, header)),
+            command_line=text_at(memory, _command_line_at(memory, handover.address, header)),
             modules=(module,) if module.size else (),
             provenance=(
                 *silent,
@@ -142,7 +142,7 @@ class Lilo:
         if line and not header.cmd_line_ptr:
             found.append(Structure("old command line protocol", at + CL_MAGIC_AT, OldCommandLine.SIZE, OldCommandLine))
         if line:
-            found.append(Structure("command line", line, len(text(memory, line)) + 1))
+            found.append(Structure("command line", line, len(text_at(memory, line)) + 1))
         return tuple(found)
 
     def cpu_state(self, entry: str, loaded: Loaded, handover: Handover) -> CpuState:

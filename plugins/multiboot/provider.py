@@ -23,6 +23,7 @@ from efishim.provider import (
     Provenance,
     Specification,
     Structure,
+    text_at,
 )
 from efishim.wire.multiboot import (
     MULTIBOOT_BOOTLOADER_MAGIC,
@@ -130,7 +131,7 @@ class Multiboot:
                 why.append(Provenance(field, f"flags bit {bit} is not set"))
         return BootInformation(
             memory_map=ranges,
-            command_line=shared.text_at(memory, info.cmdline) if has_text else b"",
+            command_line=text_at(memory, info.cmdline) if has_text else b"",
             modules=_modules(memory, info) if has_modules else (),
             framebuffer=screen,
             provenance=tuple(why),
@@ -185,7 +186,7 @@ def _modules(memory: GuestMemory, info: MultibootInfo) -> tuple[Module, ...]:
         row = MultibootModule(memory.read(info.mods_addr + number * size, size))
         if row.mod_end < row.mod_start:
             raise ProviderError(f"module {number} ends at {row.mod_end:#x}, before it starts at {row.mod_start:#x}")
-        modules.append(Module(row.mod_start, row.mod_end - row.mod_start, shared.text_at(memory, row.string)))
+        modules.append(Module(row.mod_start, row.mod_end - row.mod_start, text_at(memory, row.string)))
     return tuple(modules)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from efishim.provider import Structure
+from efishim.provider import Structure, text_at
 from efishim.wire.multiboot import MULTIBOOT_INFO_FLAGS, MultibootInfo, MultibootMmapEntry, MultibootModule
-from plugins.multiboot_common import shared
 
 if TYPE_CHECKING:
     from efishim.provider import GuestMemory
@@ -22,7 +21,7 @@ def of(memory: GuestMemory, address: int) -> tuple[Structure, ...]:
     info = MultibootInfo(memory.read(address, MultibootInfo.SIZE))
     found = [Structure("multiboot_info", address, MultibootInfo.SIZE, MultibootInfo)]
     if info.flags & FLAG["CMDLINE"]:
-        found.append(Structure("command line", info.cmdline, len(shared.text_at(memory, info.cmdline)) + 1))
+        found.append(Structure("command line", info.cmdline, len(text_at(memory, info.cmdline)) + 1))
     if info.flags & FLAG["MODS"]:
         size = MultibootModule.SIZE
         found += [
@@ -36,6 +35,6 @@ def of(memory: GuestMemory, address: int) -> tuple[Structure, ...]:
             for i in range(min(info.mmap_length // size, MAX_ROWS))
         ]
     if info.flags & FLAG["BOOT_LOADER_NAME"]:
-        name = shared.text_at(memory, info.boot_loader_name)
+        name = text_at(memory, info.boot_loader_name)
         found.append(Structure("boot loader name", info.boot_loader_name, len(name) + 1))
     return tuple(found)

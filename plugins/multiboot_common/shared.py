@@ -1,15 +1,11 @@
-"""Memory types, amounts of memory, strings and the machine state: the same in Multiboot 0.6.96 and Multiboot2 2.0."""
+"""Memory types, amounts of memory and the machine state: the same in Multiboot 0.6.96 and Multiboot2 2.0."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import CpuMode, CpuState, Framebuffer, MemoryKind, MemoryRange, Segment
-
-if TYPE_CHECKING:
-    from efishim.provider import GuestMemory
 
 LOW, TOP = 0x1_0000, 0xA_0000
 """The information lies in conventional memory, above what boot sectors and BIOSes use for themselves."""
@@ -18,7 +14,6 @@ MOST_LOWER = 640
 """No more is ever told as lower memory, KiB (section 3.3, mem_lower; Multiboot2 section 3.6.4)."""
 MAX_RANGES = 1024
 MAX_MODULES = 1024
-MAX_TEXT = 64 << 10
 MAX_LOADER_NAME = 64
 LOADER_NAME = "efishim"
 FRAMEBUFFER_RGB = 1
@@ -66,19 +61,6 @@ def ranges_of_amounts(lower: int, upper: int) -> tuple[MemoryRange, ...]:
     """The RAM that mem_lower and mem_upper tell of, for readers that have nothing better."""
     told = ((0, lower << 10), (ONE_MIB, upper << 10))
     return tuple(MemoryRange(start, size, MemoryKind.RAM) for start, size in told if size)
-
-
-def text_at(memory: GuestMemory, address: int) -> bytes:
-    """A NUL-terminated string, empty for a null pointer. Raises ProviderError when it has no end."""
-    text = bytearray()
-    while address and len(text) < MAX_TEXT:
-        byte = memory.read(address + len(text), 1)
-        if byte == b"\0":
-            return bytes(text)
-        text += byte
-    if address:
-        raise ProviderError(f"the string at {address:#x} does not end within {MAX_TEXT} bytes")
-    return b""
 
 
 def loader_name(group: str, options: Mapping[str, str]) -> bytes:

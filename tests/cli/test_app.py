@@ -60,9 +60,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["completion", "nope"], "nope"),
     ],
 )
-def test_wrong_usage_is_one_sentence_on_stderr(
-    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_usage_is_one_sentence_on_stderr(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -75,9 +73,7 @@ def test_wrong_usage_is_one_sentence_on_stderr(
 
 
 @pytest.mark.parametrize("command", ["run", "inspect"])
-def test_files_that_are_no_images_give_status_4(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_that_are_no_images_give_status_4(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "text").write_text("hello\n" * 100)
     for path in (tmp_path, tmp_path / "none", tmp_path / "empty", tmp_path / "text", "/dev/zero", "new\nline\x1b[2J"):

@@ -45,9 +45,7 @@ def test_references_that_are_none(reference: str) -> None:
         find_image(reference, NoProgress())
 
 
-def test_a_package_is_named_with_its_version_and_its_download_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_is_named_with_its_version_and_its_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vmlinuz").write_bytes(b"kernel")
 
     class Store:

@@ -22,9 +22,7 @@ def test_without_a_terminal_rows_are_whole_and_unpadded(capsys: pytest.CaptureFi
     assert lines[3] == "title  rest"
 
 
-def test_on_a_terminal_the_last_column_wraps(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_the_last_column_wraps(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

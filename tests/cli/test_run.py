@@ -72,9 +72,7 @@ def ended(reason: Reason, *, met: bool = False) -> Run:
     return run
 
 
-def test_console_to_stdout_and_talk_to_stderr(
-    stand_in: Any, image: str, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_console_to_stdout_and_talk_to_stderr(stand_in: Any, image: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     stand_in(well)
     assert main(["run", image]) == 0
     shown = capfdbinary.readouterr()

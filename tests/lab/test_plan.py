@@ -133,7 +133,7 @@ def test_a_plan_can_be_sent_to_another_process() -> None:
 def test_the_shell_gives_back_every_command_line(cmdline: bytes) -> None:
     """The judge is bash itself: it must see the very bytes that the plan has."""
     command = some_plan(cmdline=cmdline).reproduce()
-    script = "efishim() { while [ \"$1\" != -a ]; do shift; done; printf %s \"$2\"; }; " + command
+    script = 'efishim() { while [ "$1" != -a ]; do shift; done; printf %s "$2"; }; ' + command
     shown = subprocess.run(["bash", "-c", script], capture_output=True, check=True, env={"LC_ALL": "C"}).stdout
     assert shown == (b"@" + cmdline if cmdline.startswith(b"@") else cmdline)
 
@@ -141,15 +141,27 @@ def test_the_shell_gives_back_every_command_line(cmdline: bytes) -> None:
 def test_reproduce_says_everything_that_differs_from_the_default() -> None:
     file = Blob("my map", "0" * 64, 1, path="my map")
     plan = some_plan(
-        image=Blob("deb:linux", "0" * 64, 1, path="/x"), initrds=(file, file), seed=7, observers=False, system_map=file,
-        options=(("firmware.gop", "1"),), until=Milestone.INIT, memory=1 << 30,
+        image=Blob("deb:linux", "0" * 64, 1, path="/x"),
+        initrds=(file, file),
+        seed=7,
+        observers=False,
+        system_map=file,
+        options=(("firmware.gop", "1"),),
+        until=Milestone.INIT,
+        memory=1 << 30,
     )
     words = shlex.split(plan.reproduce())
     assert words[:3] == ["efishim", "run", "deb:linux"]
     pairs = list(pairwise(words))
     for pair in [
-        ("-p", "firmware"), ("-e", "efi"), ("--platform", "pc"), ("-m", "1G"), ("--until", "init"), ("--seed", "7"),
-        ("--option", "firmware.gop=1"), ("--system-map", "my map"),
+        ("-p", "firmware"),
+        ("-e", "efi"),
+        ("--platform", "pc"),
+        ("-m", "1G"),
+        ("--until", "init"),
+        ("--seed", "7"),
+        ("--option", "firmware.gop=1"),
+        ("--system-map", "my map"),
     ]:
         assert pair in pairs
     assert pairs.count(("-i", "my map")) == 2

@@ -20,8 +20,19 @@ def test_the_contract_of_the_record() -> None:
     """The names that the design promises to the outside."""
     document = json.loads(records.encode(a_record()))
     promised = {
-        "schema", "tool", "image", "route", "options", "milestones", "outcome", "firmware_calls", "boot_view", "ledger",
-        "coverage", "console", "reproduce",
+        "schema",
+        "tool",
+        "image",
+        "route",
+        "options",
+        "milestones",
+        "outcome",
+        "firmware_calls",
+        "boot_view",
+        "ledger",
+        "coverage",
+        "console",
+        "reproduce",
     }
     assert promised <= document.keys()
     assert {"path", "sha256", "format", "version", "entries"} <= document["image"].keys()
@@ -33,7 +44,13 @@ def test_the_contract_of_the_record() -> None:
 
 def test_milestones_are_those_of_the_design_in_their_order() -> None:
     assert [one.value for one in Milestone] == [
-        "entry", "exit_boot_services", "startup_64", "start_kernel", "init", "userspace", "shutdown",
+        "entry",
+        "exit_boot_services",
+        "startup_64",
+        "start_kernel",
+        "init",
+        "userspace",
+        "shutdown",
     ]
 
 

@@ -127,9 +127,7 @@ def test_markdown_is_tables_that_nothing_in_a_value_breaks() -> None:
 def test_control_characters_reach_no_terminal() -> None:
     document = comparison(2, rules=NO_RULES)
     wild = DifferenceView(path="log.\x1b[31mred\x07", left="said", right="", side="done")
-    document = msgspec.structs.replace(
-        document, pairs=[msgspec.structs.replace(document.pairs[0], unexplained=[wild])]
-    )
+    document = msgspec.structs.replace(document, pairs=[msgspec.structs.replace(document.pairs[0], unexplained=[wild])])
     for form in ("text", "markdown", "junit"):
         assert "\x1b" not in text_of(form, document)
 

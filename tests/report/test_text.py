@@ -63,9 +63,7 @@ def test_every_failure_names_goal_reason_and_place(reason: Reason) -> None:
 
 
 def test_a_place_without_symbol_is_an_address() -> None:
-    outcome = Outcome(
-        reached=None, goal=Milestone.ENTRY, met=False, reason=Reason.TRIPLE_FAULT, at=CodeRef(address="0x1000")
-    )
+    outcome = Outcome(reached=None, goal=Milestone.ENTRY, met=False, reason=Reason.TRIPLE_FAULT, at=CodeRef(address="0x1000"))
     assert "at 0x1000" in verdict(outcome)
     assert "no milestone was passed" in verdict(outcome)
 

@@ -76,7 +76,10 @@ def variant(**members: Any) -> Any:
 def told(**changes: Any) -> Any:
     """read_back that gives this, with no word about what is missing."""
     good = {
-        "memory_map": facts().memory_map, "command_line": b"console=ttyS0 quiet", "rsdp": 0xE0000, "smbios": 0xF0000,
+        "memory_map": facts().memory_map,
+        "command_line": b"console=ttyS0 quiet",
+        "rsdp": 0xE0000,
+        "smbios": 0xF0000,
         "modules": (Module(32 << 20, 0x1234), Module(33 << 20, 0x10)),
     }
     return lambda self, memory, handover: BootInformation(**(good | changes))

@@ -132,9 +132,7 @@ def test_real_boots_decode_as_their_dumps_say(dump: Path) -> None:
     for name, theirs in expected.items():
         mine = values.get(ours(name))
         if name == "e820":
-            found = [
-                [f"{e.addr:#x}", f"{e.addr + e.size - 1:#x}", E820_TYPES.get(e.type, e.type)] for e in params.e820()
-            ]
+            found = [[f"{e.addr:#x}", f"{e.addr + e.size - 1:#x}", E820_TYPES.get(e.type, e.type)] for e in params.e820()]
             assert found == theirs
         elif isinstance(mine, int):
             assert f"{mine:#x}" == theirs, name

@@ -70,9 +70,7 @@ def test_records_show_numbers_magics_and_bytes() -> None:
     assert list(values)[:4] == ["a", "b", "c", "magic"]
 
 
-@pytest.mark.parametrize(
-    ("raw", "shown"), [(b"\0\0\0\0", ""), (b"A\0\0\0", "0x41"), (b"\xff\xfe\x01\x80", "0x8001feff")]
-)
+@pytest.mark.parametrize(("raw", "shown"), [(b"\0\0\0\0", ""), (b"A\0\0\0", "0x41"), (b"\xff\xfe\x01\x80", "0x8001feff")])
 def test_a_magic_that_is_no_text_is_shown_as_a_number(raw: bytes, shown: str) -> None:
     view = Everything(RAW[:14] + raw + RAW[18:])
     assert view.values()["magic"] == shown

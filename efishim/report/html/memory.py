@@ -147,9 +147,7 @@ class Axis:
         self.at = [0.0]
         for width in raw:
             self.at.append(self.at[-1] + width * scale)
-        self.gaps = tuple(
-            round((self.at[i] + self.at[i + 1]) / 2, 1) for i, inside in enumerate(covered) if not inside
-        )
+        self.gaps = tuple(round((self.at[i] + self.at[i + 1]) / 2, 1) for i, inside in enumerate(covered) if not inside)
 
     @property
     def width(self) -> float:

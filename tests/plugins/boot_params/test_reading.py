@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.errors import ProviderError
-from efishim.provider import MemoryKind, MemoryRange, Provenance
+from efishim.provider import TEXT_LIMIT, MemoryKind, MemoryRange, Provenance, text_at
 from efishim.testing import Ram
 from efishim.wire.bootparams import BootParams, E820Entry, SetupData
-from plugins.boot_params.reading import MAX_COMMAND_LINE, read_back, text
+from plugins.boot_params.reading import read_back
 
 AT, LINE, NODE = 0x1_0000, 0x2_0000, 0x3_0000
 HDRS = 0x53726448
@@ -126,7 +126,7 @@ def many_entries(memory: Ram) -> None:
 
 
 def endless_line(memory: Ram) -> None:
-    memory.write(LINE, b"x" * (MAX_COMMAND_LINE + 1))
+    memory.write(LINE, b"x" * (TEXT_LIMIT + 1))
 
 
 def no_magic(memory: Ram) -> None:
@@ -203,8 +203,8 @@ def test_a_callers_note_goes_before_the_own_one() -> None:
 def test_text() -> None:
     memory = Ram()
     memory.write(LINE, b"abc\0def")
-    assert text(memory, LINE) == b"abc"
-    assert text(memory, 0) == b""
+    assert text_at(memory, LINE) == b"abc"
+    assert text_at(memory, 0) == b""
 
 
 @settings(max_examples=150, deadline=None)
