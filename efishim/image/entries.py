@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from efishim.image.bzimage import BzImage
 from efishim.image.elf import Elf
@@ -26,6 +28,20 @@ class Entry(StrEnum):
     LINUX16 = "linux16"
     MULTIBOOT = "multiboot"
     MULTIBOOT2 = "multiboot2"
+
+
+@dataclass(frozen=True, slots=True)
+class PeFormat:
+    """The headers that firmware of one machine type takes: PE32+ (`plus`) or PE32 (UEFI 2.10, 2.1.1)."""
+
+    name: str
+    plus: bool
+
+
+FORMATS: Mapping[int, PeFormat] = MappingProxyType(
+    {pe_wire.MACHINE_X64: PeFormat("PE32+", plus=True), pe_wire.MACHINE_I386: PeFormat("PE32", plus=False)}
+)
+"""By machine type: the firmware that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +110,19 @@ def _efi(parts: Parts) -> Door:
     pe = parts.pe
     if pe is None:
         return Door(Entry.EFI, reason=parts.pe_problem or "the image is not a PE file, so it has no EFI entry")
-    if pe.machine != pe_wire.MACHINE_X64:
-        return Door(Entry.EFI, reason=f"the PE image is for {pe.machine_name}, the firmware is X64")
-    if not pe.plus:
-        return Door(Entry.EFI, reason="the PE image has 32-bit headers, X64 firmware takes PE32+ only")
+    if pe.machine not in FORMATS:
+        return Door(Entry.EFI, reason=f"the PE image is for {pe.machine_name}, the firmware is X64 or IA32")
+    wanted = FORMATS[pe.machine]
+    if pe.plus != wanted.plus:
+        found = "64-bit" if pe.plus else "32-bit"
+        return Door(Entry.EFI, reason=f"the PE image has {found} headers, {pe.machine_name} firmware takes {wanted.name} only")
     if pe.subsystem not in pe_wire.EFI_SUBSYSTEMS:
         name = pe_wire.SUBSYSTEMS.get(pe.subsystem, f"subsystem {pe.subsystem}")
         return Door(Entry.EFI, reason=f"the PE image is a program for {name}, not for EFI")
     if not pe.entry_rva:
         return Door(Entry.EFI, reason="the PE image has no entry point")
-    return Door(Entry.EFI, where=f"RVA {pe.entry_rva:#x}")
+    caller = "" if pe.machine == pe_wire.MACHINE_X64 else f", called by {pe.machine_name} firmware"
+    return Door(Entry.EFI, where=f"RVA {pe.entry_rva:#x}{caller}")
 
 
 def _handover(linux: BzImage) -> Door:

@@ -12,12 +12,14 @@ from efishim.bios.config import BiosConfig
 from efishim.bios.memory import ROM_SIZE, ROM_START, carve
 from efishim.calls import FirmwareCall
 from efishim.errors import ProviderError, RouteError
+from efishim.firmware.architecture import Architecture
 from efishim.firmware.handoff import DESCRIPTOR_SIZE
 from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import plan_load
 from efishim.image.opened import Image
 from efishim.lab import discovery, native, shimming
+from efishim.lab.abi import EFI_IA32
 from efishim.lab.plan import Plan
 from efishim.lab.watchers import install_protocols
 from efishim.machine.machine import Machine
@@ -48,6 +50,7 @@ from efishim.provider import (
     module_alignment,
     native_structures,
 )
+from efishim.wire.pe import MACHINE_I386
 from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION
 
 BIOS_AREA_FEATURE, UEFI_FEATURE = "bios_area", "uefi"
@@ -96,6 +99,11 @@ class Booted:
             return self.bios.calls_dropped
         return self.shim.log.dropped if self.shim is not None else 0
 
+    def abi(self, entry: str) -> str:
+        """The name that efishim.lab.abi has for an entry: an EFI application is entered as its firmware's processor has it."""
+        ia32 = self.shim is not None and self.shim.config.architecture is Architecture.IA32
+        return EFI_IA32 if entry == ImageEntry.EFI and ia32 else entry
+
     def tables(self) -> Tables:
         """Where the platform's and the firmware's tables are, as far as there are any."""
         tables: Tables = {"rsdp": self.platform.rsdp if self.platform is not None else None}
@@ -141,6 +149,12 @@ class Bench:
     def shim_is_firmware(self) -> bool:
         """The shim is the machine's own firmware, and is not made from a native structure."""
         return self.firmware is MachineFirmware.EFI
+
+    @property
+    def wide(self) -> bool:
+        """The image is entered by 64-bit firmware, not by that of its own 32-bit kind or through `.compat`."""
+        pe = self.image.parts.pe
+        return self.entry.name != ImageEntry.EFI_MIXED and (pe is None or pe.machine != MACHINE_I386)
 
 
 def prepare(plan: Plan, image: Image, machine: Machine, registry: Registry, console: Callable[[bytes], None]) -> Booted:
@@ -341,7 +355,7 @@ def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         initrds=initrds if own and not handed_over else (),
         reserved=arena.used,
         held=bench.facts.held if own else (),
-        wide=bench.entry.name != ImageEntry.EFI_MIXED,
+        wide=bench.wide,
     )
     bench.booted.shim = shim
     bench.booted.notes += install_protocols(bench.registry.firmware_protocols, shim)

@@ -28,6 +28,8 @@ class CodeObserver:
         self._milestones = milestones
         self._code = ImageCode(image.data)
         self._blocks_at: dict[Milestone, int] = {}
+        self._kernel: int | None = None
+        """Blocks that had run when the kernel proper began."""
 
     def start(self) -> None:
         """The guest has not run yet."""
@@ -37,21 +39,23 @@ class CodeObserver:
 
         def note(point: MilestonePoint) -> None:
             self._blocks_at[point.name] = self._machine.engine.state.log_used
-            if point.name is Milestone.STARTUP_64:
-                self._machine.watches.on_block(None)
             passed(point)
 
         self._milestones.on_point = note
+        self._milestones.on_kernel = self._kernel_begins
+
+    def _kernel_begins(self) -> None:
+        self._kernel = self._machine.engine.state.log_used
+        self._machine.watches.on_block(None)
 
     def coverage(self, calls: Sequence[FirmwareCall], places: Places) -> Coverage:
         """What ran, when the run is over."""
         linux = self._image.parts.bzimage
-        startup = self._blocks_at.get(Milestone.STARTUP_64)
         layout = Layout(
             setup_end=linux.setup_size if linux is not None else 0,
             stub_start=self._stub_start(calls),
             # The block that was met is in the log already: it is the first of the kernel proper.
-            at_startup_64=0 if self._unpacked else None if startup is None else startup - 1,
+            at_kernel=0 if self._unpacked else None if self._kernel is None else self._kernel - 1,
             at_userspace=self._blocks_at.get(Milestone.USERSPACE),
         )
         return collect.coverage(self._machine, places, self._code, layout)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from efishim.lab import record as rec
 from efishim.lab.imagecode import ImageCode
-from efishim.lab.places import KERNEL_HALF, Places
+from efishim.lab.places import Places
 
 SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE = "setup", "decompressor", "stub", "kernel", "user", "elsewhere"
 PARTS = (SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE)
@@ -30,8 +30,8 @@ class Layout:
 
     setup_end: int = 0
     stub_start: int | None = None
-    at_startup_64: int | None = None
-    """Number of blocks that had run when `startup_64` was reached; None when it was not."""
+    at_kernel: int | None = None
+    """Number of blocks that had run when the kernel proper began; None when it did not."""
     at_userspace: int | None = None
 
 
@@ -86,8 +86,8 @@ def _parts(functions: Iterable[_Function]) -> list[rec.PartCoverage]:
 
 def _place(index: int, pc: int, layout: Layout, places: Places, code: ImageCode) -> tuple[str, str, int]:
     """(part, function, offset in it) of a block."""
-    started = layout.at_startup_64 is not None and index >= layout.at_startup_64
-    if started or pc >= KERNEL_HALF:
+    started = layout.at_kernel is not None and index >= layout.at_kernel
+    if started or pc >= places.kernel_half:
         found = places.kernel_function(pc)
         if found is not None:
             return KERNEL, found[0], found[1]

@@ -28,6 +28,14 @@ class Places:
     kernel_runs_from: int = 0
     """Instructions until the kernel proper runs. Before, a decompressor may run where the kernel will lie."""
 
+    @property
+    def kernel_half(self) -> int:
+        """Lowest address of the kernel's own mapping: of a 32-bit kernel its PAGE_OFFSET, by which it is linked higher."""
+        if self.facts is None or self.facts.wide or not self.facts.segments:
+            return KERNEL_HALF
+        first = self.facts.segments[0]
+        return first.virtual - first.physical
+
     def kernel_function(self, address: int) -> tuple[str, int] | None:
         """(symbol, offset) of a place in the kernel proper, None for anything else and without symbols."""
         linked = self.linked(address)
@@ -47,7 +55,7 @@ class Places:
 
     def linked(self, address: int) -> int | None:
         """The virtual address as linked of a place in the kernel proper, given by virtual or identity-mapped address."""
-        if address >= KERNEL_HALF:
+        if address >= self.kernel_half:
             return None if self.virtual_slide is None else address - self.virtual_slide
         if self.physical_slide is not None and self.facts is not None:
             return self.facts.virtual_of(address - self.physical_slide)

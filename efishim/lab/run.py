@@ -134,7 +134,7 @@ def run_plan(
         machine=views.machine_document,
         entry_view=views.entry,
         abi=views.abi,
-        boot_view=views.startup_64,
+        boot_view=views.startup,
         kernel_view=views.start_kernel,
         ledger=collect.ledger(machine, booted.resources, places),
         ledger_dropped=machine.ledger.dropped,
@@ -150,17 +150,17 @@ def run_plan(
 def _follow(milestones: Milestones, views: Views, watching: Watching | None) -> None:
     """Pictures and watches at the moments that they are for."""
 
-    def at_startup_64() -> None:
-        views.at_startup_64()
+    def at_startup() -> None:
+        views.at_startup()
         if watching is not None:
-            watching.at_startup_64()
+            watching.at_startup()
 
     def at_start_kernel() -> None:
         views.at_start_kernel()
         if watching is not None:
             watching.at_start_kernel()
 
-    milestones.on_startup_64, milestones.on_start_kernel = at_startup_64, at_start_kernel
+    milestones.on_startup, milestones.on_start_kernel = at_startup, at_start_kernel
     if watching is not None:
         milestones.on_init = watching.at_init
 

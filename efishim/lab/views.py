@@ -32,7 +32,7 @@ class Views:
         self.machine_document: Document | None = None
         self.entry: Document | None = None
         self.abi: list[AbiViolation] | None = None
-        self.startup_64: Document | None = None
+        self.startup: Document | None = None
         self.start_kernel: Document | None = None
 
     def at_entry(self, entry: str) -> None:
@@ -41,15 +41,16 @@ class Views:
         if booted.platform is not None:
             self.machine_document = machine_view(machine, booted.platform).document()
         state = capture_cpu(machine.cpu, machine.memory)
-        if entry in CHECKERS:
+        abi = booted.abi(entry)
+        if abi in CHECKERS:
             floating = {name: machine.cpu.get(name) for name in FLOATING}
-            found = check_entry(entry, state, machine.memory, booted.loaded, floating=floating)
+            found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating)
             self.abi = [AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
         self.entry = entry_view(machine.memory, state, booted.structures, booted.modules).document()
 
-    def at_startup_64(self) -> None:
-        """RSI points to boot_params (arch/x86/kernel/head_64.S)."""
-        self.startup_64 = self._view(self._machine.cpu.get("rsi"))
+    def at_startup(self) -> None:
+        """RSI or ESI points to boot_params (arch/x86/kernel/head_64.S and head_32.S)."""
+        self.startup = self._view(self._machine.cpu.get("rsi"))
 
     def kernel_copy(self) -> int | None:
         """Physical address of the kernel's own boot_params."""

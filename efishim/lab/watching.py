@@ -96,7 +96,7 @@ class Watching:
             entries = BootParams(machine.memory.read(at, BootParams.SIZE)).e820_entries
             self._add([_Entry(boot_params_target(GIVEN, at, entries, machine.insns), Lasting.START_KERNEL)])
 
-    def at_startup_64(self) -> None:
+    def at_startup(self) -> None:
         """RSI points to boot_params, if nobody named it before; the kernel's copy will be where its symbol is."""
         machine = self._machine
         at, since = machine.cpu.get("rsi"), machine.insns

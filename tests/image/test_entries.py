@@ -86,15 +86,21 @@ def test_xloadflags_decide_for_64_bit() -> None:
 
 def test_foreign_efi_images_are_named() -> None:
     assert "AARCH64" in reasons(build_pe([TEXT], machine=0xAA64))[Entry.EFI]
-    assert "IA32" in reasons(build_pe([TEXT], machine=0x14C, plus=False))[Entry.EFI]
+    assert "64-bit headers, IA32 firmware takes PE32 only" in reasons(build_pe([TEXT], machine=0x14C))[Entry.EFI]
     assert "machine 0x1234" in reasons(build_pe([TEXT], machine=0x1234))[Entry.EFI]
     assert "32-bit headers" in reasons(build_pe([TEXT], plus=False))[Entry.EFI]
     assert "Windows console" in reasons(build_pe([TEXT], subsystem=3))[Entry.EFI]
     assert "no entry point" in reasons(build_pe([TEXT], entry=0))[Entry.EFI]
-    with pytest.raises(RouteError, match="the PE image is for AARCH64, the firmware is X64"):
+    with pytest.raises(RouteError, match="the PE image is for AARCH64, the firmware is X64 or IA32"):
         opened(build_pe([TEXT], machine=0xAA64)).require(Entry.EFI)
     for subsystem in (10, 11, 12):
         assert Entry.EFI in opened(build_pe([TEXT], subsystem=subsystem)).entries
+
+
+def test_an_ia32_image_is_for_32_bit_firmware() -> None:
+    image = opened(build_pe([TEXT], machine=0x14C, plus=False))
+    assert image.require(Entry.EFI).where.endswith(", called by IA32 firmware")
+    assert "mixed mode is for X64 images" in reasons(build_pe([TEXT], machine=0x14C, plus=False))[Entry.EFI_MIXED]
 
 
 def test_mixed_mode_needs_the_compat_record() -> None:

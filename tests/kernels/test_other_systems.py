@@ -427,13 +427,13 @@ def test_grub_as_multiboot_kernel_on_qemu(grub_image: Callable[[GrubPlatform], P
         ("memtest86+x64.bin", ("-p", "grub", "-e", "linux32", "--max-insns", "12000000")),
         # Without a graphics output protocol it gives up: set_screen_info() failed.
         ("memtest86+x64.efi", ("-p", "firmware", "-e", "efi", "--option", "shim.gop=1", "--max-insns", "40000000")),
+        ("memtest86+ia32.efi", ("-p", "firmware", "-e", "efi", "--option", "shim.gop=1", "--max-insns", "40000000")),
     ],
-    ids=["linux64", "linux32", "efi"],
+    ids=["linux64", "linux32", "efi", "efi-ia32"],
 )
 def test_memtest_tests(debian_kernel: Fetch, file: str, arguments: tuple[str, ...], shared: Path) -> None:
-    name = f"memtest-{arguments[3]}"
     kernel = debian_kernel(f"memtest86+/boot/{file}")
-    done = efishim_run(shared / name, kernel, *arguments, "-a", MEMTEST_LINE)
+    done = efishim_run(shared / f"{file}-{arguments[3]}", kernel, *arguments, "-a", MEMTEST_LINE)
     text = console(done)
     assert re.search(r"Memtest86\+ v\d", text)
     assert re.search(r"Memory  :  5\d\dMB", text)
@@ -444,7 +444,7 @@ def test_memtest_tests(debian_kernel: Fetch, file: str, arguments: tuple[str, ..
 def test_memtest_on_qemu(debian_kernel: Fetch, shared: Path, on_qemu: OnQemu) -> None:
     kernel = debian_kernel("memtest86+/boot/memtest86+x64.bin")
     arguments = ("-p", "grub", "-e", "linux64", "-a", MEMTEST_LINE, "--max-insns", "12000000")
-    done = efishim_run(shared / "memtest-linux64", kernel, *arguments)
+    done = efishim_run(shared / "memtest86+x64.bin-linux64", kernel, *arguments)
     # With the processor that QEMU takes by itself, an AMD on an Intel chipset, it stops before its first line.
     real = on_qemu("memtest", lambda folder: Boot(kernel=kernel, append=MEMTEST_LINE, cpu="max"), 20, Ending.TIMEOUT)
     banners = [re.search(r"Memtest86\+ v[0-9.]+", text) for text in (console(done), real)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from efishim.lab.abi import efi, efi_handover, efi_mixed, linux16, linux32, linux64, multiboot, multiboot2, pvh
+from efishim.lab.abi import efi, efi_handover, efi_ia32, linux16, linux32, linux64, multiboot, multiboot2, pvh
 from efishim.lab.abi.rules import Findings, Moment, Rule, Violation
 from efishim.lab.cpustate import CpuState
 from efishim.machine.memory import PhysicalMemory
@@ -24,11 +24,15 @@ class Checker:
     check: Callable[[Moment, Findings], None]
 
 
+EFI_IA32 = "efi-ia32"
+"""The entry `efi` of an image for IA-32 firmware."""
+
 CHECKERS: Mapping[str, Checker] = MappingProxyType(
     {
         "efi": Checker(efi.RULES, efi.check),
         "efi-handover": Checker(efi_handover.RULES, efi_handover.check),
-        "efi-mixed": Checker(efi_mixed.RULES, efi_mixed.check),
+        EFI_IA32: Checker(efi_ia32.RULES, efi_ia32.check),
+        "efi-mixed": Checker(efi_ia32.MIXED_RULES, efi_ia32.check_mixed),
         "pvh": Checker(pvh.RULES, pvh.check),
         "linux64": Checker(linux64.RULES, linux64.check),
         "linux32": Checker(linux32.RULES, linux32.check),
@@ -62,4 +66,4 @@ def check_entry(
     return tuple(findings.violations)
 
 
-__all__ = ["CHECKERS", "Checker", "Rule", "Violation", "check_entry"]
+__all__ = ["CHECKERS", "EFI_IA32", "Checker", "Rule", "Violation", "check_entry"]

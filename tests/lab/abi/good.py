@@ -41,7 +41,7 @@ def efi_handover() -> Moment:
     return replace(with_registers(one, **registers), loaded=Loaded(BASE, SIZE, BASE + 0x1200))
 
 
-def efi_mixed() -> Moment:
+def efi_ia32() -> Moment:
     """The 32-bit state of QEMU's PVH entry as UEFI has it for IA-32 (2.3.2): interrupts on, a stack with two arguments."""
     one = dumped("qemu-pvh")
     moments.system_table(one.memory, TABLE, 4)
@@ -111,7 +111,8 @@ GOOD: Mapping[str, Callable[[], Moment]] = {
     "pvh": pvh,
     "efi": lambda: dumped("ovmf-efi"),
     "efi-handover": efi_handover,
-    "efi-mixed": efi_mixed,
+    "efi-ia32": efi_ia32,
+    "efi-mixed": efi_ia32,
     "multiboot": multiboot,
     "multiboot2": multiboot2,
 }

@@ -130,7 +130,8 @@ def tag(name: str, data: bytes) -> Change:
 IF, TF, DF, VM = 1 << 9, 1 << 8, 1 << 10, 1 << 17
 L64, L32, L16, ALL_LINUX = ("linux64",), ("linux32",), ("linux16",), ("linux64", "linux32")
 PVH, EFI, HANDOVER, UEFI = ("pvh",), ("efi",), ("efi-handover",), ("efi", "efi-handover")
-MIXED, ALL_UEFI = ("efi-mixed",), ("efi", "efi-handover", "efi-mixed")
+IA32, MIXED = ("efi-ia32",), ("efi-mixed",)
+NARROW, ALL_UEFI = (*IA32, *MIXED), ("efi", "efi-handover", *IA32, *MIXED)
 MB, MB2 = ("multiboot",), ("multiboot2",)
 NO_LIMIT: dict[str, object] = {"limit": 0xFFFF}
 READ_ONLY: dict[str, object] = {"kind": "data-readonly", "attributes": 0xC0_9100}
@@ -178,12 +179,16 @@ PROCESSOR = [
     Break(EFI, "efi/handle", registers(rcx=0)),
     Break(EFI, "efi/return-address", writes(STACK, bytes(8))),
     Break(ALL_UEFI, "uefi/mode", lambda one: with_mode(one, "long32")),
+    Break(IA32, "efi-ia32/entry-point", entered_elsewhere),
+    Break(IA32, "efi-ia32/stack", writes(STACK + 4, bytes(4))),
+    Break(IA32, "efi-ia32/stack", writes(STACK + 8, bytes(4))),
+    Break(IA32, "efi-ia32/stack", registers(rsp=NOWHERE)),
     Break(MIXED, "efi-mixed/entry-point", entered_elsewhere),
     Break(MIXED, "efi-mixed/stack", writes(STACK + 4, bytes(4))),
     Break(MIXED, "efi-mixed/stack", writes(STACK + 8, bytes(4))),
     Break(MIXED, "efi-mixed/stack", registers(rsp=NOWHERE)),
-    Break(MIXED, "uefi/fcw", lambda one: replace(one, floating={"fcw": 0x37F})),
-    Break(MIXED, "uefi/cr0", control(cr0=0x19)),
+    Break(NARROW, "uefi/fcw", lambda one: replace(one, floating={"fcw": 0x37F})),
+    Break(NARROW, "uefi/cr0", control(cr0=0x19)),
     Break(ALL_UEFI, "uefi/segments", sets("gs", base=0x1000)),
     Break(ALL_UEFI, "uefi/interrupts", clears("eflags", IF)),
     Break(ALL_UEFI, "uefi/direction", adds("eflags", DF)),
@@ -290,7 +295,7 @@ STRUCTURES = [
     Break(ALL_UEFI, "uefi/boot-services", writes(TABLE + 0x1000 + 24, b"X")),
     Break(ALL_UEFI, "uefi/boot-services", writes(TABLE + 0x1000 + 12, b"\x10\0")),
     Break(ALL_UEFI, "uefi/runtime-services", writes(TABLE + 0x2000 + 20, b"X")),
-    Break(MIXED, "uefi/configuration", writes(TABLE + 0x3000 + 16, bytes(4))),
+    Break(NARROW, "uefi/configuration", writes(TABLE + 0x3000 + 16, bytes(4))),
     Break(UEFI, "uefi/configuration", writes(TABLE + 0x3000 + 16, bytes(8))),
     Break(ALL_UEFI, "uefi/acpi", writes(RSDP, b"X")),
     Break(HANDOVER, "efi-handover/boot-params", registers(rdx=NOWHERE)),
