@@ -46,12 +46,12 @@ def probe_elf() -> bytes:
     return image[start : start + length]
 
 
-def reporting_init() -> bytes:
-    """The reporting init: a static x86-64 ELF program, to be run as process 1."""
-    return load("init/init.elf")
+def reporting_init(wide: bool = True) -> bytes:
+    """The reporting init: a static ELF program for x86-64, or i386 unless `wide`, to be run as process 1."""
+    return load("init/init.elf" if wide else "init/init32.elf")
 
 
-def reporting_initrd() -> bytes:
+def reporting_initrd(wide: bool = True) -> bytes:
     """The ramdisk of a run that brought none: the reporting init and a console, an uncompressed cpio of a few KiB."""
     return archive(
         [
@@ -59,7 +59,7 @@ def reporting_initrd() -> bytes:
             Entry.character_device("dev/console", 5, 1),
             Entry.directory("proc"),
             Entry.directory("sys"),
-            Entry.file("init", reporting_init(), 0o755),
+            Entry.file("init", reporting_init(wide), 0o755),
         ]
     )
 

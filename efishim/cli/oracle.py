@@ -290,12 +290,12 @@ def _request(
 ) -> Request:
     import os
 
-    import firmware_stubs
     from efishim.cli.kernel import find_image
     from efishim.image.cachedir import cache_directory
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
     from efishim.lab import plan as plans
+    from efishim.lab.default_ramdisk import ramdisk_for
     from efishim.oracle.dump import Request
     from efishim.oracle.ways import MEMORY_LIMIT
 
@@ -307,13 +307,14 @@ def _request(
     if epoch is not None and not 0 <= epoch < 1 << 32:
         raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
     ramdisks = tuple(plans.Blob.from_file(path, what="ramdisk") for path in initrds)
-    if not ramdisks and not no_initrd:
-        ramdisks = (plans.Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),)
     line = plans.DEFAULT_CMDLINE if cmdline is None else plans.parse_cmdline(cmdline)
     blob = find_image(kernel, progress)
     progress.phase("opening the image")
+    image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
+    if not ramdisks and not no_initrd:
+        ramdisks = (ramdisk_for(image),)
     return Request(
-        image=open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ))),
+        image=image,
         blob=blob,
         cmdline=line,
         initrds=ramdisks,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import firmware_stubs
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import read_profile, shipped
 from efishim.lab import plan as plans
+from efishim.lab.default_ramdisk import default_ramdisk
 from efishim.lab.options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.plan import Blob, Plan
 from efishim.lab.record import Milestone
@@ -63,7 +63,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
     if not 0 <= timeout < 1 << 32:  # also refuses NaN
         raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
-    return Plan(
+    plan = Plan(
         provider=provider.name,
         entry=entry.name,
         platform=words.platform,
@@ -83,6 +83,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         without=_without(words.without),
         image=find_image(),
     )
+    return replace(plan, initrds=(default_ramdisk(plan.image),)) if plan.default_initrd else plan
 
 
 def known_options(provider: Provider, entry: Entry, platform: Platform) -> Mapping[str, str]:
@@ -125,10 +126,6 @@ def _without(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _initrds(words: Words) -> tuple[Blob, ...]:
-    if words.no_initrd:
-        if words.initrds:
-            raise UsageError("--no-initrd and -i contradict each other")
-        return ()
-    if words.initrds:
-        return tuple(Blob.from_file(path, what="ramdisk") for path in words.initrds)
-    return (Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),)
+    if words.no_initrd and words.initrds:
+        raise UsageError("--no-initrd and -i contradict each other")
+    return tuple(Blob.from_file(path, what="ramdisk") for path in words.initrds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import stat
 
+import pytest
+
 from firmware_stubs import kexec_initrd, load, reporting_init, reporting_initrd
 from firmware_stubs.cpio import Entry, archive
 
@@ -48,13 +50,15 @@ def test_archives_do_not_depend_on_when_or_where_they_were_made() -> None:
         assert (header["mtime"], header["uid"], header["gid"], header["maj"], header["min"]) == (0, 0, 0, 0, 0)
 
 
-def test_the_reporting_initrd_is_small_and_has_a_console() -> None:
-    members = {name: (header, content) for name, header, content in read(reporting_initrd())}
-    assert members["init"][1] == reporting_init()
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_reporting_initrd_is_small_and_has_a_console(wide: bool) -> None:
+    members = {name: (header, content) for name, header, content in read(reporting_initrd(wide))}
+    assert members["init"][1] == reporting_init(wide)
+    assert members["init"][1][:5] == b"\x7fELF" + bytes([2 if wide else 1])
     assert members["init"][0]["mode"] == stat.S_IFREG | 0o755
     console = members["dev/console"][0]
     assert (console["mode"] >> 12 << 12, console["rmaj"], console["rmin"]) == (stat.S_IFCHR, 5, 1)
-    assert len(reporting_initrd()) < 8192
+    assert len(reporting_initrd(wide)) < 8192
 
 
 def test_the_kexec_ramdisk_holds_what_the_other_kernel_gets() -> None:

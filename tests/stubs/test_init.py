@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from firmware_stubs import reporting_init, reporting_initrd
+from firmware_stubs import build, reporting_init, reporting_initrd
 from firmware_stubs.cpio import Entry, archive
 from tests.stubs.conftest import Runner
 from tests.support import init_report
 from tests.support.init_report import Section
+from tests.support.kernels import I386_6_1
 from tests.support.qemu import Boot, Ending, Firmware
 
 pytestmark = [pytest.mark.qemu, pytest.mark.kernel]
@@ -22,20 +24,50 @@ STAMPED = re.compile(r"\[ *\d+\.\d+\] ?(.*)")
 Boots = Callable[..., tuple[dict[str, Section], str]]
 
 
+@dataclass(frozen=True)
+class System:
+    """A kernel, and whether it is of 64 bits."""
+
+    kernel: Path
+    wide: bool
+
+
+@pytest.fixture(params=["x86-64", "i386"])
+def system(request: pytest.FixtureRequest, debian_kernel: Callable[[str], Path]) -> System:
+    """Debian's 6.1 kernels: the one for clouds, and the 686 one of the installer."""
+    if request.param == "i386":
+        return System(debian_kernel(I386_6_1), wide=False)
+    return System(request.getfixturevalue("cloud_kernel"), wide=True)
+
+
 @pytest.fixture
-def booted(qemu: Runner, cloud_kernel: Path, tmp_path: Path) -> Boots:
-    """A function that boots Debian's 6.1 cloud kernel with a ramdisk: the init's report, and the whole console."""
+def booted(qemu: Runner, system: System, tmp_path: Path) -> Boots:
+    """A function that boots the kernel with a ramdisk: the init's report, and the whole console."""
 
     def boot(append: str, *, firmware: Firmware = Firmware.SEABIOS, initrd: bytes = b"") -> tuple[dict[str, Section], str]:
         path = tmp_path / "initrd"
-        path.write_bytes(initrd or reporting_initrd())
-        outcome = qemu(Boot(kernel=cloud_kernel, initrd=path, append=append, firmware=firmware))
+        path.write_bytes(initrd or reporting_initrd(system.wide))
+        outcome = qemu(Boot(kernel=system.kernel, initrd=path, append=append, firmware=firmware))
         assert outcome.ending is Ending.POWER_OFF, outcome.serial[-2000:]
         return init_report.parse(outcome.serial), outcome.serial
 
     return boot
 
 
+def sections(source: str) -> list[tuple[str, str]]:
+    """(routine, path) of each section in a table of the program's source."""
+    text = (build.ROOT / source).read_text()
+    paths = dict(re.findall(r'^(path_\w+)\s+db "(.+)", 0$', text, re.MULTILINE))
+    return [(routine, paths[path]) for routine, path in re.findall(r"^ +d[dq] +([a-z_]+), (path_\w+)$", text, re.MULTILINE)]
+
+
+def test_both_programs_report_the_same_sections() -> None:
+    told = sections("init/init.elf.asm")
+    assert ("busy_lines", "/proc/interrupts") in told
+    assert sections("init/init32.elf.asm") == told
+
+
+@pytest.mark.parametrize("system", ["x86-64"], indirect=True)
 def test_on_ovmf(booted: Boots) -> None:
     report, _console = booted("console=ttyS0 loglevel=7", firmware=Firmware.OVMF)
     assert report["/proc/cmdline"].lines[0].startswith("console=ttyS0 loglevel=7")
@@ -60,13 +92,24 @@ def test_without_efi_the_report_says_so(booted: Boots) -> None:
     assert "one=two" in report["envp"].lines
     assert report["/proc/consoles"].lines[0].startswith("ttyS0")
     assert report["/sys/kernel/boot_params/version"].lines == ["0x020f"]
+    assert list(report) == ["argv", "envp", *(path for _routine, path in sections("init/init.elf.asm")), "warnings"]
 
 
-def test_what_the_user_added_to_the_ramdisk_is_listed(booted: Boots) -> None:
+def test_what_would_differ_between_two_equal_boots_is_left_out(booted: Boots) -> None:
+    report, _console = booted("console=ttyS0 quiet")
+    (memory,) = report["/proc/meminfo"].lines
+    assert memory.startswith("MemTotal:")
+    heading, *interrupts = report["/proc/interrupts"].lines
+    assert heading.split() == ["CPU0"]
+    assert all(int(line.split()[1]) for line in interrupts)
+    assert "LOC:" in {line.split()[0] for line in interrupts}
+
+
+def test_what_the_user_added_to_the_ramdisk_is_listed(booted: Boots, system: System) -> None:
     extra = archive([Entry.file("mine", b"x" * 1234), Entry.directory("folder")])
-    report, _console = booted("console=ttyS0", initrd=reporting_initrd() + extra)
+    report, _console = booted("console=ttyS0", initrd=reporting_initrd(system.wide) + extra)
     root = report["/"].lines
-    assert {"mine size=1234", "folder/", f"init size={len(reporting_init())}"} <= set(root)
+    assert {"mine size=1234", "folder/", f"init size={len(reporting_init(system.wide))}"} <= set(root)
 
 
 def test_warnings_are_those_that_the_kernel_prints_at_that_level_without_their_time(booted: Boots) -> None:

@@ -39,6 +39,11 @@ _META = {
 }
 """For a system whose package lists have no unsigned kernels of the series."""
 
+I386_6_1 = "debian-installer-12-netboot-i386/usr/lib/debian-installer/images/12/i386/text/debian-installer/i386/linux"
+"""For the fixture `debian_kernel`: the 686 kernel of Debian 12's installer, the only 32-bit one that an amd64 system's
+package lists have.
+"""
+
 
 class DebianKernels:
     """Fetches kernels into a cache. With `versions_used` a test run can say what it ran on."""
