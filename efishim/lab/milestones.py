@@ -98,7 +98,7 @@ class Milestones:
             there = machine.memory.read(address, len(facts.entry_code))
         except BusError:
             there = b""
-        if not _moved(facts.entry_code, there, slide):
+        if not relocated(facts.entry_code, there, slide):
             self._watch_for_startup_32()
             return
         if places.physical_slide is None:
@@ -145,8 +145,10 @@ class Milestones:
         return True
 
 
-def _moved(linked: bytes, there: bytes, slide: int) -> bool:
-    """Is it the code that was linked, with 32-bit addresses in it that are `slide` higher?"""
+def relocated(linked: bytes, there: bytes, slide: int) -> bool:
+    """Is it the code that was linked, with 32-bit addresses in it that are `slide` higher? An address that begins in the last
+    three bytes cannot be told from anything else.
+    """
     at = 0
     while at < len(linked):
         if there[at : at + 1] == linked[at : at + 1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from efishim.image.elf import Segment
 from efishim.image.facts import KernelFacts
@@ -50,6 +51,18 @@ def test_virtual_addresses_lose_their_slide(places: Places) -> None:
 def test_identity_mapped_addresses_lose_theirs(places: Places) -> None:
     places.physical_slide = 0x400_0000
     assert places.ref(PHYSICAL + 0x400_0000).symbol == "startup_64+0x0"
+
+
+def test_a_32_bit_kernel_lies_from_its_page_offset_on(places: Places) -> None:
+    low = Segment(flags=5, offset=0x1000, virtual=0xC100_0000, physical=PHYSICAL, file_size=SIZE, memory_size=SIZE)
+    assert places.facts is not None
+    places.facts = structs.replace(places.facts, wide=False, machine=3, segments=(low,))
+    places.symbols = Symbols.build(["Tstartup_32", "Tstart_kernel"], [0xC100_0000, 0xC100_1000], 0xC100_0000, 0xC120_0000)
+    assert places.kernel_half == 0xC000_0000
+    places.physical_slide = places.virtual_slide = 0xD00_0000
+    assert places.ref(0xCE00_1004).symbol == "start_kernel+0x4"
+    assert places.ref(0xE00_0000).symbol == "startup_32+0x0"
+    assert places.ref(0xBFFF_FFFF).symbol is None
 
 
 def test_an_address_is_hexadecimal(places: Places) -> None:
