@@ -68,6 +68,8 @@ def landmarks(record: Record, view: Mapping[str, Any] | None) -> Landmarks:
             names.setdefault(address, name)
     points = {point.name: int(point.at.address, 16) for point in record.milestones if point.at is not None}
     kernel = points.get(Milestone.STARTUP_64)
+    if kernel is None and record.boot_view is not None:  # startup_32 is no milestone, but the view was taken there
+        kernel = _number(record.boot_view["cpu"]["registers"]["rip"])
     if kernel is not None and view is not None:
         names.setdefault(kernel, "kernel")
     return Landmarks(names, kernel, points.get(Milestone.START_KERNEL))

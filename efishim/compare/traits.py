@@ -13,6 +13,9 @@ from efishim.lab.record import Record
 KASLR_FLAG = 1 << 1
 """Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
 
+NARROW_MODE = "protected32"
+"""In which a 32-bit kernel proper begins (arch/x86/kernel/head_32.S); a 64-bit one begins in 64-bit mode."""
+
 LEFTOVERS = ("startup_64.cpu.", "start_kernel.cpu.")
 """What earlier code left in the processor is a consequence and no cause."""
 
@@ -56,6 +59,8 @@ def _boot_view(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"efi{signature[2:]}"
     if params.get("hdr.header") == "HdrS":
         yield "header"
+    if view["cpu"]["mode"] == NARROW_MODE:
+        yield "ia32-kernel"
     if _number(params, "hdr.loadflags") & KASLR_FLAG:
         yield "kaslr"
     if _number(params, "acpi_rsdp_addr"):
