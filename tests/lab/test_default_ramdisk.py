@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import firmware_stubs
-from efishim import testing
 from efishim.lab.default_ramdisk import default_ramdisk
 from efishim.lab.plan import Blob, Plan
 from efishim.lab.words import Words, make_plan
 from efishim.plugins import load_plugins
-from tests.support import init_report
 from tests.support.images import build_bzimage, build_elf, build_pe
-from tests.support.kernels import I386_6_1
 
 BANNER = b"Linux version 6.99.0-test (someone@example.org) #1\n\0"
 NARROW = build_elf([(0xC1000000, 0x1000000, b"code", 4)], entry=0x1000000, wide=False, machine=3)
@@ -98,17 +94,3 @@ def test_a_ramdisk_of_the_user_s_is_kept(tmp_path: Path) -> None:
     assert [one.read() for one in chosen.initrds] == [b"mine"]
     assert not chosen.default_initrd
     assert plan(image, no_initrd=True).initrds == ()
-
-
-@pytest.mark.kernel
-@pytest.mark.slow
-def test_debian_s_i386_kernel_reports_and_powers_off(debian_kernel: Callable[[str], Path]) -> None:
-    record = testing.run(debian_kernel(I386_6_1), provider="grub", entry="linux32", cmdline="console=ttyS0 one=two three")
-    assert record.outcome.met
-    report = init_report.parse(record.console)
-    assert report["argv"].lines == ["/init", "three"]
-    assert "one=two" in report["envp"].lines
-    assert report["/proc/version"].lines[0].startswith("Linux version 6.1.")
-    assert f"init size={len(firmware_stubs.reporting_init(wide=False))}" in report["/"].lines
-    assert list(report)[-1] == "warnings"
-    assert "reboot: Power down" in record.console
