@@ -370,7 +370,7 @@ class Record(_Struct, frozen=True, kw_only=True):
     abi: Annotated[list[AbiViolation], msgspec.Meta(max_length=1 << 12)] | None = None
     """What is wrong at the entry; null when no checker knows it, or observers are off."""
     boot_view: dict[str, Any] | None = None
-    """What the kernel was told, taken at `startup_64`; null when the run did not get there."""
+    """What the kernel was told, at `startup_64` (a 32-bit kernel: `startup_32`); null when the run did not get there."""
     kernel_view: dict[str, Any] | None = None
     """The same of the kernel's own copy of boot_params, taken at `start_kernel`."""
     ledger: Annotated[list[LedgerEntry], msgspec.Meta(max_length=1 << 20)]
