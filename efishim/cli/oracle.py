@@ -327,6 +327,7 @@ def _request(
 def _ways(request: Request, routes: tuple[str, ...]) -> list[Way]:
     from efishim.oracle import ways
 
+    ways.require_wide(request.image)
     chosen = [ways.find_way(name) for name in dict.fromkeys(routes)] or ways.applicable(request.image)
     if not chosen:
         raise RouteError(f"{request.image.path} has no entry that real firmware or a loader here would take")

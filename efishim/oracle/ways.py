@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efishim.errors import RouteError, UsageError
+from efishim.errors import ImageError, RouteError, UsageError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
 from efishim.oracle import doors, grub
@@ -229,9 +229,22 @@ def applicable(image: Image) -> list[Way]:
     return [way for way in WAYS if not way.variant and way.entry in image.entries]
 
 
+def require_wide(image: Image) -> None:
+    """Raises RouteError for a 32-bit Linux: it has no startup_64 to stop at, and the oracle's OVMF is for X64."""
+    try:
+        narrow = image.kernel.linux and not image.kernel.wide
+    except ImageError:
+        return
+    if narrow:
+        raise RouteError(
+            f"{image.path} is a 32-bit kernel, and the oracle follows 64-bit ones", hint="`efishim run` and `compare` take it"
+        )
+
+
 def require(way: Way, image: Image) -> None:
     """Raises RouteError with the reason when the image lacks the way's entry."""
     image.require(way.entry)
+    require_wide(image)
     if way.entry in {Entry.LINUX16, Entry.LINUX32, Entry.LINUX64} and image.source.bzimage is None:
         raise RouteError(f"{image.path} has no Linux setup header")
     if way.entry is Entry.LINUX64:

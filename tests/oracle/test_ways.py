@@ -9,6 +9,7 @@ from efishim.image.opened import Image, open_image
 from efishim.oracle.ways import WAYS, applicable, find_way, require
 from efishim.plugins import load_plugins
 from firmware_stubs import load, probe_elf, probe_kernel
+from tests.support.images import build_bzimage, build_elf
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,12 @@ def test_a_kernel_that_cannot_kexec_says_so(probe: Image) -> None:
 def test_a_program_is_no_kernel() -> None:
     program = open_image(load("init/init.elf"), path="init")
     assert applicable(program) == []
+
+
+def test_a_32_bit_kernel_is_refused_whatever_its_entries() -> None:
+    banner = b"Linux version 6.99.0-test (someone@example.org) #1\n\0"
+    vmlinux = build_elf([(0xC100_0000, 0x100_0000, banner, len(banner))], entry=0x100_0000, wide=False, machine=3)
+    kernel = open_image(build_bzimage(vmlinux, xloadflags=0), path="i386")
+    assert {"grub/linux32", "lilo/linux16"} <= {way.name for way in applicable(kernel)}
+    with pytest.raises(RouteError, match="is a 32-bit kernel"):
+        require(find_way("grub/linux32"), kernel)
