@@ -25,6 +25,7 @@ from efishim.image.payload import Method, detect, unpack
 from efishim.image.pe import PeImage, is_pe, parse_pe
 from efishim.image.symbols import Symbols, symbols_from_pe
 from efishim.image.text import printable
+from efishim.wire.linux_header import XLF_KERNEL_64
 
 MAX_IMAGE = 1 << 30
 """Largest image file that is read, bytes."""
@@ -99,6 +100,22 @@ class Image:
     def kernel(self) -> KernelFacts:
         """Facts about the kernel proper. Raises ImageError when there is none or it cannot be unpacked."""
         return self.cache.facts(self.source)
+
+    @property
+    def is_32_bit_linux(self) -> bool:
+        """Is its kernel a Linux in an ELF file of 32 bits? False for an image that cannot be unpacked.
+
+        Nothing is unpacked when headers tell: XLF_KERNEL_64 is set in every 64-bit kernel since boot protocol 2.12.
+        """
+        try:
+            source = self.source
+            if source.bzimage is not None and source.bzimage.value("xloadflags") & XLF_KERNEL_64:
+                return False
+            if source.elf is not None and source.elf.wide:
+                return False
+            return self.kernel.linux and not self.kernel.wide
+        except ImageError:
+            return False
 
     @cached_property
     def symbols(self) -> Symbols | None:

@@ -7,43 +7,43 @@ from functools import lru_cache
 
 import firmware_stubs
 from efishim.errors import ImageError
+from efishim.image.bzimage import is_bzimage
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import Image, open_image
 from efishim.lab.plan import Blob
-from efishim.wire.linux_header import XLF_KERNEL_64
+from efishim.wire.bootparams import SetupHeader
+from efishim.wire.linux_header import HEADER_START, XLF_KERNEL_64, XLOADFLAGS_FROM
 
-__all__ = ["default_ramdisk", "is_linux_of_32_bits", "ramdisk_for"]
+__all__ = ["default_ramdisk", "ramdisk_for"]
 
-
-def is_linux_of_32_bits(image: Image) -> bool:
-    """Is its kernel a Linux in an ELF file of 32 bits? False for an image that cannot be unpacked.
-
-    Nothing is unpacked when headers tell: XLF_KERNEL_64 is set in every 64-bit kernel since boot protocol 2.12.
-    """
-    try:
-        source = image.source
-        if source.bzimage is not None and source.bzimage.value("xloadflags") & XLF_KERNEL_64:
-            return False
-        if source.elf is not None and source.elf.wide:
-            return False
-        return image.kernel.linux and not image.kernel.wide
-    except ImageError:
-        return False
+HEAD = HEADER_START + SetupHeader.SIZE
 
 
 def ramdisk_for(image: Image) -> Blob:
     """The default ramdisk for an opened image: with the i386 init for a 32-bit Linux, else with the x86-64 one."""
-    if is_linux_of_32_bits(image):
+    if image.is_32_bit_linux:
         return Blob.embedded("embedded:init32", firmware_stubs.reporting_initrd(wide=False))
+    return _wide()
+
+
+def _wide() -> Blob:
     return Blob.embedded("embedded:init", firmware_stubs.reporting_initrd())
 
 
 @lru_cache(maxsize=4)
 def default_ramdisk(blob: Blob) -> Blob:
-    """The default ramdisk for an image. One that cannot be opened, which the run will tell, gets the x86-64 init."""
+    """The default ramdisk for an image. One that cannot be opened, which the run will tell, gets the x86-64 init.
+
+    Every run asks this before it opens its image: the headers of a 64-bit kernel tell without that.
+    """
+    head = blob.head(HEAD)
+    if is_bzimage(head):
+        header = SetupHeader(head[HEADER_START:])
+        if header.version >= XLOADFLAGS_FROM and header.xloadflags & XLF_KERNEL_64:
+            return _wide()
     try:
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
     except ImageError:
-        return Blob.embedded("embedded:init", firmware_stubs.reporting_initrd())
+        return _wide()
     return ramdisk_for(image)

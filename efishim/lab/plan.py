@@ -76,6 +76,16 @@ class Blob:
             raise ImageError(f"{self.label} changed since the plan was made", hint="start the run again")
         return data
 
+    def head(self, size: int) -> bytes:
+        """As many bytes of its beginning, which are not held against the hash; none of a file that cannot be read."""
+        if self.data is not None or self.path is None:
+            return (self.data or b"")[:size]
+        try:
+            with Path(self.path).open("rb") as file:
+                return file.read(size)
+        except OSError:
+            return b""
+
     def as_file(self) -> File:
         """How a record names it."""
         return File(path=printable(self.label), sha256=self.sha256, size=self.size)

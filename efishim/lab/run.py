@@ -74,7 +74,7 @@ def run_plan(
     image = open_image(plan.image.read(), path=plan.image.label, cache=cache)
     _require(image, plan)
     places = Places(facts=_facts(image))
-    if plan.until is Milestone.STARTUP_64 and places.facts is not None and places.facts.linux and not places.facts.wide:
+    if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
         raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")
     if plan.system_map is not None:
         from efishim.image.symbols import symbols_from_system_map  # noqa: PLC0415 - rarely wanted

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efishim.errors import ImageError, RouteError, UsageError
+from efishim.errors import RouteError, UsageError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
 from efishim.oracle import doors, grub
@@ -231,11 +231,7 @@ def applicable(image: Image) -> list[Way]:
 
 def require_wide(image: Image) -> None:
     """Raises RouteError for a 32-bit Linux: it has no startup_64 to stop at, and the oracle's OVMF is for X64."""
-    try:
-        narrow = image.kernel.linux and not image.kernel.wide
-    except ImageError:
-        return
-    if narrow:
+    if image.is_32_bit_linux:
         raise RouteError(
             f"{image.path} is a 32-bit kernel, and the oracle follows 64-bit ones", hint="`efishim run` and `compare` take it"
         )
