@@ -799,46 +799,6 @@ sections:
         dq      listing, path_root
         dq      0
 
-runtime_map_files:
-        db      "type", 0, "phys_addr", 0, "virt_addr", 0, "num_pages", 0, "attribute", 0, 0
-setup_data_files:
-        db      "type", 0, 0
-
-begin_line      db "efishim-init: begin", 10, 0
-end_line        db "efishim-init: end", 10, 0
-head            db "efishim-init: [", 0
-error_key       db " error=-", 0
-size_key        db " size=", 0
-bar             db "| ", 0
-level_end       db "> ", 0
-name_argv       db "argv", 0
-name_envp       db "envp", 0
-name_warnings   db "warnings", 0
-path_proc       db "/proc", 0
-type_proc       db "proc", 0
-path_sys        db "/sys", 0
-type_sys        db "sysfs", 0
-path_dev        db "/dev", 0
-type_dev        db "devtmpfs", 0
-path_console    db "/dev/console", 0
-serial          db "/dev/ttyS0", 0
-path_version    db "/proc/version", 0
-path_cmdline    db "/proc/cmdline", 0
-path_meminfo    db "/proc/meminfo", 0
-path_iomem      db "/proc/iomem", 0
-path_interrupts db "/proc/interrupts", 0
-path_consoles   db "/proc/consoles", 0
-path_clocksource  db "/sys/devices/system/clocksource/clocksource0/current_clocksource", 0
-path_clocksources db "/sys/devices/system/clocksource/clocksource0/available_clocksource", 0
-path_tainted    db "/proc/sys/kernel/tainted", 0
-path_boot_version db "/sys/kernel/boot_params/version", 0
-path_setup_data db "/sys/kernel/boot_params/setup_data", 0
-path_acpi       db "/sys/firmware/acpi/tables", 0
-path_efi        db "/sys/firmware/efi", 0
-path_efi_size   db "/sys/firmware/efi/fw_platform_size", 0
-path_efi_systab db "/sys/firmware/efi/systab", 0
-path_efi_map    db "/sys/firmware/efi/runtime-map", 0
-path_root       db "/", 0
-active_consoles db "/sys/class/tty/console/active", 0
+%include "texts.inc"
 
         elf64_end

@@ -57,7 +57,7 @@ def booted(qemu: Runner, system: System, tmp_path: Path) -> Boots:
 def sections(source: str) -> list[tuple[str, str]]:
     """(routine, path) of each section in a table of the program's source."""
     text = (build.ROOT / source).read_text()
-    paths = dict(re.findall(r'^(path_\w+)\s+db "(.+)", 0$', text, re.MULTILINE))
+    paths = dict(re.findall(r'^(path_\w+)\s+db "(.+)", 0$', (build.ROOT / "init/texts.inc").read_text(), re.MULTILINE))
     return [(routine, paths[path]) for routine, path in re.findall(r"^ +d[dq] +([a-z_]+), (path_\w+)$", text, re.MULTILINE)]
 
 
