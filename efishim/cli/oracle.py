@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import complete
+from efishim.cli.shared import options_of_run
 from efishim.errors import EfishimError, RouteError, UsageError
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     help="A way of real firmware into the kernel; repeat for several. [default: all that apply to the image]",
 )
 @click.option("--list", "list_ways", is_flag=True, help="Say which ways there are, and stop.")
-@click.option(
-    *("-a", "--append", "--cmdline", "cmdline"),
-    metavar="CMDLINE",
-    help="The kernel's command line, or @FILE. [default: console=ttyS0]",
-)
+@options_of_run("cmdline")
 @click.option(
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
@@ -54,7 +51,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     shell_complete=complete.file,
     help="Initial ramdisk; several become one, behind each other. [default: the embedded reporting init]",
 )
-@click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
+@options_of_run("no_initrd")
 @click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 8G.")
 @click.option(
     "--timeout",

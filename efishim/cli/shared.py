@@ -22,12 +22,20 @@ FORMATS = ("text", "json", "markdown", "html", "junit")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def PLAN_OPTIONS(function: Decorated) -> Decorated:
-    """The options of `run` that a plan is made of."""
+def options_of_run(*names: str) -> Callable[[Decorated], Decorated]:
+    """These options of `run`, in this order."""
     known = {param.name: param for param in run.params}
-    params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
-    params.extend(known[name] for name in reversed(PLAN_WORDS))
-    return function
+
+    def decorate(function: Decorated) -> Decorated:
+        params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+        params.extend(known[name] for name in reversed(names))
+        return function
+
+    return decorate
+
+
+PLAN_OPTIONS = options_of_run(*PLAN_WORDS)
+"""The options of `run` that a plan is made of."""
 
 
 routes_option = click.option(
