@@ -20,14 +20,14 @@ import time
 from itertools import pairwise
 from typing import Any
 
+import efishim_firmware_stubs
 from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64, UC_PROT_ALL, Uc
 from unicorn import x86_const as x86
 
-import firmware_stubs
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
-from efishim.lab.boot import Booted, prepare
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.boot.prepare import Booted, prepare
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins
 
@@ -123,7 +123,7 @@ def main() -> int:
         provider="firmware",
         entry="efi",
         platform="pc",
-        initrds=(Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),),
+        initrds=(Blob.embedded("embedded:init", efishim_firmware_stubs.reporting_initrd()),),
     )
     index, opened = widest_gap(plan)
     ratios = []

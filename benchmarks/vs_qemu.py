@@ -32,7 +32,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import firmware_stubs
+import efishim_firmware_stubs
+
 from benchmarks import qemu
 from benchmarks.timed import Timed, run_timed
 from efishim.image.cachedir import cache_directory
@@ -182,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
             kernel = system_store(cache_directory(os.environ), os.environ).fetch(parse_reference(options.kernel)).path
         initrd = options.initrd or Path(folder) / "initrd.cpio"
         if options.initrd is None:
-            initrd.write_bytes(firmware_stubs.reporting_initrd())
+            initrd.write_bytes(efishim_firmware_stubs.reporting_initrd())
         job = Job(kernel, initrd, options.append, options.memory, Path(folder))
         where = machine()
         ours, theirs = measure(job, options.pairs, lambda text: print(text, file=sys.stderr, flush=True))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from efishim.lab.record import Record
     from efishim.machine.cpu import Board
-    from efishim.platform.profile import PlatformFacts, PlatformOptions
+    from efishim.platform.definition import PlatformFacts, PlatformOptions
     from efishim.wire.layout import Layout
 
 PAGE = 0x1000

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from efishim_plugins.firmware.provider import Firmware
 
 from efishim import plugins
 from efishim.errors import UsageError
 from efishim.hookspecs import hookimpl
 from efishim.plugins import Registry
-from plugins.firmware.provider import Firmware
 
 
 @dataclass

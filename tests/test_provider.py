@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from efishim_plugins.firmware.provider import Firmware
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from efishim.provider import (
     MemoryRange,
     boot_information,
 )
-from plugins.firmware.provider import Firmware
 
 RAM = MemoryRange(0, 0x9F000, MemoryKind.RAM)
 HIGH = MemoryRange(0x100000, 0x100000, MemoryKind.RAM)

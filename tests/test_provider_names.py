@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 
 import efishim
-import plugins
 from efishim.image.entries import Entry
 from efishim.plugins import load_plugins
 
 CORE = Path(efishim.__file__).parent
-PLUGINS = Path(plugins.__file__).parent
+PLUGINS = Path(efishim_plugins.__file__).parent
 LONGEST = 300
 PROVIDERS = {name: {entry.name for entry in provider.entries} for name, provider in load_plugins().providers.items()}
 TERMS = {entry.value for entry in Entry}
@@ -105,8 +104,8 @@ def test_every_exception_is_needed() -> None:
         'options["hvmlite.version=1"]',
         "def kexec(): pass",
         "class Lilo: pass",
-        "import plugins.grub",
-        "from plugins.hvmlite import provider",
+        "import efishim_plugins.grub",
+        "from efishim_plugins.hvmlite import provider",
         "f(subarch=1)",
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from efishim.bios.data_area import DataArea
 from efishim.bios.frame import Frame
 from efishim.machine.cpu import Board
-from efishim.platform.rtc import from_bcd
+from efishim.platform.devices.rtc import from_bcd
 
 TICKS_A_DAY = 0x1800B0
 """Periods of the timer, 65536 / 1193182 s, in 24 hours."""

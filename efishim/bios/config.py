@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from efishim.platform.dsdt import COM1_PORT
-from efishim.platform.profile import MemoryRange, PlatformFacts
+from efishim.platform.definition import MemoryRange, PlatformFacts
+from efishim.platform.tables.dsdt import COM1_PORT
 
 
 class Display(Enum):

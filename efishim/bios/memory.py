@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efishim.errors import MachineError
-from efishim.platform.profile import EBDA, MIB, MemoryKind, MemoryRange
+from efishim.platform.definition import EBDA, MIB, MemoryKind, MemoryRange
 
 KIB = 1 << 10
 CONVENTIONAL_END = 0xA_0000

@@ -42,7 +42,7 @@ def route(context: click.Context, _parameter: click.Parameter, incomplete: str) 
 
 def option(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """An option of the route and the platform that were named, up to its equals sign."""
-    from efishim.lab.words import known_options
+    from efishim.lab.plan.arguments import known_options
 
     registry = _registry(context)
     chosen = _provider(context)

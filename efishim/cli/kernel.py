@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from efishim.lab.plan import Blob
+    from efishim.lab.plan.plan import Blob
     from efishim.lab.progress import Progress
 
 PROBE = "embedded:probe"
@@ -15,12 +15,12 @@ DEB = "deb:"
 
 def find_image(kernel: str | None, progress: Progress) -> Blob:
     """The image that the user means. Raises UsageError and ImageError with one sentence each."""
-    from efishim.lab.plan import Blob
+    from efishim.lab.plan.plan import Blob
 
     if kernel is None:
-        import firmware_stubs
+        import efishim_firmware_stubs
 
-        return Blob.embedded(PROBE, firmware_stubs.probe_kernel())
+        return Blob.embedded(PROBE, efishim_firmware_stubs.probe_kernel())
     if kernel.startswith(DEB):
         return _fetch(kernel, progress)
     return Blob.from_file(kernel)
@@ -30,7 +30,7 @@ def _fetch(reference: str, progress: Progress) -> Blob:
     """The kernel out of a Debian package. Its label names the version that was found, so that it can be had again."""
     from efishim.image.cachedir import cache_directory
     from efishim.image.deb import DebReference, parse_reference, system_store
-    from efishim.lab.plan import Blob
+    from efishim.lab.plan.plan import Blob
 
     wanted = parse_reference(reference)
     progress.phase(f"looking for {reference}")

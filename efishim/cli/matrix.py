@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.lab.matrix import MatrixProgress, Result
-    from efishim.lab.plan import Plan
+    from efishim.lab.plan.plan import Plan
     from efishim.lab.record import MilestonePoint, Record
 
 NOT_APPLICABLE = 77
@@ -68,7 +68,7 @@ def _plans(
     from efishim.image.cachedir import cache_directory
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
-    from efishim.lab.routes import plan_routes
+    from efishim.lab.plan.routes import plan_routes
 
     with state.talk.progress(quiet=quiet, moving=True) as progress:
         blob = find_image(kernel, progress)

@@ -176,9 +176,9 @@ def _compare(
 ) -> Agreement:
     """The same route in efishim, with everything that was given alike."""
     from efishim.compare.agreement import agreement
-    from efishim.lab.plan import Plan
+    from efishim.lab.plan.arguments import find_profile
+    from efishim.lab.plan.plan import Plan
     from efishim.lab.run import run_plan
-    from efishim.lab.words import find_profile
 
     progress.phase(f"{way.name} in efishim")
     plan = Plan(
@@ -291,8 +291,8 @@ def _request(
     from efishim.image.cachedir import cache_directory
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
-    from efishim.lab import plan as plans
-    from efishim.lab.default_ramdisk import ramdisk_for
+    from efishim.lab.plan import plan as plans
+    from efishim.lab.plan.default_ramdisk import ramdisk_for
     from efishim.oracle.dump import Request
     from efishim.oracle.ways import MEMORY_LIMIT
 

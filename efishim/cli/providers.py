@@ -40,7 +40,7 @@ def command(state: State, name: str | None, form: str) -> None:
 def _options(provider: Provider) -> list[dict[str, str]]:
     """Its own options, and the shim's where it feeds the shim."""
     from efishim.cli.out import option_rows
-    from efishim.lab.options import SHIM_GROUP, SHIM_OPTIONS
+    from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS
 
     rows = option_rows(provider.name, provider.options)
     if any(entry.through_shim for entry in provider.entries):

@@ -162,8 +162,8 @@ def command(
         efishim run vmlinuz --seed 7     another KASLR placement, repeatable
     """
     from efishim.cli.kernel import find_image
+    from efishim.lab.plan.arguments import Words, make_plan
     from efishim.lab.record import encode
-    from efishim.lab.words import Words, make_plan
     from efishim.report.files import write_atomically
     from efishim.report.formats import formats
     from efishim.report.text import summary, verdict

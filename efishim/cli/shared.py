@@ -14,7 +14,7 @@ PLAN_WORDS = (
     *("platform", "cmdline", "initrds", "no_initrd", "memory", "until", "max_insns", "timeout", "seed", "epoch", "options"),
     *("system_map", "no_observers"),
 )
-"""Those that decide a run on any route; the names are fields of efishim.lab.words.Words."""
+"""Those that decide a run on any route; the names are fields of efishim.lab.plan.arguments.Words."""
 
 FORMATS = ("text", "json", "markdown", "html", "junit")
 """As in efishim.report.comparisons, whose import would take a while. A test compares."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.lab.matrix import Result
-    from efishim.lab.plan import Blob, Plan
+    from efishim.lab.plan.plan import Blob, Plan
     from efishim.study.build import KernelStudy
     from efishim.study.model import Study
     from efishim.study.runs import Need
@@ -169,7 +169,7 @@ def _study(
 ) -> Study | None:
     """The document; None when the user interrupted."""
     from efishim.cli.kernel import find_image
-    from efishim.lab.plan import shell_word
+    from efishim.lab.plan.plan import shell_word
     from efishim.study.build import Heading, build
 
     with state.talk.progress(quiet=way.quiet, moving=True) as progress:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.firmware.profile import Item
-    from efishim.lab.plan import Plan
+    from efishim.lab.plan.plan import Plan
     from efishim.surface.trials import SurfaceProgress
 
 FORMATS = ("text", "json", "markdown")
@@ -130,8 +130,8 @@ def command(
 
 def _plan(state: State, kernel: str | None, route: str | None, words: Mapping[str, Any], *, quiet: bool) -> Plan:
     from efishim.cli.kernel import find_image
-    from efishim.lab.routes import split_route
-    from efishim.lab.words import Words, make_plan
+    from efishim.lab.plan.arguments import Words, make_plan
+    from efishim.lab.plan.routes import split_route
 
     chosen = Words(**words)
     if route is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from efishim.errors import ProviderError
-from efishim.firmware.answers import Answers
-from efishim.firmware.architecture import Architecture
-from efishim.firmware.placement import Region
+from efishim.firmware.calling.answers import Answers
+from efishim.firmware.calling.architecture import Architecture
+from efishim.firmware.memory.placement import Region
 from efishim.firmware.protocols.load_file2 import Module
 from efishim.machine.memory import PhysicalMemory
 

@@ -15,10 +15,10 @@ from enum import StrEnum
 import msgspec
 
 from efishim.errors import UsageError
-from efishim.firmware.answers import Answers
-from efishim.firmware.calls import shorten
-from efishim.firmware.functions import FUNCTIONS, Returns
-from efishim.firmware.status import Status
+from efishim.firmware.calling.answers import Answers
+from efishim.firmware.calling.calls import shorten
+from efishim.firmware.calling.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.status import Status
 from efishim.wire.guids import BY_NAME, guid_name
 from efishim.wire.uefi import SYSTEM_TABLE, TABLE_HEADER
 

@@ -9,27 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.errors import ImageError
-from efishim.firmware import placement
-from efishim.firmware.architecture import Architecture
-from efishim.firmware.boot_exit import ATTRIBUTES_SIZE, ExitServices
-from efishim.firmware.calls import CallLog, FirmwareCall
+from efishim.firmware.calling.architecture import Architecture
+from efishim.firmware.calling.calls import CallLog, FirmwareCall
+from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_hardware, vendor_media
+from efishim.firmware.calling.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
+from efishim.firmware.calling.environment import Environment
+from efishim.firmware.calling.functions import FUNCTIONS, of_table
+from efishim.firmware.calling.guest import Guest
+from efishim.firmware.calling.status import EfiError, Status, demand
+from efishim.firmware.calling.tables import Tables
 from efishim.firmware.config import ShimConfig
-from efishim.firmware.device_path import file_path, path_bytes, vendor_hardware, vendor_media
-from efishim.firmware.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
-from efishim.firmware.drivers import Drivers
-from efishim.firmware.environment import Environment
-from efishim.firmware.events import Events
-from efishim.firmware.functions import FUNCTIONS, of_table
-from efishim.firmware.guest import Guest
-from efishim.firmware.handles import HandleDatabase
-from efishim.firmware.handoff import DESCRIPTOR_SIZE, EfiRuntime, finish, linux_bases, pack_descriptors
-from efishim.firmware.images import Images, LoadedImage, Origin
-from efishim.firmware.loader import Loader
-from efishim.firmware.memory_map import RUNTIME, AllocateType, MemoryType
-from efishim.firmware.memory_services import MemoryServices
-from efishim.firmware.paging import PageTables
-from efishim.firmware.pool import Pool
-from efishim.firmware.protocol_services import ProtocolServices
+from efishim.firmware.memory import placement
+from efishim.firmware.memory.loader import Loader
+from efishim.firmware.memory.memory_map import RUNTIME, AllocateType, MemoryType
+from efishim.firmware.memory.paging import PageTables
+from efishim.firmware.memory.pool import Pool
 from efishim.firmware.protocols.base import Workshop
 from efishim.firmware.protocols.graphics_output import FRAMEBUFFER_SIZE, GraphicsOutput
 from efishim.firmware.protocols.load_file2 import LoadFile2, Ramdisk
@@ -38,11 +32,17 @@ from efishim.firmware.protocols.rng import Rng
 from efishim.firmware.protocols.simple_file_system import SimpleFileSystem
 from efishim.firmware.protocols.text_input import TextInput, keys_of
 from efishim.firmware.protocols.text_output import TextOutput
-from efishim.firmware.runtime_services import ClockServices, SystemServices, VariableServices
-from efishim.firmware.status import EfiError, Status, demand
-from efishim.firmware.tables import Tables
-from efishim.firmware.variables import VariableStore, firmware_variables
-from efishim.firmware.virtual import VirtualMode
+from efishim.firmware.services.boot_exit import ATTRIBUTES_SIZE, ExitServices
+from efishim.firmware.services.drivers import Drivers
+from efishim.firmware.services.events import Events
+from efishim.firmware.services.handles import HandleDatabase
+from efishim.firmware.services.handoff import DESCRIPTOR_SIZE, EfiRuntime, finish, linux_bases, pack_descriptors
+from efishim.firmware.services.images import Images, LoadedImage, Origin
+from efishim.firmware.services.memory_services import MemoryServices
+from efishim.firmware.services.protocol_services import ProtocolServices
+from efishim.firmware.services.runtime_services import ClockServices, SystemServices, VariableServices
+from efishim.firmware.services.variables import VariableStore, firmware_variables
+from efishim.firmware.services.virtual import VirtualMode
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE, BusError
 from efishim.wire.guids import (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from efishim.firmware.calls import FirmwareCall as ShimCall
+from efishim.firmware.calling.calls import FirmwareCall as ShimCall
 from efishim.image.opened import Image
-from efishim.lab import codeparts
 from efishim.lab import record as rec
-from efishim.lab.codeparts import Layout
-from efishim.lab.imagecode import ImageCode
-from efishim.lab.places import Places
-from efishim.lab.plan import Plan
+from efishim.lab.observe import code_parts as codeparts
+from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.code_parts import Layout
+from efishim.lab.observe.image_code import ImageCode
+from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.machine import Machine, Stop

@@ -21,10 +21,10 @@ from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from efishim.errors import EfishimError
-from efishim.lab.plan import Plan
+from efishim.lab.observe.limits import Interrupt
+from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress
 from efishim.lab.record import Milestone, MilestonePoint, Record
-from efishim.lab.watchdog import Interrupt
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry

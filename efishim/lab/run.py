@@ -15,17 +15,17 @@ from efishim.image.entries import Entry as ImageEntry
 from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
-from efishim.lab.boot import prepare
-from efishim.lab.codeobserver import CodeObserver
-from efishim.lab.milestones import Milestones
-from efishim.lab.places import Places
-from efishim.lab.plan import Plan
+from efishim.lab.boot.prepare import prepare
+from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.code import CodeObserver
+from efishim.lab.observe.limits import Interrupt, Watchdog
+from efishim.lab.observe.milestones import Milestones
+from efishim.lab.observe.plugin_observers import Watchers
+from efishim.lab.observe.structure_watch import Watching
+from efishim.lab.observe.views import Views
+from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Milestone, Record, Tool
-from efishim.lab.views import Views
-from efishim.lab.watchdog import Interrupt, Watchdog
-from efishim.lab.watchers import Watchers
-from efishim.lab.watching import Watching
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 

@@ -1,6 +1,6 @@
 """The native hooks: block counting and deadlines without a Python call for every block that the guest runs.
 
-The code is `firmware_stubs/machine/host_x86_64.asm`, assembled once and committed; this module loads it into executable
+The code is `efishim_firmware_stubs/machine/host_x86_64.asm`, assembled once and committed; this module loads it into executable
 memory and gives it its data. Layouts here and there must agree; `tests/machine/test_native.py` holds them together.
 """
 
@@ -133,7 +133,7 @@ class NativeHooks:
                 f"this host is {platform.machine()}, and the native hooks exist for x86-64 only",
                 hint="run efishim on an x86-64 machine",
             )
-        code = resources.files("firmware_stubs").joinpath("machine/host_x86_64.bin").read_bytes()
+        code = resources.files("efishim_firmware_stubs").joinpath("machine/host_x86_64.bin").read_bytes()
         try:
             self._code = private(0x1000, executable=True)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 Unicorn's hooks for loads and stores slow down every access of the guest. This module works on the soft TLB instead
 (docs/adr/0011-observing-memory.md): the function that fills it is replaced by native code, which leaves the entries of watched
-pages invalid (`firmware_stubs/machine/observer_x86_64.asm`). So each access to such a page is looked up anew, and is seen, by
+pages invalid (`efishim_firmware_stubs/machine/observer_x86_64.asm`). So each access to such a page is looked up anew, and is seen, by
 physical address, whatever the mapping and the mode; everything else runs as before. The guest cannot notice, and counts of
 instructions stay the same.
 
@@ -221,7 +221,7 @@ class Observer:
         self._install(variables, bool(ranges))
 
     def _load(self) -> Variables:
-        code = resources.files("firmware_stubs").joinpath("machine/observer_x86_64.bin").read_bytes()
+        code = resources.files("efishim_firmware_stubs").joinpath("machine/observer_x86_64.bin").read_bytes()
         image = private(0x1000, executable=True)
         image.write(code)
         fill, at, _ = struct.unpack_from("<3Q", code)

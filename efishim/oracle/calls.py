@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from efishim.firmware.calls import CallLog
-from efishim.firmware.functions import FUNCTIONS, Function
-from efishim.firmware.guest import Guest
-from efishim.firmware.status import EfiError
+from efishim.firmware.calling.calls import CallLog
+from efishim.firmware.calling.functions import FUNCTIONS, Function
+from efishim.firmware.calling.guest import Guest
+from efishim.firmware.calling.status import EfiError
 from efishim.lab import record as rec
 from efishim.lab.collect import firmware_calls
-from efishim.lab.places import KERNEL_HALF, Places
+from efishim.lab.observe.address_names import KERNEL_HALF, Places
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session

@@ -12,7 +12,7 @@ from typing import Protocol
 from efishim.errors import RouteError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
-from efishim.lab.milestones import ENTRY_BYTES
+from efishim.lab.observe.milestones import ENTRY_BYTES
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
 from efishim.wire.linux_header import ENTRY64_OFFSET

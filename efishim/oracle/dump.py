@@ -20,14 +20,14 @@ from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image
 from efishim.lab import record as rec
 from efishim.lab.abi import CHECKERS, check_entry
-from efishim.lab.bootview import BootView, boot_view
-from efishim.lab.cpustate import capture_cpu
-from efishim.lab.entryview import EntryView, entry_view
-from efishim.lab.places import Places
-from efishim.lab.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
+from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.views import FLOATING
+from efishim.lab.plan.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Milestone, MilestonePoint, Reason, Record
-from efishim.lab.views import FLOATING
+from efishim.lab.snapshot.boot_view import BootView, boot_view
+from efishim.lab.snapshot.entry_view import EntryView, entry_view
+from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.memory import BusError
 from efishim.oracle import doors, tools
 from efishim.oracle.calls import CallTrace

@@ -16,13 +16,14 @@ from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import firmware_stubs
+import efishim_firmware_stubs
+
 from efishim.errors import EfishimError, MachineError
-from efishim.firmware.status import Status
+from efishim.firmware.calling.status import Status
 from efishim.hookspecs import hookimpl
 from efishim.image.opened import Image
 from efishim.lab import kernel_log
-from efishim.lab.plan import DEFAULT_EPOCH, Blob, Plan
+from efishim.lab.plan.plan import DEFAULT_EPOCH, Blob, Plan
 from efishim.lab.record import Reason, Record
 from efishim.lab.run import run_plan
 from efishim.machine.machine import Machine
@@ -72,7 +73,7 @@ class Ending(StrEnum):
 
 
 _STOPS = (
-    # firmware_stubs/init, then arch/x86/boot/compressed/error.c, kernel/panic.c, arch/x86/mm/extable.c. CR2 is what the last
+    # efishim_firmware_stubs/init, then arch/x86/boot/compressed/error.c, kernel/panic.c, arch/x86/mm/extable.c. CR2 is what the last
     # page fault left, and no part of what happened.
     (Ending.USERSPACE, re.compile(rb"^efishim-init: (begin)\r?\n", re.MULTILINE)),
     (Ending.GAVE_UP, re.compile(rb"([^\r\n]+)[\r\n]+ -- System halted")),
@@ -281,7 +282,7 @@ def on_qemu(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT) -> Outc
     """The fault on real firmware and with real loaders. Raises MissingTool, RouteError, OracleError."""
     begun = time.monotonic()
     way = find_way(fault.way)
-    wanted = Wanted(subject.image, subject.cmdline, firmware_stubs.reporting_initrd(), fault.memory)
+    wanted = Wanted(subject.image, subject.cmdline, efishim_firmware_stubs.reporting_initrd(), fault.memory)
     with tempfile.TemporaryDirectory(prefix="efishim-fault-") as folder:
         prepared = way.prepare(wanted, Path(folder))
         if fault.kernel is not None and prepared.boot.kernel is not None:
@@ -382,7 +383,7 @@ def in_efishim(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT, plat
     blob = subject.blob
     if fault.kernel is not None:
         blob = Blob.embedded("embedded:spoilt", fault.kernel(subject.image.source.unpack()))
-    initrd = Blob.embedded("embedded:init", firmware_stubs.reporting_initrd())
+    initrd = Blob.embedded("embedded:init", efishim_firmware_stubs.reporting_initrd())
     plan = Plan(
         image=blob,
         provider=way.provider,

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from efishim_firmware_stubs import kexec_initrd
+
 from efishim.errors import RouteError, UsageError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
@@ -16,7 +18,6 @@ from efishim.oracle import doors, grub
 from efishim.oracle.doors import Door
 from efishim.oracle.efi_door import EfiDoor
 from efishim.oracle.qemu import Boot, Firmware
-from firmware_stubs import kexec_initrd
 
 MIB = 1 << 20
 MEMORY_LIMIT = doors.MAX_PLACES * doors.ALIGNMENT

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from efishim.platform.xen import abi as xen
+from efishim.wire import xen
 
 Span = tuple[int, int]
 """First and last, both included."""

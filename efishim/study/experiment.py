@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from efishim.lab.plan import shell_word
+from efishim.lab.plan.plan import shell_word
 from efishim.lab.record import Record
 from efishim.study.model import Command, Table, Verdict
 from efishim.study.runs import Need, NoRecordError, Runs, Subject

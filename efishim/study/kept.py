@@ -12,7 +12,7 @@ from pathlib import Path
 
 import efishim
 from efishim.lab.matrix import Result
-from efishim.lab.plan import Plan
+from efishim.lab.plan.plan import Plan
 from efishim.lab.record import UNREPEATABLE, Reason, Record, RecordError, decode, encode
 
 

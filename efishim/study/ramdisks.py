@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import firmware_stubs
-from efishim.lab.plan import Blob
+import efishim_firmware_stubs
+from efishim_firmware_stubs.cpio import Entry, archive
+
+from efishim.lab.plan.plan import Blob
 from efishim.study.claims.ramdisk import SECOND
-from firmware_stubs.cpio import Entry, archive
 
 NAMES = ("study-first.cpio", "study-second.cpio")
 """Under these names the commands of the document ask for them."""
@@ -13,5 +14,5 @@ NAMES = ("study-first.cpio", "study-second.cpio")
 
 def ramdisks() -> tuple[Blob, Blob]:
     """Both, in the order in which they are given."""
-    first, second = firmware_stubs.reporting_initrd(), archive([Entry.file(SECOND, b"12345")])
+    first, second = efishim_firmware_stubs.reporting_initrd(), archive([Entry.file(SECOND, b"12345")])
     return Blob.embedded(NAMES[0], first), Blob.embedded(NAMES[1], second)

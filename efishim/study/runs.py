@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from efishim.errors import EfishimError
 from efishim.image.opened import Image
 from efishim.lab.matrix import Result
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason, Record
-from efishim.lab.words import Words, make_plan
 from efishim.plugins import Registry
 from efishim.study.surfaces import SurfaceFacts
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from efishim.errors import EfishimError, UsageError
-from efishim.lab.plan import Blob
+from efishim.lab.observe.limits import Interrupt
+from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.plan import Blob
 from efishim.lab.record import Milestone
-from efishim.lab.watchdog import Interrupt
-from efishim.lab.words import Words, make_plan
 from efishim.plugins import Registry
 from efishim.surface import CMDLINE
 from efishim.surface.model import Mark, Surface, decode

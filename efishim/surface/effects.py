@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from efishim.firmware.profile import ABSENT, Item, Kind
-from efishim.lab.plan import Plan
+from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Outcome, Reason, Record
 from efishim.surface.model import LINE_LIMIT, Effect
 from efishim.surface.trials import Trial

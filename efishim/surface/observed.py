@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from efishim.firmware.functions import FUNCTIONS
+from efishim.firmware.calling.functions import FUNCTIONS
 from efishim.firmware.profile import (
     ABSENT,
     FIELDS,
@@ -18,7 +18,7 @@ from efishim.firmware.profile import (
     checked_answer,
     item,
 )
-from efishim.lab.plan import Plan
+from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Consumption, FirmwareCall, Record
 from efishim.plugins import Registry
 from efishim.surface.offered import offered

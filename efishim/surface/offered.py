@@ -11,8 +11,8 @@ from efishim.firmware.profile_files import write_profile
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
-from efishim.lab.boot import prepare
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.boot.prepare import prepare
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.machine.machine import Machine
 from efishim.plugins import Registry
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from efishim.firmware.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind
 
 REFUSALS = ("EFI_UNSUPPORTED", "EFI_NOT_FOUND")

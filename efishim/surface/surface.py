@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from efishim.errors import EfishimError
-from efishim.firmware.functions import FUNCTIONS
+from efishim.firmware.calling.functions import FUNCTIONS
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind, Profile
 from efishim.firmware.profile_files import write_profile
-from efishim.lab.plan import Blob, Plan, shell_word
+from efishim.lab.observe.limits import Interrupt
+from efishim.lab.plan.plan import Blob, Plan, shell_word
 from efishim.lab.record import Record
-from efishim.lab.watchdog import Interrupt
 from efishim.plugins import Registry, load_plugins
 from efishim.surface.effects import effect
 from efishim.surface.model import Effect, Finding, Mark, Proof, Run, Surface

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from efishim.errors import EfishimError, MachineError
 from efishim.firmware.profile import Item
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.observe.limits import Interrupt
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Reason, Record
-from efishim.lab.watchdog import Interrupt
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry

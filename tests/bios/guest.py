@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig, Display
 from efishim.machine.machine import Machine, Stop
-from efishim.platform.pc import PC
-from efishim.platform.profile import MIB, PlatformFacts, PlatformOptions
+from efishim.platform.definition import MIB, PlatformFacts, PlatformOptions
+from efishim.platform.machines.pc import PC
 
 EPOCH = 1_460_000_000
 """2016-04-07 03:33:20 UTC."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from efishim_firmware_stubs import reporting_initrd
+
 from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig, Display
 from efishim.machine.machine import Machine, Stop
-from efishim.platform.pc import PC
-from efishim.platform.profile import MIB, MemoryKind, PlatformOptions
-from firmware_stubs import reporting_initrd
+from efishim.platform.definition import MIB, MemoryKind, PlatformOptions
+from efishim.platform.machines.pc import PC
 
 SETUP, CMDLINE, KERNEL = 0x10000, 0x20000, 0x100000
 CAN_USE_HEAP = 0x80

@@ -10,8 +10,8 @@ from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig
 from efishim.errors import MachineError
 from efishim.machine.machine import Machine
-from efishim.platform.pc import PC
-from efishim.platform.profile import MIB, PlatformOptions
+from efishim.platform.definition import MIB, PlatformOptions
+from efishim.platform.machines.pc import PC
 from tests.bios.guest import BUFFER, CODE, HLT, Guest, call, load, start
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from efishim_firmware_stubs import probe_kernel, reporting_initrd
 
 from efishim.bios.config import Display
-from firmware_stubs import probe_kernel, reporting_initrd
 from tests.bios.linux16 import load
 from tests.stubs.conftest import CMDLINE, missing_tools_named
 from tests.support import probe_report

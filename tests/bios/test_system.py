@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from efishim.platform.profile import MIB
+from efishim.platform.definition import MIB
 from tests.bios.guest import BUFFER, HLT, Guest, call, load, start
 
 SMAP = 0x534D4150

@@ -6,9 +6,9 @@ import json
 import struct
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.cli import main
 from efishim.image.entries import Entry
 from efishim.plugins import load_plugins
@@ -32,7 +32,7 @@ def test_the_probe_kernel_has_the_doors_it_was_built_with(capsys: pytest.Capture
         route for route in routes if not doors[route.partition("/")[2]]
     }
     assert all(one["applies"] == (not one["reason"]) for one in document["routes"])
-    assert document["size"] == len(firmware_stubs.probe_kernel())
+    assert document["size"] == len(efishim_firmware_stubs.probe_kernel())
 
 
 def test_text_and_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,7 @@ def test_text_and_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_header_fields_are_at_the_offsets_of_boot_rst(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Values written at the offsets of Documentation/arch/x86/boot.rst come out under their names."""
-    data = bytearray(firmware_stubs.probe_kernel())
+    data = bytearray(efishim_firmware_stubs.probe_kernel())
     struct.pack_into("<I", data, 0x22C, 0x12345678)
     struct.pack_into("<Q", data, 0x258, 0x1234567812340000)
     (tmp_path / "kernel").write_bytes(data)
@@ -60,7 +60,7 @@ def test_header_fields_are_at_the_offsets_of_boot_rst(tmp_path: Path, capsys: py
 
 
 def test_control_characters_of_an_image_stay_in_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = firmware_stubs.probe_kernel()
+    data = efishim_firmware_stubs.probe_kernel()
     at = data.index(b".text\0\0\0")
     (tmp_path / "kernel").write_bytes(data[:at] + b"\x1b[2Jx\x07\r\n"[:8] + data[at + 8 :])
     assert "\x1b" not in shown(capsys, str(tmp_path / "kernel"))

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.cli.kernel import find_image
 from efishim.errors import ImageError, UsageError
 from efishim.image import deb
@@ -28,7 +28,7 @@ class Phases(NoProgress):
 def test_nothing_is_the_probe_kernel() -> None:
     blob = find_image(None, NoProgress())
     assert blob.label == "embedded:probe"
-    assert blob.read() == firmware_stubs.probe_kernel()
+    assert blob.read() == efishim_firmware_stubs.probe_kernel()
 
 
 def test_a_path_is_a_path(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import load
 
 from efishim.cli.app import run_command_line
 from efishim.lab.record import Milestone, Reason, decode
@@ -12,7 +13,6 @@ from efishim.oracle import faulty, tools
 from efishim.oracle.faults import FAULTS, Fault
 from efishim.oracle.faulty import Ending, Outcome, Subject
 from efishim.oracle.ways import WAYS
-from firmware_stubs import load
 
 
 def test_the_ways_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from efishim.cli import main
 from efishim.cli.run import Interruption
 from efishim.errors import MachineError, RouteError
 from efishim.lab import record as records
-from efishim.lab.plan import Plan
+from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import Progress
 from efishim.lab.record import Milestone, MilestonePoint, Outcome, Reason, Record
 from tests.records import a_record

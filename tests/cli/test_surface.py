@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import efishim_firmware_stubs
 import msgspec
 import pytest
 
-import firmware_stubs
 from efishim.cli.app import run_command_line
 from efishim.cli.surface import FORMATS
 from efishim.report import surfaces
@@ -141,7 +141,7 @@ def test_refusals(
 def test_an_image_without_an_efi_entry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The status is that of `efishim run`."""
     elf = tmp_path / "probe.elf"
-    elf.write_bytes(firmware_stubs.probe_elf())
+    elf.write_bytes(efishim_firmware_stubs.probe_elf())
     assert run_command_line(["surface", str(elf), "-q", "-j", "1"]) == run_command_line(["run", str(elf), "-q"]) == 77
     first, second = capsys.readouterr().err.strip().split("error: ")[1:]
     assert first.strip() == second.strip()

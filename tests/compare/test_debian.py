@@ -17,9 +17,9 @@ from efishim.compare.pair import compare_facts, facts_of
 from efishim.compare.rules import Class
 from efishim.image.opened import open_image
 from efishim.lab.matrix import Result, run_matrix
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.plan.routes import plan_routes
 from efishim.lab.record import MilestonePoint, Record, encode, without_wall_clock
-from efishim.lab.routes import plan_routes
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
 from efishim.report.html import render

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.compare import baseline
 from efishim.compare.facts import Side
 from efishim.compare.pair import Pair, compare
@@ -166,7 +166,7 @@ def test_a_changed_byte_of_an_acpi_table_is_named(offset: int) -> None:
 
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_a_changed_byte_of_the_ramdisk_is_named(place: int, tmp_path: Path) -> None:
-    data = bytearray(firmware_stubs.reporting_initrd())
+    data = bytearray(efishim_firmware_stubs.reporting_initrd())
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_bytes(data)
     data[place] ^= 1

@@ -9,8 +9,9 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-import firmware_stubs
-from efishim.firmware.architecture import Architecture
+import efishim_firmware_stubs
+
+from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine, Stop
 from efishim.wire.guids import guid_bytes
@@ -86,7 +87,7 @@ class Program:
 
     def __init__(self, **config: Any) -> None:
         self.machine, self.shim, self.console = machine_of(**config)
-        code = firmware_stubs.load("ia32/script.bin")
+        code = efishim_firmware_stubs.load("ia32/script.bin")
         self.image = self.shim.load(image(code, size=END - TEXT))
         self._script = bytearray()
         self._results: list[int] = []

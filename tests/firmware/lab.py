@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from efishim.firmware.functions import FUNCTIONS
+from efishim.firmware.calling.functions import FUNCTIONS
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.memory import PhysicalMemory
 from efishim.wire.guids import guid_bytes

@@ -366,7 +366,7 @@ def test_runtime_service_after_exit(lab: Lab, service: str, words: tuple[Word, .
 
 def test_the_table_names_every_service() -> None:
     """A service without a line in this file has its errors nowhere."""
-    from efishim.firmware.functions import of_table  # noqa: PLC0415
+    from efishim.firmware.calling.functions import of_table  # noqa: PLC0415
 
     without_errors = {"RaiseTPL", "RestoreTPL", "Stall", "CopyMem", "SetMem", "ResetSystem"}
     for table, cases in (("BootServices", BOOT), ("RuntimeServices", RUNTIME)):

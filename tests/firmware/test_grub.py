@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from efishim.firmware.architecture import Architecture
+from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine
-from efishim.platform.pc import PC
-from efishim.platform.profile import PlatformOptions
+from efishim.platform.definition import PlatformOptions
+from efishim.platform.machines.pc import PC
 
 IMAGES = {
     Architecture.IA32: ("grub-efi-ia32-bin/usr/lib/grub/i386-efi/monolithic/grubia32.efi", "i386"),

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from efishim.firmware.status import Status, from_32_bit, to_32_bit
+from efishim.firmware.calling.status import Status, from_32_bit, to_32_bit
 from tests.firmware.ia32 import (
     BOOT_SERVICES,
     CON_OUT,

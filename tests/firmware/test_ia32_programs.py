@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.errors import ImageError
-from efishim.firmware.status import Status
+from efishim.firmware.calling.status import Status
 from tests.firmware import programs
 from tests.firmware.ia32 import FILE, FILE_SIZE, HANDLE, LOAD_FILE, RAM, SUCCESS, At, Program, image, machine_of
 from tests.firmware.lab import Lab
@@ -150,10 +150,10 @@ COUNTS, STATUS, TIME, SEEN, WRONG = 0x402008, 0x402004, 0x402040, 0x402014, 0x40
 
 
 def in_modes(wrong: int) -> Program:
-    """Run firmware_stubs/ia32/modes.asm as far as it gets."""
+    """Run efishim_firmware_stubs/ia32/modes.asm as far as it gets."""
     program = Program()
     program.shim.images.unload_image(program.image.handle)
-    program.image = program.shim.load(image(firmware_stubs.load("ia32/modes.bin"), size=0x2000))
+    program.image = program.shim.load(image(efishim_firmware_stubs.load("ia32/modes.bin"), size=0x2000))
     program.machine.memory.put_u32(WRONG, wrong)
     return program
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from efishim.firmware.functions import FUNCTIONS, Function, of_table
-from efishim.firmware.memory_map import MemoryType
+from efishim.firmware.calling.functions import FUNCTIONS, Function, of_table
+from efishim.firmware.memory.memory_map import MemoryType
 from tests.firmware.lab import RAM, Lab
 from tests.firmware.programs import IMAGE
 

@@ -1,4 +1,4 @@
-"""The hostile programs of firmware_stubs/hostile, run one at a time in this process."""
+"""The hostile programs of efishim_firmware_stubs/hostile, run one at a time in this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 
-import firmware_stubs
-from efishim.lab.plan import Blob, Plan
+import efishim_firmware_stubs
+
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Record
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
@@ -30,7 +31,7 @@ def _entries(code: bytes) -> Iterator[tuple[str, int]]:
 @lru_cache
 def programs() -> dict[str, int]:
     """Where each program lies in the file."""
-    return dict(_entries(firmware_stubs.load("hostile/programs.bin")))
+    return dict(_entries(efishim_firmware_stubs.load("hostile/programs.bin")))
 
 
 def image_of(code: bytes, entry: int = 0) -> bytes:
@@ -55,5 +56,5 @@ def run_image(image: bytes, *, max_insns: int = 2_000_000_000, timeout: float = 
 
 def run_program(name: str, **limits: float) -> Record:
     """One program by its name."""
-    code = firmware_stubs.load("hostile/programs.bin")
+    code = efishim_firmware_stubs.load("hostile/programs.bin")
     return run_image(image_of(code, programs()[name]), **limits)  # type: ignore[arg-type]

@@ -7,12 +7,12 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.cli.app import run_command_line
 
-PROBE = firmware_stubs.probe_kernel()
+PROBE = efishim_firmware_stubs.probe_kernel()
 PE_AT = struct.unpack_from("<I", PROBE, 0x3C)[0]
 SECTIONS, OPTIONAL = struct.unpack_from("<H", PROBE, PE_AT + 6)[0], struct.unpack_from("<H", PROBE, PE_AT + 20)[0]
 TABLE = PE_AT + 24 + OPTIONAL

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason
 from efishim.lab.run import run_plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from efishim.firmware.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.lab import record as records
 from efishim.lab.record import Reason
 from tests.hostile.programs import programs, run_program

@@ -180,7 +180,7 @@ def test_images_survive_pickling() -> None:
 
 
 def test_the_embedded_probe_kernel_has_every_entry_that_it_is_for() -> None:
-    probe = Path(__file__).parents[2] / "firmware_stubs" / "probe" / "probe.efi"
+    probe = Path(__file__).parents[2] / "firmware_stubs" / "efishim_firmware_stubs" / "probe" / "probe.efi"
     image = read_image_file(probe)
     assert set(Entry) - set(image.entries) <= {Entry.EFI_MIXED}
     assert set(image.formats) >= {"bzImage", "pe", "multiboot", "multiboot2"}

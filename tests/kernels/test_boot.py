@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import reporting_initrd
 
 from efishim.lab.kernel_log import GRAVE, findings, messages, new_findings
 from efishim.lab.record import Milestone, Reason
-from firmware_stubs import reporting_initrd
 from tests.kernels.conftest import CMDLINE
 from tests.support.oracle_log import oracle_log
 from tests.support.runs import Finished, efishim_run
@@ -106,7 +106,9 @@ def test_the_apic_timer_is_calibrated_and_ticks(booted: Finished) -> None:
     said(booted, r"APIC: Switch to symmetric I/O mode setup")
     period = int(said(booted, r"(?:lapic timer already calibrated|\.+ calibration result:) (\d+)")[1])
     hz = 250  # CONFIG_HZ of Debian's kernels
-    crystal = 2_100_000_000  # CPUID.15H:ECX of the platform, checked against the manuals in tests/platform/test_cpuid.py
+    crystal = (
+        2_100_000_000  # CPUID.15H:ECX of the platform, checked against the manuals in tests/platform/devices/test_cpuid.py
+    )
     assert period == crystal // hz
     local = next(line for line in booted.init["/proc/interrupts"].lines if line.strip().startswith("LOC:"))
     seconds = booted.point(Milestone.USERSPACE).virtual_ns / 1e9

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim import testing
 from efishim.compare.pair import compare
 from efishim.compare.rules import Class
@@ -48,7 +48,7 @@ def test_it_reports_and_powers_off(by_grub: Finished, by_efi: Finished) -> None:
         assert run.init["argv"].lines == ["/init", "three"]
         assert "one=two" in run.init["envp"].lines
         assert run.init["/proc/version"].lines[0].startswith("Linux version 6.1.")
-        assert f"init size={len(firmware_stubs.reporting_init(wide=False))}" in run.init["/"].lines
+        assert f"init size={len(efishim_firmware_stubs.reporting_init(wide=False))}" in run.init["/"].lines
         assert "reboot: Power down" in run.record.console
 
 

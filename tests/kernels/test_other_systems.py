@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import reporting_initrd
 
 from efishim.lab.record import Reason
-from firmware_stubs import reporting_initrd
 from tests.stubs.conftest import missing_tools_named
 from tests.support import grub
 from tests.support.grub_images import GrubPlatform, image

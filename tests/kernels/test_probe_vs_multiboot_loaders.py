@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import probe_kernel, reporting_initrd
 
-from firmware_stubs import probe_kernel, reporting_initrd
 from tests.stubs.conftest import CMDLINE, without_header
 from tests.support import explained, grub
 from tests.support.explained import Comparison

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from efishim_firmware_stubs import probe_kernel, reporting_initrd
 
-from firmware_stubs import probe_kernel, reporting_initrd
 from tests.stubs.conftest import CMDLINE, missing_tools_named
 from tests.support import probe_report
 from tests.support.probe_fields import fields

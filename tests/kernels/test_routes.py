@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import reporting_initrd
+from efishim_firmware_stubs.cpio import Entry as Member
+from efishim_firmware_stubs.cpio import archive
 
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
@@ -20,9 +23,6 @@ from efishim.image.opened import Image, open_image
 from efishim.lab.kernel_log import GRAVE, findings
 from efishim.lab.record import Milestone, Reason, Record
 from efishim.plugins import load_plugins
-from firmware_stubs import reporting_initrd
-from firmware_stubs.cpio import Entry as Member
-from firmware_stubs.cpio import archive
 from tests.support.kernels import DebianKernels, Flavour
 from tests.support.runs import Finished, efishim_run
 

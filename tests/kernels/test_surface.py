@@ -10,10 +10,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason
 from efishim.lab.run import run_plan
 from efishim.surface.model import Mark, encode
@@ -29,7 +29,7 @@ def plan_of(kernel: Path) -> Plan:
         entry="efi",
         platform="pc",
         cmdline=b"console=ttyS0 cryptomgr.notests",
-        initrds=(Blob.embedded("embedded:init", firmware_stubs.reporting_initrd()),),
+        initrds=(Blob.embedded("embedded:init", efishim_firmware_stubs.reporting_initrd()),),
         default_initrd=True,
         until=Milestone.USERSPACE,
         observers=False,

@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.image.opened import open_image
 from efishim.lab.record import Milestone
 from tests.support.runs import Finished, efishim_run
@@ -28,7 +28,11 @@ def uki(debian_kernel: Callable[[str], Path], cloud_kernel: Path, tmp_path_facto
     if objcopy is None:
         pytest.skip("no objcopy: apt-get install binutils")
     folder = tmp_path_factory.mktemp("uki")
-    contents = {"cmdline": OWN.encode(), "linux": cloud_kernel.read_bytes(), "initrd": firmware_stubs.reporting_initrd()}
+    contents = {
+        "cmdline": OWN.encode(),
+        "linux": cloud_kernel.read_bytes(),
+        "initrd": efishim_firmware_stubs.reporting_initrd(),
+    }
     words = []
     for index, (name, content) in enumerate(contents.items()):
         (folder / name).write_bytes(content)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import probe_elf, reporting_initrd
 
 from efishim.image.opened import open_image
 from efishim.machine.ledger import Kind
-from firmware_stubs import probe_elf, reporting_initrd
 from tests.support.qemu import Boot, MissingTool
 from tests.support.witness import MNEMONICS, Ours, executed_by_efishim, executed_by_qemu
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.lab.matrix import Result, longest_first, run_matrix
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, MilestonePoint, encode, without_wall_clock
 from efishim.lab.run import run_plan
-from efishim.lab.words import Words, make_plan
 from efishim.plugins import load_plugins
 
 ROUTES = (("hvmlite", "efi"), ("hvmlite", "pvh"), ("grub", "linux64"), ("lilo", "linux16"))
@@ -43,7 +43,7 @@ class Set:
 
 
 def plan(provider: str, entry: str, **words: object) -> Plan:
-    blob = Blob.embedded("embedded:probe", firmware_stubs.probe_kernel())
+    blob = Blob.embedded("embedded:probe", efishim_firmware_stubs.probe_kernel())
     return make_plan(load_plugins(), lambda: blob, Words(provider=provider, entry=entry, **words))
 
 
@@ -72,7 +72,7 @@ def test_one_after_the_other_in_this_process_gives_the_same() -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_run_raises_stays_with_its_plan(jobs: int, tmp_path: Path) -> None:
     file = tmp_path / "kernel"
-    file.write_bytes(firmware_stubs.probe_kernel())
+    file.write_bytes(efishim_firmware_stubs.probe_kernel())
     gone = dataclasses.replace(plan("hvmlite", "pvh"), image=Blob.from_file(file))
     file.write_bytes(b"something else")
     results = run_matrix([gone, plan("hvmlite", "pvh")], jobs=jobs, progress=Notes())

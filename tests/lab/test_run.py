@@ -6,12 +6,12 @@ import threading
 from importlib.metadata import entry_points
 from types import SimpleNamespace
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.errors import EfishimError, RouteError, UsageError
 from efishim.hookspecs import hookimpl
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason, Record, decode, encode, without_wall_clock
 from efishim.lab.run import run_plan
 from efishim.machine.cpu import Board
@@ -20,7 +20,7 @@ from efishim.plugins import GROUP, Registry
 
 def plan(**changes: object) -> Plan:
     values: dict[str, object] = {
-        "image": Blob.embedded("embedded:probe", firmware_stubs.probe_kernel()),
+        "image": Blob.embedded("embedded:probe", efishim_firmware_stubs.probe_kernel()),
         "provider": "firmware",
         "entry": "efi",
         "platform": "pc",
@@ -130,7 +130,7 @@ def test_an_entry_that_the_image_lacks_is_named() -> None:
     with pytest.raises(EfishimError) as caught:
         run_plan(plan(image=text))
     assert caught.value.exit_status == 4
-    arm = bytearray(firmware_stubs.probe_kernel())
+    arm = bytearray(efishim_firmware_stubs.probe_kernel())
     at = int.from_bytes(arm[0x3C:0x40], "little")
     arm[at + 4 : at + 6] = b"\x64\xaa"  # IMAGE_FILE_MACHINE_ARM64
     with pytest.raises(RouteError, match="efi"):

@@ -7,14 +7,14 @@ import re
 import struct
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.errors import MachineError
 from efishim.machine import env, native
 from efishim.machine.native import BlockFlag, Cause, NativeHooks, State
 
-SOURCE = (Path(firmware_stubs.__file__).parent / "machine/host_x86_64.asm").read_text()
+SOURCE = (Path(efishim_firmware_stubs.__file__).parent / "machine/host_x86_64.asm").read_text()
 DEFINES = {
     name: int(value, 0)
     for name, value in re.findall(r"^%define (\w+)\s+(0x[0-9a-fA-F]+|\d+)\s*(?:;.*)?$", SOURCE, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_what_is_read_of_the_processor() -> None:
 
 
 def test_table_of_offsets() -> None:
-    code = firmware_stubs.load("machine/host_x86_64.bin")
+    code = efishim_firmware_stubs.load("machine/host_x86_64.bin")
     block, edge, end = struct.unpack_from("<3Q", code)
     assert 24 <= block < edge < end <= len(code) <= 0x1000
     assert block % 16 == edge % 16 == 0

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import efishim_firmware_stubs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import firmware_stubs
 from efishim.errors import MachineError
 from efishim.machine import env, native, observed
 from efishim.machine.machine import Machine
@@ -20,7 +20,7 @@ from efishim.machine.observed import Watched, disjoint
 from tests.machine import guest
 from tests.machine.test_hostile import hostile
 
-SOURCE = (Path(firmware_stubs.__file__).parent / "machine/observer_x86_64.asm").read_text()
+SOURCE = (Path(efishim_firmware_stubs.__file__).parent / "machine/observer_x86_64.asm").read_text()
 DEFINES = {
     name: int(value, 0)
     for name, value in re.findall(r"^%define (\w+)\s+(0x[0-9a-fA-F]+|\d+)\s*(?:;.*)?$", SOURCE, re.MULTILINE)

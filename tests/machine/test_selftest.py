@@ -8,9 +8,9 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
-import firmware_stubs
 from efishim.machine import delivery
 from efishim.machine.entropy import Entropy
 from efishim.machine.selftest import PROGRAM, Case, Check, Ending, judge, read_cases, run_case, run_selftest
@@ -19,9 +19,9 @@ from efishim.machine.sites import Op, Site, find_sites
 from tests.conftest import OFFLINE
 from tests.support import qemu
 
-IMAGE = firmware_stubs.load(PROGRAM)
+IMAGE = efishim_firmware_stubs.load(PROGRAM)
 CASES = read_cases(IMAGE)
-SOURCES = Path(firmware_stubs.__file__).parent / "machine"
+SOURCES = Path(efishim_firmware_stubs.__file__).parent / "machine"
 EXPLAINED = tomllib.loads(Path(__file__).with_name("explained.toml").read_text())
 RETURNING = [case for case in CASES if case.ending is Ending.COMES_BACK]
 DYING = [case for case in CASES if case.ending is Ending.TRIPLE_FAULT]

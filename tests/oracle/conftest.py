@@ -8,16 +8,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import reporting_initrd
 
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import read_image_file
-from efishim.lab.plan import Blob
+from efishim.lab.plan.plan import Blob
 from efishim.lab.record import Record
 from efishim.oracle.dump import Request, oracle_record
 from efishim.oracle.tools import MissingTool
 from efishim.oracle.ways import find_way
-from firmware_stubs import reporting_initrd
 from tests.conftest import OFFLINE
 
 CMDLINE = b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1"

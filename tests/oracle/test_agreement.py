@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from efishim_firmware_stubs import reporting_initrd
 
 from efishim.compare.agreement import FIELDS, agreement, call_order, field_class, iomem, oracle_rules
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.arguments import find_profile
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Record
 from efishim.lab.run import run_plan
-from efishim.lab.words import find_profile
 from efishim.oracle.ways import find_way
-from firmware_stubs import reporting_initrd
 from tests.oracle.conftest import CMDLINE, Booted
 
 pytestmark = pytest.mark.qemu

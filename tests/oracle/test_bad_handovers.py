@@ -16,7 +16,7 @@ import pytest
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import Image, read_image_file
-from efishim.lab.plan import Blob
+from efishim.lab.plan.plan import Blob
 from efishim.oracle import faults, faulty
 from efishim.oracle.faults import FAULTS, HEALTHY, Fault, Guest, find_fault
 from efishim.oracle.faulty import Ending, Outcome, Subject
@@ -221,7 +221,7 @@ def test_half_a_sign_is_none(console: bytes) -> None:
 
 
 def test_a_note_is_taken_away_and_nothing_else() -> None:
-    from firmware_stubs import probe_elf  # noqa: PLC0415
+    from efishim_firmware_stubs import probe_elf  # noqa: PLC0415
 
     before = probe_elf()
     after = faults.without_note(before)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from efishim_firmware_stubs import probe_kernel
 
 from efishim.image.elf import Segment
 from efishim.image.facts import KernelFacts
@@ -17,7 +18,6 @@ from efishim.machine.memory import PhysicalMemory
 from efishim.oracle import doors
 from efishim.oracle.doors import ALIGNMENT, KernelProper, Places
 from efishim.oracle.session import Session
-from firmware_stubs import probe_kernel
 
 MIB = 1 << 20
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from efishim_firmware_stubs import reporting_initrd
 
 from efishim.image.opened import read_image_file
 from efishim.lab.record import Milestone, Reason, Record, decode, encode
-from firmware_stubs import reporting_initrd
 from tests.oracle.conftest import CMDLINE, Booted
 from tests.support import init_report
 

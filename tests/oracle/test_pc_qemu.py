@@ -12,11 +12,11 @@ import pytest
 from efishim.oracle.gdb import REGISTERS
 from efishim.oracle.qemu import Boot, Qemu, started
 from efishim.oracle.tools import MissingTool
-from efishim.platform import qemu_acpi
-from efishim.platform.lapic import LocalApic
-from efishim.platform.pc_qemu import PC_QEMU
-from efishim.platform.profile import MIB, PlatformFacts, PlatformOptions
-from efishim.platform.qemu_cpu import Hole, qemu_cpuid, qemu_msrs
+from efishim.platform.definition import MIB, PlatformFacts, PlatformOptions
+from efishim.platform.devices.lapic import LocalApic
+from efishim.platform.machines.pc_qemu import PC_QEMU
+from efishim.platform.machines.qemu_cpu import Hole, qemu_cpuid, qemu_msrs
+from efishim.platform.tables import qemu_acpi
 from tests.conftest import OFFLINE
 from tests.platform.fakes import FakeBoard
 

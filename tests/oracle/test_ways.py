@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from efishim_firmware_stubs import load, probe_elf, probe_kernel
 
 from efishim.errors import RouteError, UsageError
 from efishim.image.opened import Image, open_image
 from efishim.oracle.ways import WAYS, applicable, find_way, require
 from efishim.plugins import load_plugins
-from firmware_stubs import load, probe_elf, probe_kernel
 from tests.support.images import build_bzimage, build_elf
 
 

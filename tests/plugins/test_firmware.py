@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.firmware.provider import Firmware
 
-import firmware_stubs
 from efishim.errors import ProviderError
 from efishim.provider import Handover, MachineFirmware, Module
 from efishim.testing import check_provider
-from plugins.firmware.provider import Firmware
 from tests.support import loaders
 from tests.support.loaders import COMMAND_LINE, KERNEL, RAMDISK, fields, header_fields, params_of
 
@@ -16,7 +16,7 @@ FIRMWARE = Firmware()
 
 
 def test_checker() -> None:
-    assert check_provider(FIRMWARE, firmware_stubs.probe_kernel()) == []
+    assert check_provider(FIRMWARE, efishim_firmware_stubs.probe_kernel()) == []
 
 
 @pytest.mark.parametrize("entry", ["efi", "efi-mixed"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.grub.provider import Grub
 
-import firmware_stubs
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import (
     CpuMode,
@@ -19,7 +20,6 @@ from efishim.provider import (
     Module,
 )
 from efishim.testing import check_provider, run
-from plugins.grub.provider import Grub
 from tests.support import loaders
 from tests.support.loaders import COMMAND_LINE, KERNEL, RAMDISK, SEABIOS, e820_of, efi_map, fields, header_fields, params_of
 
@@ -60,7 +60,7 @@ EFI = EfiFacts(0x1F5E_B018, SMALL_EFI_MAP, 48, 1)
 
 
 def test_checker() -> None:
-    assert check_provider(GRUB, firmware_stubs.probe_kernel()) == []
+    assert check_provider(GRUB, efishim_firmware_stubs.probe_kernel()) == []
 
 
 @pytest.mark.parametrize("entry", ["linux32", "linux64", "efi"])

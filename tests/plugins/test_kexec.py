@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.kexec.provider import Kexec
 
-import firmware_stubs
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import CpuMode, EfiFacts, Framebuffer, Handover, Loaded, MachineFacts, MachineFirmware, Module
 from efishim.testing import Ram, check_provider, run
 from efishim.wire.bootparams import BootParams, EfiSetupData, SetupData
-from plugins.kexec.provider import Kexec
 from tests.support import loaders, probe_report
 from tests.support.loaders import COMMAND_LINE, SEABIOS, e820_of, efi_map, fields, header_fields, params_of
 
@@ -67,7 +67,7 @@ def expected(at: int, **changes: int) -> dict[str, int | str]:
 
 
 def test_checker() -> None:
-    assert check_provider(KEXEC, firmware_stubs.probe_kernel()) == []
+    assert check_provider(KEXEC, efishim_firmware_stubs.probe_kernel()) == []
 
 
 def test_from_a_bios() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.lilo.provider import Lilo
 
-import firmware_stubs
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import CpuMode, Handover, Loaded, MachineFirmware, Module
 from efishim.testing import Ram, check_provider, run
 from efishim.wire.bootparams import SetupHeader
-from plugins.lilo.provider import Lilo
 from tests.support import loaders, probe_report
 from tests.support.loaders import COMMAND_LINE, HEADER, RAMDISK
 
@@ -40,7 +40,7 @@ def changed(header: SetupHeader) -> dict[str, int | str]:
 
 
 def test_checker() -> None:
-    assert check_provider(LILO, firmware_stubs.probe_kernel()) == []
+    assert check_provider(LILO, efishim_firmware_stubs.probe_kernel()) == []
 
 
 def test_new_command_line_protocol() -> None:

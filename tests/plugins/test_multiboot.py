@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.multiboot.provider import Multiboot
 
-import firmware_stubs
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import (
     Arena,
@@ -22,7 +23,6 @@ from efishim.provider import (
     Module,
 )
 from efishim.testing import Ram, check_provider, facts, run
-from plugins.multiboot.provider import Multiboot
 
 MIB = 1 << 20
 MULTIBOOT = Multiboot()
@@ -55,7 +55,7 @@ def text(memory: Ram, address: int) -> bytes:
 
 
 def test_checker() -> None:
-    assert check_provider(MULTIBOOT, firmware_stubs.probe_kernel()) == []
+    assert check_provider(MULTIBOOT, efishim_firmware_stubs.probe_kernel()) == []
 
 
 def test_the_structure() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.multiboot2.provider import Multiboot2
 
-import firmware_stubs
 from efishim.errors import ProviderError, RouteError, UsageError
 from efishim.provider import (
     Arena,
@@ -23,7 +24,6 @@ from efishim.provider import (
     Module,
 )
 from efishim.testing import Ram, check_provider, facts, run
-from plugins.multiboot2.provider import Multiboot2
 
 MIB = 1 << 20
 MULTIBOOT2 = Multiboot2()
@@ -101,7 +101,7 @@ def machine(memory: Ram) -> Ram:
 
 
 def test_checker() -> None:
-    assert check_provider(MULTIBOOT2, firmware_stubs.probe_kernel()) == []
+    assert check_provider(MULTIBOOT2, efishim_firmware_stubs.probe_kernel()) == []
 
 
 def test_tags() -> None:
@@ -407,7 +407,7 @@ def test_behind_efi() -> None:
 
 def test_behind_efi_without_boot_services() -> None:
     """A header that does not ask for them: they are ended, and the 32-bit entry is taken."""
-    header_at = (probe := firmware_stubs.probe_kernel()).index(struct.pack("<I", 0xE85250D6))
+    header_at = (probe := efishim_firmware_stubs.probe_kernel()).index(struct.pack("<I", 0xE85250D6))
     at = probe.index(struct.pack("<HHI", EFI_BS, 1, 8), header_at)
     blind = probe[:at] + struct.pack("<HHI", MODULE_ALIGN, 1, 8) + probe[at + 8 :]
     record = run(provider="multiboot2", entry="multiboot2", image=blind, options=("multiboot2.platform=efi",))

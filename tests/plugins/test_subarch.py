@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import efishim_firmware_stubs
 import pytest
+from efishim_plugins.subarch.provider import Subarch
 
-import firmware_stubs
 from efishim.errors import ProviderError, UsageError
 from efishim.provider import CpuMode, Handover, MachineFirmware, Module
 from efishim.testing import check_provider, run
-from plugins.subarch.provider import Subarch
 from tests.support import loaders, probe_report
 from tests.support.loaders import KERNEL, RAMDISK, SEABIOS, e820_of, fields, header_fields, params_of
 
@@ -16,7 +16,7 @@ SUBARCH = Subarch()
 
 
 def test_checker() -> None:
-    assert check_provider(SUBARCH, firmware_stubs.probe_kernel()) == []
+    assert check_provider(SUBARCH, efishim_firmware_stubs.probe_kernel()) == []
 
 
 @pytest.mark.parametrize(

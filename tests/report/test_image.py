@@ -6,10 +6,10 @@ import json
 import struct
 
 import pytest
+from efishim_plugins.firmware.provider import Firmware
 
 from efishim.image.opened import open_image
 from efishim.report.image import describe, note_text, routes
-from plugins.firmware.provider import Firmware
 
 
 def small_elf(*, note: int | None = None) -> bytes:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import kexec_initrd, probe_elf, probe_kernel, reporting_initrd
 
-from firmware_stubs import kexec_initrd, probe_elf, probe_kernel, reporting_initrd
 from tests.conftest import OFFLINE
 from tests.support import grub, probe_report
 from tests.support.probe_report import ProbeReport

@@ -7,10 +7,10 @@ import json
 import struct
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
+from efishim_firmware_stubs import build
 
-import firmware_stubs
-from firmware_stubs import build
 from tests.support.qemu import require
 
 
@@ -37,14 +37,14 @@ def test_a_changed_binary_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "init").mkdir()
     (tmp_path / "hashes.json").write_bytes(build.MANIFEST.read_bytes())
     (tmp_path / "init/init.elf").write_bytes((build.ROOT / "init/init.elf").read_bytes() + b"\0")
-    monkeypatch.setattr(firmware_stubs, "files", lambda _name: tmp_path)
+    monkeypatch.setattr(efishim_firmware_stubs, "files", lambda _name: tmp_path)
     with pytest.raises(ValueError, match="SHA-256"):
-        firmware_stubs.reporting_init()
+        efishim_firmware_stubs.reporting_init()
 
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(KeyError):
-        firmware_stubs.load("../README.md")
+        efishim_firmware_stubs.load("../README.md")
 
 
 def test_a_refused_source_keeps_the_old_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_refused_source_keeps_the_old_binary(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_elf_is_the_payload_of_the_probe_kernel() -> None:
-    image, elf = firmware_stubs.probe_kernel(), firmware_stubs.probe_elf()
+    image, elf = efishim_firmware_stubs.probe_kernel(), efishim_firmware_stubs.probe_elf()
     assert elf.startswith(b"\x7fELF")
     assert image.endswith(elf)
     # A multiboot header in it would keep QEMU from looking for the PVH note.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import stat
 
 import pytest
-
-from firmware_stubs import kexec_initrd, load, reporting_init, reporting_initrd
-from firmware_stubs.cpio import Entry, archive
+from efishim_firmware_stubs import kexec_initrd, load, reporting_init, reporting_initrd
+from efishim_firmware_stubs.cpio import Entry, archive
 
 FIELDS = ["ino", "mode", "uid", "gid", "nlink", "mtime", "filesize"]
 FIELDS += ["maj", "min", "rmaj", "rmin", "namesize", "chksum"]

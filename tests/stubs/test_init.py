@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import build, reporting_init, reporting_initrd
+from efishim_firmware_stubs.cpio import Entry, archive
 
-from firmware_stubs import build, reporting_init, reporting_initrd
-from firmware_stubs.cpio import Entry, archive
 from tests.stubs.conftest import Runner
 from tests.support import init_report
 from tests.support.init_report import Section

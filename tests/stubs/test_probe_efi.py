@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import probe_kernel, reporting_initrd
 
-from firmware_stubs import probe_kernel, reporting_initrd
 from tests.stubs.conftest import CMDLINE, Probed
 
 pytestmark = pytest.mark.qemu

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+from efishim_firmware_stubs import probe_elf, probe_kernel
 
-from firmware_stubs import probe_elf, probe_kernel
 from tests.stubs.conftest import Probed
 from tests.support.probe_report import ProbeReport
 

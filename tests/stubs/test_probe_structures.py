@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from efishim_firmware_stubs import probe_kernel, reporting_initrd
 
-from firmware_stubs import probe_kernel, reporting_initrd
 from tests.stubs.conftest import CMDLINE, Probed
 from tests.support.probe_report import ProbeReport
 

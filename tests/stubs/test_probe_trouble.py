@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import probe_elf
 
-from firmware_stubs import probe_elf
 from tests.stubs.conftest import Runner
 from tests.support import probe_report
 from tests.support.qemu import Boot, Ending, run

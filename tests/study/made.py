@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from efishim.lab.matrix import Result
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import (
     CodeRef,
     Consumed,

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from firmware_stubs import reporting_initrd
+from efishim_firmware_stubs import reporting_initrd
 
 PROGRAM = "import sys; from efishim.cli import main; sys.exit(main())"
 

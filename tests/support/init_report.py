@@ -1,4 +1,4 @@
-"""Reading what the reporting init says; its form is described in firmware_stubs/init/init.elf.asm."""
+"""Reading what the reporting init says; its form is described in efishim_firmware_stubs/init/init.elf.asm."""
 
 from __future__ import annotations
 

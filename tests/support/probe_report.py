@@ -1,4 +1,4 @@
-"""Reading what the probe kernel says; its form is described in firmware_stubs/probe/README.md."""
+"""Reading what the probe kernel says; its form is described in efishim_firmware_stubs/probe/README.md."""
 
 from __future__ import annotations
 

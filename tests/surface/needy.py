@@ -12,7 +12,7 @@ In assembly, each call checked as said (offsets in the tables by UEFI 2.10, 4.4.
 
 from __future__ import annotations
 
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from tests.firmware.programs import program
 
 CODE = bytes.fromhex(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efishim.errors import UsageError
-from efishim.firmware.functions import FUNCTIONS
+from efishim.firmware.calling.functions import FUNCTIONS
 from efishim.firmware.profile import (
     FIELDS,
     Item,
@@ -25,10 +25,10 @@ from efishim.firmware.profile import (
     weakenings,
 )
 from efishim.firmware.profile_files import FILE_LIMIT, read_profile, shipped, write_profile
-from efishim.lab.plan import Blob
+from efishim.lab.plan.arguments import Words, find_profile, make_plan
+from efishim.lab.plan.plan import Blob
 from efishim.lab.record import Record, decode, encode, without_wall_clock
 from efishim.lab.run import run_plan
-from efishim.lab.words import Words, find_profile, make_plan
 from efishim.plugins import load_plugins
 from efishim.surface.observed import observed_profile
 from efishim.wire.guids import BY_NAME

@@ -9,7 +9,7 @@ import pytest
 from efishim.errors import EfishimError, RouteError
 from efishim.firmware.profile import Item, Kind, parse_item
 from efishim.firmware.profile_files import read_profile
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Record
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 import pytest
+from efishim_plugins.firmware.provider import Firmware
 
 from efishim.errors import ProviderError
 from efishim.provider import (
@@ -26,7 +27,6 @@ from efishim.provider import (
     Specification,
 )
 from efishim.testing import Ram, check_provider, facts, run
-from plugins.firmware.provider import Firmware
 
 
 class Good:

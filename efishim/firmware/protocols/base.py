@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from efishim.firmware.dispatch import Handler
-from efishim.firmware.events import Events
-from efishim.firmware.guest import Guest
-from efishim.firmware.memory_map import MemoryType
-from efishim.firmware.pool import Pool
+from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.guest import Guest
+from efishim.firmware.memory.memory_map import MemoryType
+from efishim.firmware.memory.pool import Pool
+from efishim.firmware.services.events import Events
 from efishim.machine.cpu import Board
 from efishim.wire.uefi import Shape
 

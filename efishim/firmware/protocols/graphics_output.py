@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from efishim.firmware.dispatch import Handler
+from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import Status, demand
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID
 from efishim.wire.uefi import (
     GRAPHICS_OUTPUT_MODE,

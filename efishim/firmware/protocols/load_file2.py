@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from efishim.firmware.device_path import END, END_ENTIRE, path_bytes, vendor_media
+from efishim.firmware.calling.device_path import END, END_ENTIRE, path_bytes, vendor_media
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import Status, demand
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_LOAD_FILE2_PROTOCOL_GUID, LINUX_EFI_INITRD_MEDIA_GUID
 from efishim.wire.uefi import LOAD_FILE2_PROTOCOL
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from efishim.firmware.memory_map import RO, RP, XP, MemoryMap
-from efishim.firmware.paging import NX, PRESENT, WRITABLE, PageTables
+from efishim.firmware.calling.status import EfiError, Status, demand
+from efishim.firmware.memory.memory_map import RO, RP, XP, MemoryMap
+from efishim.firmware.memory.paging import NX, PRESENT, WRITABLE, PageTables
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import EfiError, Status, demand
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
 from efishim.wire.uefi import MEMORY_ATTRIBUTE_PROTOCOL

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from efishim.firmware.dispatch import Handler
+from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import Status, demand
 from efishim.wire.guids import EFI_RNG_ALGORITHM_RAW, EFI_RNG_PROTOCOL_GUID, guid_bytes
 from efishim.wire.uefi import RNG_PROTOCOL
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from efishim.errors import ProviderError
-from efishim.firmware.dispatch import Handler
+from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import EfiError, Status, demand
 from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
 from efishim.wire.uefi import (
     FILE_INFO,

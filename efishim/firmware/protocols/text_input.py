@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from efishim.firmware.dispatch import Idle, Steps
-from efishim.firmware.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
+from efishim.firmware.calling.dispatch import Idle, Steps
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import Status, demand
+from efishim.firmware.services.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
 from efishim.wire.uefi import (
     INPUT_KEY,
     KEY_DATA,

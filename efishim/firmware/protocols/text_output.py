@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from efishim.firmware.dispatch import Handler
+from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.firmware.status import Status, demand
 from efishim.wire.uefi import SIMPLE_TEXT_OUTPUT_MODE, SIMPLE_TEXT_OUTPUT_PROTOCOL
 
 MODES = ((80, 25), None, (100, 31))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from efishim.lab.abi import acpi, ramdisk
 from efishim.lab.abi.ranges import Range, holds, named, overlap
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.guestread import Unreadable, read_layout
-from efishim.lab.setupdata import setup_data_chain
+from efishim.lab.snapshot.guest_read import Unreadable, read_layout
+from efishim.lab.snapshot.setup_data import setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.bootparams import E820_MAX_ENTRIES_ZEROPAGE, HDRS_MAGIC, BootParams, SetupData
 from efishim.wire.linux_header import XLF_KERNEL_64

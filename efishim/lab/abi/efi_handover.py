@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.abi import boot_params, ramdisk, uefi
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.guestread import Unreadable, read_layout
+from efishim.lab.snapshot.guest_read import Unreadable, read_layout
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams
 from efishim.wire.linux_header import ENTRY64_OFFSET, HEADER_START
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from efishim.lab.abi import ramdisk
 from efishim.lab.abi.rules import Findings, Moment, Rule
 from efishim.lab.abi.segments import interrupts_off
-from efishim.lab.guestread import Unreadable, read
+from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import BusError
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams, SetupHeader
 from efishim.wire.linux_header import BOOT_FLAG, DEFAULT_SETUP_SECTS, HEADER_START, LOADED_HIGH

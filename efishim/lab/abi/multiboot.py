@@ -5,7 +5,7 @@ from __future__ import annotations
 from efishim.lab.abi.ranges import Range, named, overlaps
 from efishim.lab.abi.rules import Findings, Moment, Rule
 from efishim.lab.abi.segments import CR0_PE, CR0_PG, FLAG_IF, FLAG_VM, code_and_data
-from efishim.lab.guestread import Unreadable, read, read_layout
+from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.multiboot import (
     MULTIBOOT_BOOTLOADER_MAGIC,

@@ -8,7 +8,7 @@ from efishim.lab.abi import acpi, uefi
 from efishim.lab.abi.multiboot import state_386
 from efishim.lab.abi.ranges import named, overlaps
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.guestread import Unreadable, read, read_layout
+from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError
 from efishim.wire.acpi import RSDP_SIGNATURE
 from efishim.wire.multiboot import (

@@ -6,7 +6,7 @@ from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import Range, holds, named, overlaps
 from efishim.lab.abi.rules import Findings, Moment, Rule
 from efishim.lab.abi.segments import CR0_ET, CR0_PE, FLAG_IF, FLAG_TF, FLAG_VM, code_and_data, told
-from efishim.lab.guestread import Unreadable, read, read_layout
+from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.start_info import (
     SIF_FLAGS,

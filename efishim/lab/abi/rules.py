@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from efishim.lab.cpustate import CpuState
+from efishim.lab.snapshot.processor import CpuState
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.paging import Walker
 from efishim.provider import Loaded

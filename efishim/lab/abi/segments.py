@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.cpustate import Descriptor, Segment
+from efishim.lab.snapshot.processor import Descriptor, Segment
 
 FLAT_LIMIT = 0xFFFF_FFFF
 READABLE, WRITABLE = 1 << 9, 1 << 9

@@ -1,6 +1,6 @@
 """The CPU self-test: small guest programs whose every comparison is with what the manuals say.
 
-The programs are `firmware_stubs/machine/selftest.asm`; they run on real machines as well, and
+The programs are `efishim_firmware_stubs/machine/selftest.asm`; they run on real machines as well, and
 `tests/machine/test_selftest.py` has QEMU run them as an independent witness.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import firmware_stubs
+import efishim_firmware_stubs
+
 from efishim.errors import EfishimError
 from efishim.machine.selftest.bench import Bench
 from efishim.machine.selftest.programs import NOT_OFFERED, Case, Check, Ending, read_cases, read_log
@@ -58,7 +59,7 @@ def judge(case: Case, reason: str, checks: list[Check]) -> SelfTest:
 
 def run_selftest() -> list[SelfTest]:
     """Every case, in order. Never raises for what the processor does wrong."""
-    image = firmware_stubs.load(PROGRAM)
+    image = efishim_firmware_stubs.load(PROGRAM)
     findings = []
     for case in read_cases(image):
         try:

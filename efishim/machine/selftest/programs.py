@@ -29,7 +29,7 @@ class Ending(IntEnum):
 @dataclass(frozen=True)
 class Case:
     """One guest program. `checks` is the number of comparisons it makes, `law` where the manuals say what is wanted,
-    `source` the file in firmware_stubs/machine/ that it stands in."""
+    `source` the file in efishim_firmware_stubs/machine/ that it stands in."""
 
     number: int
     label: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efishim.platform import acpi, dsdt
-from efishim.platform.ioapic import IOAPIC_BASE
-from efishim.platform.lapic import APIC_PHYSICAL_BASE
+from efishim.platform.devices.ioapic import IOAPIC_BASE
+from efishim.platform.devices.lapic import APIC_PHYSICAL_BASE
+from efishim.platform.tables import acpi, dsdt
 from efishim.wire import acpi as wire
 from efishim.wire.acpi import BootArch, FadtFlag
 

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable
 
 from efishim.machine.memory import PhysicalMemory
-from efishim.platform.xen.abi import Errno, Refused
 from efishim.platform.xen.guest import GuestCopy
+from efishim.wire.xen import Errno, Refused
 
 OUT, OUT_SIZE, OUT_INDICES = 1024, 2048, 3080
 CONSOLEIO_WRITE, CONSOLEIO_READ = 0, 1

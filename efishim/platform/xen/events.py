@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import DOMID, DOMID_SELF, Errno, Refused
 from efishim.platform.xen.guest import GuestCopy, own
 from efishim.platform.xen.shared import SharedInfo
+from efishim.wire import xen as abi
+from efishim.wire.xen import DOMID, DOMID_SELF, Errno, Refused
 
 HIGHEST_PORT = 1023
 """libxl's default for max_event_channels."""

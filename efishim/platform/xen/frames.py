@@ -9,7 +9,7 @@ from __future__ import annotations
 from efishim.machine.bus import Device
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.xen.abi import Errno, Refused
+from efishim.wire.xen import Errno, Refused
 
 MOST_HOLES = 256
 """Pages in holes that a guest may have; a grant table of the usual size has 64."""

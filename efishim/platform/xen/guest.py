@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from efishim.machine.cpu import Board, GuestFault
-from efishim.platform.xen.abi import DOMID, DOMID_SELF, Errno, Refused
+from efishim.wire.xen import DOMID, DOMID_SELF, Errno, Refused
 
 LARGEST_COPY = 1 << 16
 _WIDE = ("rdi", "rsi", "rdx", "r10", "r8")

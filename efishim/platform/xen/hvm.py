@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from efishim.machine.cpu import Board
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import Errno, Refused
 from efishim.platform.xen.guest import GuestCopy, own
 from efishim.platform.xen.interrupts import XenInterrupts
 from efishim.platform.xen.shared import SharedInfo
+from efishim.wire import xen as abi
+from efishim.wire.xen import Errno, Refused
 
 LOWEST_VECTOR = 16
 REASONS = {

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.cpuid import Regs
-from efishim.platform.profile import MemoryRange
-from efishim.platform.pvclock import scale_of
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import Call, Errno, Refused
+from efishim.platform.definition import MemoryRange
+from efishim.platform.devices.cpuid import Regs
+from efishim.platform.devices.pvclock import scale_of
 from efishim.platform.xen.console import console_io
 from efishim.platform.xen.events import EventChannels
 from efishim.platform.xen.frames import Physmap
@@ -22,6 +20,8 @@ from efishim.platform.xen.memory import Memory
 from efishim.platform.xen.shared import SharedInfo
 from efishim.platform.xen.vcpu import Vcpu
 from efishim.platform.xen.version import version_call, vm_assist
+from efishim.wire import xen as abi
+from efishim.wire.xen import Call, Errno, Refused
 
 CPUID_BASE, LAST_LEAF = 0x4000_0000, 5
 SIGNATURE = b"XenVMMXenVMM"

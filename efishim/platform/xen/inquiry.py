@@ -6,10 +6,10 @@ import struct
 
 from efishim.machine.cpu import Board, GuestFault
 from efishim.machine.memory import PAGE
-from efishim.platform.xen import abi
 from efishim.platform.xen.guest import read_registers
 from efishim.platform.xen.hypervisor import CPUID_BASE, SIGNATURE
 from efishim.platform.xen.memory import E820_ENTRY
+from efishim.wire import xen as abi
 
 SCRATCH = 0x1000
 _USED = ("rax", "rbx", "rcx", "rdi", "rsi")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from efishim.machine.cpu import Board
-from efishim.platform.interrupts import PcInterrupts
+from efishim.platform.devices.interrupts import PcInterrupts
 
 
 class XenInterrupts(PcInterrupts):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from efishim.platform.profile import MemoryKind, MemoryRange
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import PAGE, Errno, Refused
+from efishim.platform.definition import MemoryKind, MemoryRange
 from efishim.platform.xen.frames import Frame, Physmap
 from efishim.platform.xen.guest import GuestCopy, own
 from efishim.platform.xen.shared import SharedInfo
+from efishim.wire import xen as abi
+from efishim.wire.xen import PAGE, Errno, Refused
 
 E820_ENTRY, E820_LIMIT = 20, 128
 GRANT_FRAMES = 64

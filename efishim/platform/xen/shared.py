@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from efishim.machine.memory import BusError
-from efishim.platform.pvclock import TIME_INFO_SIZE, wall_clock
-from efishim.platform.xen.abi import PAGE, Errno, Refused
+from efishim.platform.devices.pvclock import TIME_INFO_SIZE, wall_clock
 from efishim.platform.xen.frames import Frame, Physmap
+from efishim.wire.xen import PAGE, Errno, Refused
 
 VCPU_INFO_SIZE = 64
 UPCALL_PENDING, TIME = 0, 32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from efishim.machine.memory import PhysicalMemory
-from efishim.platform.xen.abi import DOMID
+from efishim.wire.xen import DOMID
 
 RING, REQUEST_INDICES, RESPONSE_INDICES, ERROR = 1024, 2048, 2056, 2072
 HEADER = struct.Struct("<IIII")

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from efishim.machine.clock import Event
 from efishim.machine.cpu import Board
-from efishim.platform.pvclock import Scale, scale_of, time_info
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import Errno, Refused
+from efishim.platform.devices.pvclock import Scale, scale_of, time_info
 from efishim.platform.xen.events import EventChannels
 from efishim.platform.xen.guest import GuestCopy
 from efishim.platform.xen.shared import SharedInfo
+from efishim.wire import xen as abi
+from efishim.wire.xen import Errno, Refused
 
 MILLISECOND = 1_000_000
 LONGEST_PERIOD = 1 << 50

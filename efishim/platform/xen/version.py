@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from efishim.platform.xen import abi
-from efishim.platform.xen.abi import Errno, Feature, Refused
 from efishim.platform.xen.guest import GuestCopy
+from efishim.wire import xen as abi
+from efishim.wire.xen import Errno, Feature, Refused
 
 FEATURES = frozenset(
     {

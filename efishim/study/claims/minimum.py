@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.firmware.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.lab.record import Milestone, Record
 from efishim.study import facts
 from efishim.study.claims.efi_huge import EFI, SERVICES

@@ -18,7 +18,15 @@ from typing import Any
 
 from efishim.lab.abi import Violation, check_entry
 from efishim.lab.abi.rules import Moment
-from efishim.lab.cpustate import CpuState, DescriptorTable, GdtEntry, InterruptTable, PageTable, Segment, decode_descriptor
+from efishim.lab.snapshot.processor import (
+    CpuState,
+    DescriptorTable,
+    GdtEntry,
+    InterruptTable,
+    PageTable,
+    Segment,
+    decode_descriptor,
+)
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
 from efishim.wire import uefi

@@ -9,9 +9,9 @@ from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
 from efishim.lab.abi.rules import Moment
-from efishim.lab.boot import prepare
-from efishim.lab.cpustate import CpuState, capture_cpu
-from efishim.lab.plan import Blob, Plan
+from efishim.lab.boot.prepare import prepare
+from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.snapshot.processor import CpuState, capture_cpu
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins
 from efishim.wire.bootparams import BootParams

@@ -7,14 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from efishim_firmware_stubs import probe_kernel
 
 from efishim.image.opened import open_image
 from efishim.lab.abi import CHECKERS
-from efishim.lab.plan import Blob
+from efishim.lab.plan.plan import Blob
 from efishim.plugins import load_plugins
 from efishim.wire.bootparams import SetupHeader
 from efishim.wire.linux_header import HEADER_START
-from firmware_stubs import probe_kernel
 from tests.lab.abi.moments import DUMPS, Dump, check, moment
 from tests.lab.abi.ours import at_entry, kernel, processor, structure
 from tests.support import explained

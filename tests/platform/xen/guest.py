@@ -6,8 +6,8 @@ import struct
 
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
-from efishim.platform.hvmlite import HVMLITE
-from efishim.platform.profile import MIB, PlatformFacts, PlatformOptions
+from efishim.platform.definition import MIB, PlatformFacts, PlatformOptions
+from efishim.platform.machines.hvmlite import HVMLITE
 from tests.platform.fakes import FakeBoard
 
 EPOCH = 0x1_5706_1B00

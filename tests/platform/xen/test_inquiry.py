@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from efishim.machine.machine import Machine
-from efishim.platform.hvmlite import HVMLITE
-from efishim.platform.kvm import KVM
-from efishim.platform.pc import PC
-from efishim.platform.profile import MIB, PlatformOptions, Profile
+from efishim.platform.definition import MIB, PlatformOptions, Profile
+from efishim.platform.machines.hvmlite import HVMLITE
+from efishim.platform.machines.kvm import KVM
+from efishim.platform.machines.pc import PC
 from efishim.platform.xen.inquiry import is_xen, xen_memory_map
 from efishim.platform.xen.memory import e820
 from tests.platform.xen.guest import Guest

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from efishim_plugins.boot_params import header
 
 from efishim.errors import ProviderError
 from efishim.provider import Framebuffer, Module
 from efishim.wire.bootparams import BootParams
-from plugins.boot_params import header
 from tests.support import loaders
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from efishim_plugins.boot_params import memory_map as e820
 
 from efishim.provider import EfiFacts, MemoryKind, MemoryRange
 from efishim.wire.bootparams import BootParams, E820Entry, SetupData
-from plugins.boot_params import memory_map as e820
 from tests.support.loaders import e820_of, efi_map
 
 RUNTIME = 1 << 63

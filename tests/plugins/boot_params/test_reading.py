@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from efishim_plugins.boot_params.reading import read_back
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from efishim.errors import ProviderError
 from efishim.provider import TEXT_LIMIT, MemoryKind, MemoryRange, Provenance, text_at
 from efishim.testing import Ram
 from efishim.wire.bootparams import BootParams, E820Entry, SetupData
-from plugins.boot_params.reading import read_back
 
 AT, LINE, NODE = 0x1_0000, 0x2_0000, 0x3_0000
 HDRS = 0x53726448

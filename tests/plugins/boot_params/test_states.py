@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from efishim_plugins.boot_params import states
 
 from efishim.provider import CpuMode, CpuState
-from plugins.boot_params import states
 
 STATES = [states.protected(0x100_0000, 0x9_0000), states.long(0x100_0200, 0x9_0000)]
 

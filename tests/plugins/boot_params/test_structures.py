@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from efishim_plugins.boot_params import structures
 
 from efishim.errors import ProviderError
 from efishim.testing import Ram
 from efishim.wire.bootparams import BootParams, EfiSetupData, SetupData
-from plugins.boot_params import structures
 
 AT, LINE, MAP, NODE = 0x1_0000, 0x2_0000, 0x2_1000, 0x3_0000
 

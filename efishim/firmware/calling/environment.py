@@ -1,0 +1,166 @@
+"""The processor as an image finds it (UEFI 2.10, 2.3.2 and 2.3.4): flat segments, a stack, and an IDT that reports.
+
+The values are those of EDK II on QEMU: same selectors, same control registers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+from efishim.firmware.calling import stubs
+from efishim.firmware.calling.dispatch import Dispatcher, StubArea
+from efishim.machine.cpu import Board, GuestFault
+
+GDT = (
+    0,
+    0x00CF92000000FFFF,  # 0x08 data
+    0x00CF9F000000FFFF,  # 0x10 32-bit code, conforming
+    0x00CF93000000FFFF,  # 0x18 data
+    0x00CF9A000000FFFF,  # 0x20 32-bit code
+    0x008F9A000000FFFF,  # 0x28 16-bit code
+    0x00CF93000000FFFF,  # 0x30 data: DS, ES, FS, GS, SS
+    0x00AF9A000000FFFF,  # 0x38 64-bit code: CS
+    0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CallingState:
+    """What an image finds in the processor; `width` is that of pointers, `code` and `data` are selectors."""
+
+    width: int
+    code: int
+    data: int
+    efer: int
+    fcw: int
+
+
+STATES = MappingProxyType(
+    {
+        8: CallingState(8, 0x38, 0x30, efer=0xD00, fcw=0x37F),
+        4: CallingState(4, 0x10, 0x08, efer=0x800, fcw=0x27F),
+    }
+)
+"""By width: long mode (2.3.4), and protected mode with PAE (2.3.2)."""
+
+CR0 = 0x80010033
+CR4 = 0x668
+"""Of both."""
+
+EFLAGS_START = 0x202
+"""Interrupts are on (2.3.4)."""
+
+VECTORS = 256
+INTERRUPT_GATE = 0x8E
+EXTERNAL_FIRST, EXTERNAL_LAST = 0x20, 0xFF
+
+PIC_COMMAND, PIC2_COMMAND, PIC_EOI = 0x20, 0xA0, 0x20
+APIC_EOI = 0xFEE000B0
+
+STACK_SIZE = 0x20000
+"""128 KiB (2.3.4)."""
+
+
+@runtime_checkable
+class LoadsSegments(Protocol):
+    """A Cpu whose segment registers are loaded with their hidden parts."""
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        """Selector, base, limit in bytes, and the second word of the descriptor."""
+
+    def sync(self, cpl: int | None = None) -> None:
+        """All segments are loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An exception that nobody handled."""
+
+    vector: int
+    error: int
+    rip: int
+    cr2: int
+
+    @property
+    def sentence(self) -> str:
+        """For the console and the record."""
+        detail = f", CR2 {self.cr2:#x}" if self.vector == 14 else ""
+        name = stubs.exception_name(self.vector)
+        return f"unhandled {name} (error code {self.error:#x}) at RIP {self.rip:#x}{detail}"
+
+
+class Environment:
+    """Descriptor tables and exception stubs. `tables` has room for the GDT and the IDT (two pages)."""
+
+    def __init__(self, board: Board, dispatcher: Dispatcher, area: StubArea, tables: int) -> None:
+        self._board = board
+        self.state = STATES[dispatcher.guest.width]
+        self.gdt = tables
+        self.idt = tables + 0x1000
+        self.fault: Fault | None = None
+        board.memory.write(self.gdt, struct.pack(f"<{len(GDT)}Q", *GDT))
+        common = dispatcher.place(area, stubs.exception_common(self.state.width), self._exception)
+        gates = bytearray()
+        for vector in range(VECTORS):
+            handler = area.take()
+            code = stubs.exception(vector, handler, common)
+            board.memory.write(handler, code.ljust(stubs.STUB_SIZE, stubs.INT3))
+            gates += self._gate(handler)
+        board.memory.write(self.idt, bytes(gates))
+
+    def _gate(self, handler: int) -> bytes:
+        """An interrupt gate (SDM volume 3, 6.11 and 6.14.1)."""
+        low, high = handler & 0xFFFF, handler >> 16 & 0xFFFF
+        gate = struct.pack("<HHBBH", low, self.state.code, 0, INTERRUPT_GATE, high)
+        return gate + struct.pack("<II", handler >> 32, 0) if self.state.width == 8 else gate
+
+    def enter(self, root: int, stack_top: int) -> None:
+        """Set the processor up. RIP and the stack pointer proper are the dispatcher's."""
+        cpu, state = self._board.cpu, self.state
+        for register, value in (
+            ("cr4", CR4),
+            ("efer", state.efer),
+            ("cr3", root),
+            ("cr0", CR0),
+            ("fcw", state.fcw),
+            ("gdtr.base", self.gdt),
+            ("gdtr.limit", 8 * len(GDT) - 1),
+            ("idtr.base", self.idt),
+            ("idtr.limit", VECTORS * 2 * state.width - 1),
+        ):
+            cpu.set(register, value)
+        if isinstance(cpu, LoadsSegments):
+            code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32
+            cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & 0xF0FF00)
+            for register in ("ds", "es", "fs", "gs", "ss"):
+                cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & 0xF0FF00)
+            cpu.sync(0)
+        else:
+            cpu.set("cs", state.code)
+            for register in ("ds", "es", "fs", "gs", "ss"):
+                cpu.set(register, state.data)
+        for register in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16))):
+            cpu.set(register, 0)
+        cpu.set("eflags", EFLAGS_START)
+        cpu.set("rsp", stack_top)
+
+    def _exception(self) -> None:
+        """The stub pushed the vector on top of the error code and the processor's frame."""
+        cpu = self._board.cpu
+        try:
+            form = "<3Q" if self.state.width == 8 else "<3I"
+            vector, error, rip = struct.unpack(form, cpu.read(cpu.get("rsp"), struct.calcsize(form)))
+        except GuestFault:
+            self._board.stop(f"firmware exception: its frame at {cpu.get('rsp'):#x} is not in memory")
+            return
+        if EXTERNAL_FIRST <= vector <= EXTERNAL_LAST:
+            # The firmware's timer lives in the virtual clock, so a device's interrupt has nobody to serve it.
+            self._board.ports.write(PIC_COMMAND, 1, PIC_EOI)
+            self._board.ports.write(PIC2_COMMAND, 1, PIC_EOI)
+            self._board.mmio.write(APIC_EOI, 4, 0)
+            return
+        self.fault = Fault(vector, error & 0xFFFFFFFF, rip, cpu.get("cr2"))
+        self._board.stop(f"firmware exception: {self.fault.sentence}")

@@ -1,0 +1,153 @@
+"""SetVirtualAddressMap and ConvertPointer (UEFI 2.10, 8.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping as Bases
+from dataclasses import dataclass
+
+from efishim.firmware.calling.dispatch import Handler, Steps
+from efishim.firmware.calling.guest import Guest
+from efishim.firmware.calling.status import EfiError, Status, demand
+from efishim.firmware.calling.tables import Tables
+from efishim.firmware.memory.memory_map import RUNTIME, MemoryMap
+from efishim.firmware.services.events import Events
+from efishim.machine.memory import PAGE
+from efishim.wire.guids import EFI_EVENT_GROUP_VIRTUAL_ADDRESS_CHANGE
+from efishim.wire.uefi import MEMORY_DESCRIPTOR, MEMORY_DESCRIPTOR_VERSION
+
+OPTIONAL_POINTER = 1
+"""EFI_OPTIONAL_PTR: a NULL is fine (8.4.2)."""
+
+MAP_LIMIT = 1 << 20
+"""Largest virtual map that is read, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One descriptor of the operating system's map."""
+
+    start: int
+    end: int
+    virtual: int
+    attributes: int
+
+    def moves(self, address: int) -> int:
+        """The virtual address of a physical one inside."""
+        return address - self.start + self.virtual
+
+
+class VirtualMode:
+    """The two services. `at_runtime` says whether ExitBootServices succeeded; `on_switch` is told of every mapping
+    before the tables change, so that loaded runtime drivers can be relocated.
+    """
+
+    def __init__(
+        self, guest: Guest, memory_map: MemoryMap, events: Events, tables: Tables, at_runtime: Callable[[], bool]
+    ) -> None:
+        self._guest = guest
+        self._map = memory_map
+        self._events = events
+        self._tables = tables
+        self._at_runtime = at_runtime
+        self._mappings: list[Mapping] = []
+        self.virtual = False
+        self.on_switch: Callable[[Callable[[int], int | None]], None] = lambda convert: None
+
+    def services(self) -> dict[str, Handler]:
+        """By name in the runtime services table."""
+        return {"SetVirtualAddressMap": self.set_virtual_address_map, "ConvertPointer": self.convert_pointer}
+
+    def set_virtual_address_map(self, size: int, descriptor_size: int, version: int, virtual_map: int) -> int | Steps:
+        """SetVirtualAddressMap (8.4.1): once, after ExitBootServices. Raises GuestFault."""
+        self._demand_runtime()
+        self._touch()
+        demand(version == MEMORY_DESCRIPTOR_VERSION and descriptor_size >= MEMORY_DESCRIPTOR.size())
+        demand(virtual_map and 0 < size <= MAP_LIMIT)
+        mappings = self._read(size, descriptor_size, virtual_map)
+        self._check(mappings)
+        return self._switch(mappings)
+
+    def set_bases(self, bases: Bases[int, int]) -> Steps:
+        """The same from the host's side: a virtual address for each runtime range, by its physical start."""
+        self._demand_runtime()
+        runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.start in bases]
+        mappings = [Mapping(d.start, d.end, bases[d.start], d.attributes) for d in runtime]
+        self._check(mappings)
+        return self._switch(mappings)
+
+    def _demand_runtime(self) -> None:
+        demand(self._at_runtime() and not self.virtual, Status.UNSUPPORTED)
+
+    def _touch(self) -> None:
+        """Firmware that looks through its pointers needs its memory where it was, before it can say that an address is missing.
+        Raises GuestFault where the caller's tables do not map it.
+        """
+        own = self._tables.pointers()
+        for descriptor in self._map.descriptors():
+            if descriptor.attributes & RUNTIME and any(descriptor.start <= at < descriptor.end for at in own):
+                for page in range(descriptor.start, descriptor.end, PAGE):
+                    self._guest.cpu.translate(page)
+
+    def _read(self, size: int, step: int, address: int) -> list[Mapping]:
+        data = self._guest.read(address, size)
+        mappings = []
+        for at in range(0, size - step + 1, step):
+            d = MEMORY_DESCRIPTOR.unpack(data, at=at)
+            end = d["PhysicalStart"] + d["NumberOfPages"] * PAGE
+            mappings.append(Mapping(d["PhysicalStart"], end, d["VirtualStart"], d["Attribute"]))
+        return mappings
+
+    def _check(self, mappings: list[Mapping]) -> None:
+        """NO_MAPPING when a runtime range has no virtual address, NOT_FOUND for one that is not in the memory map."""
+        known = self._map.descriptors()
+        for descriptor in known:
+            if descriptor.attributes & RUNTIME:
+                covered = [m for m in mappings if m.start < descriptor.end and descriptor.start < m.end]
+                demand(_covers(covered, descriptor.start, descriptor.end), Status.NO_MAPPING)
+        spans = [Mapping(d.start, d.end, 0, 0) for d in known]
+        for mapping in mappings:
+            if mapping.attributes & RUNTIME:
+                demand(_covers(spans, mapping.start, mapping.end), Status.NOT_FOUND)
+
+    def _switch(self, mappings: list[Mapping]) -> Steps:
+        self._mappings = mappings
+        self.virtual = True
+        yield from self._events.run_group(EFI_EVENT_GROUP_VIRTUAL_ADDRESS_CHANGE)
+        self.on_switch(self.convert)
+        pairs = ((pointer, self.convert(pointer)) for pointer in self._tables.pointers())
+        self._tables.relocate({pointer: moved for pointer, moved in pairs if moved is not None})
+        self._mappings = []
+        return Status.SUCCESS
+
+    def convert(self, address: int) -> int | None:
+        """The virtual address of a physical one, None outside the map."""
+        for mapping in self._mappings:
+            if mapping.attributes & RUNTIME and mapping.start <= address < mapping.end:
+                return mapping.moves(address) & (self._guest.end - 1)
+        return None
+
+    def convert_pointer(self, disposition: int, address: int) -> int:
+        """ConvertPointer (8.4.2): only while the virtual address change events run."""
+        demand(self._mappings, Status.UNSUPPORTED)
+        demand(address)
+        pointer = self._guest.uintn(address)
+        if pointer == 0:
+            demand(disposition & OPTIONAL_POINTER)
+            return Status.SUCCESS
+        moved = self.convert(pointer)
+        if moved is None:
+            raise EfiError(Status.NOT_FOUND)
+        self._guest.put_uintn(address, moved)
+        return Status.SUCCESS
+
+
+def _covers(mappings: list[Mapping], start: int, end: int) -> bool:
+    """Do the mappings together hold all of start..end?"""
+    at = start
+    for mapping in sorted(mappings, key=lambda m: m.start):
+        if mapping.start <= at < mapping.end:
+            at = mapping.end
+        if at >= end:
+            return True
+    return False

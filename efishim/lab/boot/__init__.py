@@ -1,0 +1,1 @@
+"""Putting a run together, up to the image's first instruction."""

@@ -1,0 +1,368 @@
+"""Putting a run together: machine, platform, provider, and the shim or a native entry. The guest has not run yet."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+from efishim.bios.bios import Bios
+from efishim.bios.config import BiosConfig
+from efishim.bios.memory import ROM_SIZE, ROM_START, carve
+from efishim.calls import FirmwareCall
+from efishim.errors import ProviderError, RouteError
+from efishim.firmware.calling.architecture import Architecture
+from efishim.firmware.services.handoff import DESCRIPTOR_SIZE
+from efishim.firmware.shim import Shim
+from efishim.image.entries import Entry as ImageEntry
+from efishim.image.loading import plan_load
+from efishim.image.opened import Image
+from efishim.lab.abi import EFI_IA32
+from efishim.lab.boot import discovery
+from efishim.lab.boot import efi_shim as shimming
+from efishim.lab.boot import native_entry as native
+from efishim.lab.observe.plugin_observers import install_protocols
+from efishim.lab.plan.plan import Plan
+from efishim.machine.machine import Machine
+from efishim.machine.memory import BusError
+from efishim.platform.definition import MemoryRange as PlatformRange
+from efishim.platform.definition import PlatformFacts, PlatformOptions
+from efishim.platform.resources import Resource
+from efishim.platform.xen.inquiry import xen_memory_map
+from efishim.plugins import Registry
+from efishim.provider import (
+    Arena,
+    BootRequest,
+    EfiFacts,
+    Entry,
+    Handover,
+    Loaded,
+    MachineFacts,
+    MachineFirmware,
+    MemoryKind,
+    MemoryRange,
+    Module,
+    Platform,
+    Provider,
+    Structure,
+    boot_information,
+    keeps_boot_services,
+    machine_firmware,
+    module_alignment,
+    native_structures,
+)
+from efishim.wire.pe import MACHINE_I386
+from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION
+
+BIOS_AREA_FEATURE, UEFI_FEATURE = "bios_area", "uefi"
+LOADER_ROOM = 512 << 10
+"""Conventional memory that a boot loader on EFI keeps for what it gives to the kernel."""
+LOADER_TOP = 0x9_F000
+E820_ROW = struct.Struct("<QQI")
+
+NOT_LOADED = Loaded(0, 0, 0)
+
+
+class Tables(TypedDict, total=False):
+    """Physical addresses; `width` is that of the pointers in the EFI system table, in bytes."""
+
+    rsdp: int | None
+    system_table: int
+    width: int
+
+
+@dataclass
+class Booted:
+    """A machine that is ready to run, and what the record wants to know of it."""
+
+    resources: tuple[Resource, ...]
+    loaded: Loaded = NOT_LOADED
+    """Where the image is, by whomever it was loaded."""
+    kernel_slide: int | None = None
+    """How far the kernel proper lies from where it is linked, when it was loaded itself and not unpacked by anybody."""
+    notes: list[str] = field(default_factory=list)
+    shim: Shim | None = None
+    bios: Bios | None = None
+    handover: Handover | None = None
+    platform: PlatformFacts | None = None
+    structures: tuple[Structure, ...] = ()
+    modules: tuple[Module, ...] = ()
+
+    def calls(self) -> list[FirmwareCall]:
+        """The firmware calls so far."""
+        if self.bios is not None:
+            return self.bios.calls
+        return self.shim.calls if self.shim is not None else []
+
+    def calls_dropped(self) -> int:
+        """Calls that were made after the list was full."""
+        if self.bios is not None:
+            return self.bios.calls_dropped
+        return self.shim.log.dropped if self.shim is not None else 0
+
+    def abi(self, entry: str) -> str:
+        """The name that efishim.lab.abi has for an entry: an EFI application is entered as its firmware's processor has it."""
+        ia32 = self.shim is not None and self.shim.config.architecture is Architecture.IA32
+        return EFI_IA32 if entry == ImageEntry.EFI and ia32 else entry
+
+    def tables(self) -> Tables:
+        """Where the platform's and the firmware's tables are, as far as there are any."""
+        tables: Tables = {"rsdp": self.platform.rsdp if self.platform is not None else None}
+        if self.shim is not None:
+            tables |= {"system_table": self.shim.tables.system, "width": self.shim.config.architecture.width}
+        return tables
+
+    def all_notes(self) -> list[str]:
+        """For the record, when the run is over."""
+        return [*self.notes, *(self.bios.notes() if self.bios is not None else ())]
+
+    def on_exit_boot_services(self, callback: Callable[[], None]) -> None:
+        """Call back when ExitBootServices succeeded."""
+        if self.shim is None:
+            return
+
+        def ended(call: FirmwareCall) -> None:
+            if call.service == "BootServices.ExitBootServices" and call.status == "EFI_SUCCESS":
+                callback()
+
+        self.shim.log.on_end = ended
+
+
+@dataclass
+class Bench:
+    """Everything that takes part in putting one run together."""
+
+    plan: Plan
+    image: Image
+    machine: Machine
+    registry: Registry
+    console: Callable[[bytes], None]
+    provider: Provider
+    entry: Entry
+    firmware: MachineFirmware
+    options: Mapping[str, str]
+    platform: PlatformFacts
+    facts: MachineFacts
+    arena: Arena
+    booted: Booted
+
+    @property
+    def shim_is_firmware(self) -> bool:
+        """The shim is the machine's own firmware, and is not made from a native structure."""
+        return self.firmware is MachineFirmware.EFI
+
+    @property
+    def wide(self) -> bool:
+        """The image is entered by 64-bit firmware, not by that of its own 32-bit kind or through `.compat`."""
+        pe = self.image.parts.pe
+        return self.entry.name != ImageEntry.EFI_MIXED and (pe is None or pe.machine != MACHINE_I386)
+
+
+def prepare(plan: Plan, image: Image, machine: Machine, registry: Registry, console: Callable[[bytes], None]) -> Booted:
+    """Build everything up to the image's first instruction. Raises ProviderError, UsageError, MachineError, ImageError."""
+    bench = _bench(plan, image, machine, registry, console)
+    initrds = tuple(blob.read() for blob in plan.initrds)
+    if bench.entry.through_shim:
+        _through_shim(bench, initrds)
+    else:
+        _natively(bench, initrds)
+    return bench.booted
+
+
+def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, console: Callable[[bytes], None]) -> Bench:
+    provider = registry.provider(plan.provider)
+    platform = registry.platform(plan.platform)
+    entry = _entry(provider.entries, plan)
+    options = plan.option_group(provider.name)
+    firmware = machine_firmware(provider, entry.name, options)
+    built = platform.build(
+        machine,
+        PlatformOptions(plan.memory, plan.epoch, _features(plan, platform, entry, firmware), console),
+    )
+    machine.power_on()
+    booted = Booted(resources=built.resources, platform=built)
+    memory_map = built.memory_map
+    if firmware is MachineFirmware.BIOS:
+        memory_map = _add_bios(machine, built, console, booted, trap=not entry.through_shim)
+    facts = MachineFacts(
+        memory_map=tuple(MemoryRange(r.start, r.size, MemoryKind(r.kind.value)) for r in memory_map),
+        rsdp=built.rsdp,
+        smbios=built.smbios,
+        held=tuple(MemoryRange(r.start, r.size, MemoryKind.RAM) for r in built.held),
+    )
+    arena = Arena(_without(facts.memory_map, facts.held))
+    return Bench(plan, image, machine, registry, console, provider, entry, firmware, options, built, facts, arena, booted)
+
+
+def _without(ranges: tuple[MemoryRange, ...], held: tuple[MemoryRange, ...]) -> tuple[MemoryRange, ...]:
+    """A memory map with holes where somebody holds memory."""
+    for hole in held:
+        pieces: list[MemoryRange] = []
+        for one in ranges:
+            end, hole_end = one.start + one.size, hole.start + hole.size
+            low, high = min(end, hole.start), max(one.start, hole_end)
+            pieces += [MemoryRange(a, b - a, one.kind) for a, b in ((one.start, low), (high, end)) if a < b]
+        ranges = tuple(pieces)
+    return ranges
+
+
+def _entry(entries: tuple[Entry, ...], plan: Plan) -> Entry:
+    for entry in entries:
+        if entry.name == plan.entry:
+            return entry
+    raise ProviderError(f"the provider {plan.provider} has no entry {plan.entry}")
+
+
+def _features(plan: Plan, platform: Platform, entry: Entry, firmware: MachineFirmware) -> dict[str, str]:
+    """The platform's options; where a BIOS was before the shim its tables are in the BIOS area, and a platform that has a
+    firmware of its own is told when that is EFI, unless the user says no.
+    """
+    features = plan.option_group("platform")
+    known = {one.name for one in platform.options}
+    if firmware is MachineFirmware.BIOS and entry.through_shim and BIOS_AREA_FEATURE in known:
+        features.setdefault(BIOS_AREA_FEATURE, "1")
+    if firmware in (MachineFirmware.EFI, MachineFirmware.EFI_RUNTIME) and UEFI_FEATURE in known:
+        features.setdefault(UEFI_FEATURE, "1")
+    return features
+
+
+def _add_bios(
+    machine: Machine, built: PlatformFacts, console: Callable[[bytes], None], booted: Booted, *, trap: bool
+) -> tuple[PlatformRange, ...]:
+    """The BIOS of a platform that has a place for one, and the memory map that it tells. The shim needs the one trap of the
+    machine for itself; behind it a BIOS leaves its tables and nothing that could be called.
+    """
+    if machine.memory.find(ROM_START, ROM_SIZE) is None:
+        booted.notes.append(f"the platform {built.profile} has no BIOS: its services and tables are not there")
+        return built.memory_map
+    if not trap:
+        return carve(built.memory_map)
+    booted.bios = Bios(
+        machine,
+        BiosConfig.of(built),
+        lambda text: console(text.encode("utf-8", "replace")),
+        insns=lambda: machine.insns,
+    )
+    return booted.bios.memory_map()
+
+
+def _request(bench: Bench, loaded: Loaded | None, modules: tuple[Module, ...]) -> BootRequest:
+    return BootRequest(
+        facts=bench.facts,
+        command_line=bench.plan.cmdline,
+        modules=modules,
+        image=bench.image.data,
+        loaded=loaded,
+        options=bench.options,
+        entry=bench.entry.name,
+    )
+
+
+def _load(bench: Bench) -> Loaded:
+    """The image into memory, without anybody's firmware."""
+    plan = plan_load(bench.image, ImageEntry(bench.entry.name), bench.arena, high=bench.entry.high)
+    native.put_image(bench.machine, plan)
+    bench.booted.loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
+    bench.booted.kernel_slide = plan.kernel_slide
+    return bench.booted.loaded
+
+
+def _modules(bench: Bench, contents: tuple[bytes, ...]) -> tuple[Module, ...]:
+    """Modules below what the kernel's header allows."""
+    linux = bench.image.parts.bzimage
+    top = linux.value("initrd_addr_max") if linux is not None else 0
+    below = min(top + 1 if top else native.TOP_OF_MODULES, native.TOP_OF_MODULES)
+    return native.put_modules(bench.machine, bench.arena, contents, module_alignment(bench.provider), below)
+
+
+def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
+    handover = bench.provider.produce(request, bench.machine.memory, arena)
+    booted = bench.booted
+    booted.handover, booted.modules = handover, request.modules
+    try:
+        booted.structures = native_structures(bench.provider, bench.machine.memory, handover)
+    except (ProviderError, BusError, IndexError) as error:
+        booted.notes.append(f"the native structure is not shown in parts: {error}")
+    booted.notes += handover.notes
+    return handover
+
+
+def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
+    """The provider's own entry: its structure, its processor state, and nobody in between."""
+    arena, machine = bench.arena, bench.machine
+    if bench.entry.name == ImageEntry.LINUX16 and bench.booted.bios is None:
+        raise RouteError(
+            f"real-mode code needs a BIOS, and the platform {bench.platform.profile} has none", hint="try --platform pc"
+        )
+    loaded = _load(bench)
+    modules = _modules(bench, initrds)
+    if bench.shim_is_firmware and keeps_boot_services(bench.provider, _request(bench, loaded, modules)):
+        _with_boot_services(bench, loaded, modules)
+        return
+    if bench.firmware in (MachineFirmware.EFI, MachineFirmware.EFI_RUNTIME):
+        # A loader on EFI has to have what it wants to hand over before the firmware is gone and its memory map final.
+        room = arena.place(LOADER_ROOM, align=0x1000, below=LOADER_TOP, what="the boot loader")
+        virtual = bench.firmware is MachineFirmware.EFI_RUNTIME
+        shim, efi = shimming.after_exit(bench.plan, bench.facts, machine, bench.console, arena.used, virtual=virtual)
+        bench.booted.shim = shim
+        bench.facts = replace(bench.facts, efi=efi)
+        arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
+    handover = _produce(bench, _request(bench, loaded, modules), arena)
+    native.enter(machine, bench.provider.cpu_state(bench.entry.name, loaded, handover), arena)
+
+
+def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...]) -> None:
+    """A native entry whose kernel ends EFI's boot services itself."""
+    room = bench.arena.place(LOADER_ROOM, align=0x1000, below=LOADER_TOP, what="the boot loader")
+    arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
+    shim = shimming.of_machine(bench.plan, bench.facts, bench.machine, bench.console, bench.arena.used)
+    bench.booted.shim = shim
+    bench.booted.notes += install_protocols(bench.registry.firmware_protocols, shim)
+    image = shim.adopt(loaded.base, loaded.size)
+    efi = EfiFacts(shim.tables.system, b"", DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION, image_handle=image.handle)
+    bench.facts = replace(bench.facts, efi=efi)
+    handover = _produce(bench, _request(bench, loaded, modules), arena)
+    if not handover.boot_services:
+        raise ProviderError(f"the provider {bench.provider.name} keeps boot services and does not hand them over")
+    state = bench.provider.cpu_state(bench.entry.name, loaded, handover)
+    bench.booted.loaded = replace(loaded, entry_point=state.rip)
+    shim.enter(state.rip, dict(state.registers), image)
+
+
+def _hypercall_map(machine: Machine) -> tuple[discovery.MapEntry, ...] | None:
+    """The memory map that the hypervisor gives to who asks it, None without one."""
+    table = xen_memory_map(machine)
+    return None if table is None else tuple(E820_ROW.iter_unpack(table[: len(table) // E820_ROW.size * E820_ROW.size]))
+
+
+def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
+    """The EFI shim stands between the native structure and the image."""
+    own, machine, arena = bench.shim_is_firmware, bench.machine, bench.arena
+    handed_over = bench.entry.name == ImageEntry.EFI_HANDOVER
+    loaded = _load(bench) if handed_over else None
+    # Firmware of the machine itself is given the ramdisks by whoever starts it; a shim finds them in memory.
+    modules = _modules(bench, initrds) if handed_over or not own else ()
+    request = _request(bench, loaded, modules)
+    handover = _produce(bench, request, arena)
+    information = boot_information(bench.provider, request, machine.memory, handover, bench.firmware)
+    if not own:
+        information = discovery.complete(information, discovery.Means(machine.memory, lambda: _hypercall_map(machine)))
+    bench.booted.notes += [f"{item.field}: {item.source}" for item in information.provenance]
+    shim = shimming.build(
+        bench.plan,
+        information,
+        machine,
+        bench.console,
+        initrds=initrds if own and not handed_over else (),
+        reserved=arena.used,
+        held=bench.facts.held if own else (),
+        wide=bench.wide,
+    )
+    bench.booted.shim = shim
+    bench.booted.notes += install_protocols(bench.registry.firmware_protocols, shim)
+    if loaded is not None:
+        shimming.hand_over(shim, loaded, handover.address)
+        return
+    image = shim.boot(bench.image.data)
+    bench.booted.loaded = Loaded(image.base, image.size, image.entry)

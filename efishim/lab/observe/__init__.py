@@ -1,0 +1,1 @@
+"""Following a guest while it runs: milestones, code, reads and writes."""

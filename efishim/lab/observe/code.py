@@ -1,0 +1,70 @@
+"""Watching which code runs: from the image's first block on, with marks where the kernel proper and userspace begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from efishim.calls import FirmwareCall
+from efishim.image.opened import Image
+from efishim.lab import collect
+from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.code_parts import Layout
+from efishim.lab.observe.image_code import ImageCode
+from efishim.lab.observe.milestones import Milestones
+from efishim.lab.record import Coverage, Milestone, MilestonePoint
+from efishim.machine.machine import Machine
+
+
+class CodeObserver:
+    """Looks at each new block until `startup_64`, and remembers how many blocks there were at each milestone.
+
+    `unpacked` says that the kernel proper runs from the first instruction on, and no code of a bzImage around it.
+    """
+
+    def __init__(self, machine: Machine, image: Image, milestones: Milestones, *, unpacked: bool) -> None:
+        self._unpacked = unpacked
+        self._machine = machine
+        self._image = image
+        self._milestones = milestones
+        self._code = ImageCode(image.data)
+        self._blocks_at: dict[Milestone, int] = {}
+        self._kernel: int | None = None
+        """Blocks that had run when the kernel proper began."""
+
+    def start(self) -> None:
+        """The guest has not run yet."""
+        if not self._unpacked:
+            self._machine.watches.on_block(self._code.learn)
+        passed = self._milestones.on_point
+
+        def note(point: MilestonePoint) -> None:
+            self._blocks_at[point.name] = self._machine.engine.state.log_used
+            passed(point)
+
+        self._milestones.on_point = note
+        self._milestones.on_kernel = self._kernel_begins
+
+    def _kernel_begins(self) -> None:
+        self._kernel = self._machine.engine.state.log_used
+        self._machine.watches.on_block(None)
+
+    def coverage(self, calls: Sequence[FirmwareCall], places: Places) -> Coverage:
+        """What ran, when the run is over."""
+        linux = self._image.parts.bzimage
+        layout = Layout(
+            setup_end=linux.setup_size if linux is not None else 0,
+            stub_start=self._stub_start(calls),
+            # The block that was met is in the log already: it is the first of the kernel proper.
+            at_kernel=0 if self._unpacked else None if self._kernel is None else self._kernel - 1,
+            at_userspace=self._blocks_at.get(Milestone.USERSPACE),
+        )
+        return collect.coverage(self._machine, places, self._code, layout)
+
+    def _stub_start(self, calls: Sequence[FirmwareCall]) -> int | None:
+        """The lowest place in the file that is the EFI entry or called firmware before the kernel proper ran."""
+        pe = self._image.parts.pe
+        boot = (call.caller for call in calls if call.service.startswith("BootServices."))
+        found = [offset for offset in (self._code.offset(caller) for caller in boot) if offset is not None]
+        if not found or pe is None:
+            return None
+        return min([*found, pe.entry_rva])

@@ -1,0 +1,71 @@
+"""The pictures that are taken of a run: at its entry, at `startup_64` and at `start_kernel`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efishim.lab.abi import CHECKERS, check_entry
+from efishim.lab.boot.prepare import Booted
+from efishim.lab.observe.address_names import Places
+from efishim.lab.record import AbiViolation
+from efishim.lab.snapshot.boot_view import boot_view
+from efishim.lab.snapshot.entry_view import entry_view
+from efishim.lab.snapshot.machine_view import machine_view
+from efishim.lab.snapshot.processor import capture_cpu
+from efishim.machine.machine import Machine
+
+Document = dict[str, Any]
+
+FLOATING = ("fcw", "mxcsr")
+
+BOOT_PARAMS = "boot_params"
+"""The kernel's own copy (arch/x86/kernel/setup.c), which x86_64_start_kernel() makes."""
+
+
+class Views:
+    """Takes each picture once, when it is asked to; what was not asked for stays None."""
+
+    def __init__(self, machine: Machine, places: Places, booted: Booted) -> None:
+        self._machine = machine
+        self._places = places
+        self._booted = booted
+        self.machine_document: Document | None = None
+        self.entry: Document | None = None
+        self.abi: list[AbiViolation] | None = None
+        self.startup: Document | None = None
+        self.start_kernel: Document | None = None
+
+    def at_entry(self, entry: str) -> None:
+        """The guest has not run yet."""
+        machine, booted = self._machine, self._booted
+        if booted.platform is not None:
+            self.machine_document = machine_view(machine, booted.platform).document()
+        state = capture_cpu(machine.cpu, machine.memory)
+        abi = booted.abi(entry)
+        if abi in CHECKERS:
+            floating = {name: machine.cpu.get(name) for name in FLOATING}
+            found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating)
+            self.abi = [AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
+        self.entry = entry_view(machine.memory, state, booted.structures, booted.modules).document()
+
+    def at_startup(self) -> None:
+        """RSI or ESI points to boot_params (arch/x86/kernel/head_64.S and head_32.S)."""
+        self.startup = self._view(self._machine.cpu.get("rsi"))
+
+    def kernel_copy(self) -> int | None:
+        """Physical address of the kernel's own boot_params."""
+        facts, slide = self._places.facts, self._places.physical_slide
+        symbol = facts.symbols.get(BOOT_PARAMS) if facts is not None else None
+        linked = facts.physical_of(symbol) if facts is not None and symbol is not None else None
+        return linked + slide if linked is not None and slide is not None else None
+
+    def at_start_kernel(self) -> None:
+        """The kernel works on its own copy from here on."""
+        copy = self.kernel_copy()
+        if copy is not None:
+            self.start_kernel = self._view(copy)
+
+    def _view(self, boot_params: int) -> Document:
+        machine = self._machine
+        state = capture_cpu(machine.cpu, machine.memory)
+        return boot_view(machine.memory, boot_params=boot_params, cpu=state).document()

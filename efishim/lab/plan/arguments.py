@@ -1,0 +1,131 @@
+"""From words, as they are typed after `efishim run`, to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from efishim.errors import ImageError, UsageError
+from efishim.firmware.profile import ProfileError, weakenings
+from efishim.firmware.profile_files import read_profile, shipped
+from efishim.lab.plan import plan as plans
+from efishim.lab.plan.default_ramdisk import default_ramdisk
+from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
+from efishim.lab.record import Milestone
+from efishim.plugins import Registry
+from efishim.provider import Entry, Platform, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The options of `run` as they were typed; None is for what was not."""
+
+    provider: str | None = None
+    entry: str | None = None
+    platform: str = "pc"
+    cmdline: str | None = None
+    initrds: tuple[str, ...] = ()
+    no_initrd: bool = False
+    memory: str = "512M"
+    until: str = Milestone.SHUTDOWN.value
+    max_insns: str | None = None
+    timeout: float | None = None
+    seed: int = 0
+    epoch: int | None = None
+    options: tuple[str, ...] = ()
+    system_map: str | None = None
+    no_observers: bool = False
+    profile: str | None = None
+    without: tuple[str, ...] = ()
+
+
+def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) -> Plan:
+    """The plan that the words ask for. Raises UsageError and ImageError, one sentence each.
+
+    The image is found last: fetching one takes a while, and what is wrong with the words shows before.
+    """
+    provider = registry.default_provider() if words.provider is None else registry.provider(words.provider)
+    platform = registry.platform(words.platform)
+    entry = _entry(provider, words.entry)
+    if (words.profile or words.without) and not entry.through_shim:
+        raise UsageError(
+            f"{provider.name}/{entry.name} has no firmware whose answers could be chosen",
+            hint="profiles are for routes behind the EFI shim",
+        )
+    options = plans.parse_options(words.options, known_options(provider, entry, platform))
+    shim_options(plans.option_group(options, SHIM_GROUP))
+    epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
+    timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
+    if not 0 <= words.seed < 1 << 64:
+        raise UsageError(f"a seed is a number from 0 to 2**64-1, not {words.seed}")
+    if not 0 <= epoch < 1 << 32:
+        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
+    if not 0 <= timeout < 1 << 32:  # also refuses NaN
+        raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
+    plan = Plan(
+        provider=provider.name,
+        entry=entry.name,
+        platform=words.platform,
+        cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
+        initrds=_initrds(words),
+        default_initrd=not words.initrds and not words.no_initrd,
+        memory=plans.parse_memory(words.memory),
+        until=Milestone(words.until),
+        max_insns=plans.DEFAULT_MAX_INSNS if words.max_insns is None else plans.parse_count(words.max_insns),
+        timeout=timeout,
+        seed=words.seed,
+        epoch=epoch,
+        options=options,
+        observers=not words.no_observers,
+        system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
+        profile=find_profile(words.profile) if words.profile else None,
+        without=_without(words.without),
+        image=find_image(),
+    )
+    return replace(plan, initrds=(default_ramdisk(plan.image),)) if plan.default_initrd else plan
+
+
+def known_options(provider: Provider, entry: Entry, platform: Platform) -> Mapping[str, str]:
+    """What `--option` understands for a route on a platform: full names and their help."""
+    groups = {provider.name: provider.options, "platform": platform.options}
+    if entry.through_shim:
+        groups[SHIM_GROUP] = SHIM_OPTIONS
+    return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
+
+
+def _entry(provider: Provider, name: str | None) -> Entry:
+    doors = {one.name: one for one in provider.entries}
+    if not doors:
+        raise UsageError(f"the provider {provider.name} drives no entry")
+    if name is None:
+        return provider.entries[0]
+    if name not in doors:
+        raise UsageError(f"the provider {provider.name} has no entry {name!r}", hint=f"it has: {', '.join(doors)}")
+    return doors[name]
+
+
+def find_profile(name: str) -> Blob:
+    """A profile by path, or by the name of one that comes with efishim. Raises ProfileError and ImageError."""
+    known = shipped()
+    if name in known:
+        blob = Blob.embedded(name, known[name])
+    else:
+        try:
+            data = plans.read_bounded(name, "profile")
+        except ImageError as error:
+            hint = f"give a path, or one of those that come with efishim: {', '.join(known)}"
+            raise ProfileError(error.sentence, hint=hint) from error
+        blob = Blob.embedded(name, data)
+    read_profile(blob.read(), name=name)
+    return blob
+
+
+def _without(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one.text, answer) for one, answer in weakenings(texts).items()))
+
+
+def _initrds(words: Words) -> tuple[Blob, ...]:
+    if words.no_initrd and words.initrds:
+        raise UsageError("--no-initrd and -i contradict each other")
+    return tuple(Blob.from_file(path, what="ramdisk") for path in words.initrds)

@@ -1,0 +1,106 @@
+"""Which routes an image has, and their plans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from efishim.errors import UsageError
+from efishim.image.opened import Image
+from efishim.lab.plan.arguments import Words, known_options, make_plan
+from efishim.lab.plan.plan import Blob, Plan
+from efishim.plugins import Registry
+
+_ROUTE = re.compile(r"([^/@]+)(?:/([^/@]+))?(?:@([^/@]+))?")
+_OPTION_NAME = re.compile(r"[^=]*")
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """A route that does not apply to the image, with the reason."""
+
+    route: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    provider: str
+    entry: str
+    platform: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.entry}"
+
+
+def plan_routes(
+    registry: Registry, image: Image, blob: Blob, routes: Sequence[str], words: Mapping[str, Any]
+) -> tuple[list[Plan], list[NoRoute]]:
+    """Plans for `routes` (`provider/entry@platform`, the platform of `words` where none is named), or for all routes that
+    there are; those that do not apply to the image are told with the reason.
+
+    An option (`group.name=value`) goes to the routes that know it. Raises UsageError, also when no route knows it.
+    """
+    base = Words(**words)
+    wanted = [_parse(registry, text, base.platform) for text in routes] or _every(registry, base.platform)
+    doors = {door.entry.value: door for door in image.doors}
+    plans: list[Plan] = []
+    without: list[NoRoute] = []
+    used: set[str] = set()
+    known_anywhere: set[str] = set()
+    for route in wanted:
+        provider, platform = registry.provider(route.provider), registry.platform(route.platform)
+        entry = next(one for one in provider.entries if one.name == route.entry)
+        known = known_options(provider, entry, platform)
+        known_anywhere |= known.keys()
+        mine = tuple(option for option in base.options if _name(option) in known)
+        used.update(mine)
+        door = doors.get(route.entry)
+        reason = door.reason if door is not None else f"efishim finds no entry {route.entry!r} in images"
+        if reason:
+            without.append(NoRoute(route.name, reason))
+            continue
+        chosen = replace(base, provider=route.provider, entry=route.entry, platform=route.platform, options=mine)
+        plans.append(make_plan(registry, lambda: blob, chosen))
+    for option in base.options:
+        if option not in used:
+            listed = ", ".join(sorted(known_anywhere)) or "none"
+            raise UsageError(f"no route has an option {_name(option)}", hint=f"the options of these routes are: {listed}")
+    return plans, without
+
+
+def _name(option: str) -> str:
+    match = _OPTION_NAME.match(option)
+    return match[0] if match else option
+
+
+def split_route(registry: Registry, text: str, platform: str) -> tuple[str, str, str]:
+    """(provider, entry, platform) of `provider/entry@platform`; what is not named is the provider's first entry, and
+    `platform`. Raises UsageError."""
+    route = _parse(registry, text, platform)
+    return route.provider, route.entry, route.platform
+
+
+def _parse(registry: Registry, text: str, platform: str) -> _Route:
+    match = _ROUTE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a route", hint="write it like hvmlite/pvh, or hvmlite/pvh@pc with a platform")
+    provider = registry.provider(match[1])
+    names = [entry.name for entry in provider.entries]
+    if not names:
+        raise UsageError(f"the provider {provider.name} drives no entry")
+    entry = match[2] or names[0]
+    if entry not in names:
+        raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=f"it has: {', '.join(names)}")
+    place = match[3] or platform
+    registry.platform(place)
+    return _Route(provider.name, entry, place)
+
+
+def _every(registry: Registry, platform: str) -> list[_Route]:
+    return [
+        _Route(provider.name, entry.name, platform) for provider in registry.providers.values() for entry in provider.entries
+    ]

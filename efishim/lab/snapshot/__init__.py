@@ -1,0 +1,1 @@
+"""What guest memory and the processor hold at one moment, decoded."""

@@ -1,0 +1,234 @@
+"""What boot_params.efi_info points to: the EFI memory map and the system table with its configuration tables.
+
+Source: UEFI Specification 2.10, sections 4.3 (system table), 4.6 (configuration tables) and 7.2 (memory descriptors).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from efishim.lab.snapshot.guest_read import Unreadable, read
+from efishim.machine.memory import PAGE, PhysicalMemory
+from efishim.wire.bootparams import EfiInfo
+from efishim.wire.guids import NAMES, guid_text
+from efishim.wire.uefi import MEMORY_DESCRIPTOR, SYSTEM_TABLE, SYSTEM_TABLE_SIGNATURE
+
+MAX_DESCRIPTORS = 4096
+MAX_TABLES = 256
+MAX_VENDOR = 128
+"""Characters of the firmware vendor's name that are read."""
+
+MEMORY_TYPES = (
+    # UEFI 2.10, EFI_MEMORY_TYPE
+    "EfiReservedMemoryType",
+    "EfiLoaderCode",
+    "EfiLoaderData",
+    "EfiBootServicesCode",
+    "EfiBootServicesData",
+    "EfiRuntimeServicesCode",
+    "EfiRuntimeServicesData",
+    "EfiConventionalMemory",
+    "EfiUnusableMemory",
+    "EfiACPIReclaimMemory",
+    "EfiACPIMemoryNVS",
+    "EfiMemoryMappedIO",
+    "EfiMemoryMappedIOPortSpace",
+    "EfiPalCode",
+    "EfiPersistentMemory",
+    "EfiUnacceptedMemoryType",
+)
+
+MEMORY_ATTRIBUTES = (
+    # UEFI 2.10, section 7.2.3
+    (0x1, "UC"),
+    (0x2, "WC"),
+    (0x4, "WT"),
+    (0x8, "WB"),
+    (0x10, "UCE"),
+    (0x1000, "WP"),
+    (0x2000, "RP"),
+    (0x4000, "XP"),
+    (0x8000, "NV"),
+    (0x10000, "MORE_RELIABLE"),
+    (0x20000, "RO"),
+    (0x40000, "SP"),
+    (0x80000, "CPU_CRYPTO"),
+    (1 << 62, "ISA_VALID"),
+    (1 << 63, "RUNTIME"),
+)
+
+
+class EfiMemoryView(Struct, frozen=True):
+    """One memory descriptor; `attribute_names` without the prefix EFI_MEMORY_, in the order of their bits."""
+
+    type: int
+    type_name: str
+    physical_start: int
+    virtual_start: int
+    number_of_pages: int
+    attribute: int
+    attribute_names: tuple[str, ...]
+
+
+class EfiMemoryMapView(Struct, frozen=True):
+    """The map as the kernel gets it. `size` and `descriptor_size` in bytes."""
+
+    address: int
+    size: int
+    descriptor_size: int
+    descriptor_version: int
+    descriptors: tuple[EfiMemoryView, ...] = ()
+    problem: str = ""
+
+
+class ConfigurationTableView(Struct, frozen=True):
+    """One configuration table; `name` is empty for a GUID that no specification known here names."""
+
+    guid: str
+    name: str
+    address: int
+
+
+class SystemTableView(Struct, frozen=True):
+    """The parts of the system table that an operating system keeps using."""
+
+    address: int
+    signature: str = ""
+    revision: int = 0
+    vendor: str = ""
+    firmware_revision: int = 0
+    runtime_services: int = 0
+    boot_services: int = 0
+    configuration_tables: tuple[ConfigurationTableView, ...] = ()
+    problem: str = ""
+
+
+class EfiView(Struct, frozen=True):
+    """All that efi_info leads to. `loader_signature` is EL64 or EL32; the other parts are None without it."""
+
+    loader_signature: str
+    memory_map: EfiMemoryMapView | None = None
+    system_table: SystemTableView | None = None
+
+
+def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
+    """Decode from physical memory, before the guest moved the runtime services to virtual addresses. Never raises."""
+    signature = bytes(info.raw[0:4])
+    if signature not in {b"EL64", b"EL32"}:
+        return EfiView(str(info.values()["efi_loader_signature"]))
+    return EfiView(
+        signature.decode(),
+        memory_map=memory_map_view(
+            memory,
+            info.efi_memmap_hi << 32 | info.efi_memmap,
+            size=info.efi_memmap_size,
+            descriptor_size=info.efi_memdesc_size,
+            version=info.efi_memdesc_version,
+        ),
+        system_table=system_table_view(
+            memory, info.efi_systab_hi << 32 | info.efi_systab, width=8 if signature == b"EL64" else 4
+        ),
+    )
+
+
+def attribute_names(attribute: int) -> tuple[str, ...]:
+    """Names of the bits that are set; bits that no specification names appear as one hexadecimal number."""
+    names = [name for bit, name in MEMORY_ATTRIBUTES if attribute & bit]
+    rest = attribute & ~sum(bit for bit, _ in MEMORY_ATTRIBUTES)
+    return (*names, f"{rest:#x}") if rest else tuple(names)
+
+
+def memory_map_view(memory: PhysicalMemory, address: int, *, size: int, descriptor_size: int, version: int) -> EfiMemoryMapView:
+    """Decode a memory map at a physical address; `size` and `descriptor_size` in bytes. Never raises."""
+    step = descriptor_size
+    problem = ""
+    descriptors: list[EfiMemoryView] = []
+    if step < MEMORY_DESCRIPTOR.size() or step > PAGE:
+        problem = f"descriptors of {step} bytes are not possible"
+    else:
+        count = min(size // step, MAX_DESCRIPTORS)
+        if size // step > count:
+            problem = f"only the first {MAX_DESCRIPTORS} of {size // step} descriptors are shown"
+        elif size % step:
+            problem = f"{size:#x} bytes are not a whole number of descriptors"
+        try:
+            raw = read(memory, address, count * step, "the memory map")
+        except Unreadable as error:
+            raw, problem = b"", str(error)
+        descriptors = [_descriptor(MEMORY_DESCRIPTOR.unpack(raw, at=at)) for at in range(0, len(raw), step)]
+    return EfiMemoryMapView(address, size, step, version, tuple(descriptors), problem)
+
+
+def _descriptor(raw: dict[str, int]) -> EfiMemoryView:
+    kind, attribute = raw["Type"], raw["Attribute"]
+    return EfiMemoryView(
+        type=kind,
+        type_name=MEMORY_TYPES[kind] if kind < len(MEMORY_TYPES) else "unknown",
+        physical_start=raw["PhysicalStart"],
+        virtual_start=raw["VirtualStart"],
+        number_of_pages=raw["NumberOfPages"],
+        attribute=attribute,
+        attribute_names=attribute_names(attribute),
+    )
+
+
+def system_table_view(memory: PhysicalMemory, address: int, *, width: int) -> SystemTableView:
+    """Decode the system table at a physical address; `width` is that of its pointers, 4 or 8. Never raises."""
+    try:
+        raw = read(memory, address, SYSTEM_TABLE.size(width), "the system table")
+    except Unreadable as error:
+        return SystemTableView(address, problem=str(error))
+    table = SYSTEM_TABLE.unpack(raw, width)
+    problems: list[str] = []
+    if table["Signature"] != SYSTEM_TABLE_SIGNATURE:
+        problems.append("the signature is not IBI SYST")
+    return SystemTableView(
+        address,
+        signature=raw[:8].decode("ascii", "backslashreplace"),
+        revision=table["Revision"],
+        vendor=_vendor(memory, table["FirmwareVendor"], problems),
+        firmware_revision=table["FirmwareRevision"],
+        runtime_services=table["RuntimeServices"],
+        boot_services=table["BootServices"],
+        configuration_tables=_tables(memory, table, problems, width=width),
+        problem="; ".join(problems),
+    )
+
+
+def _vendor(memory: PhysicalMemory, address: int, problems: list[str]) -> str:
+    """A NUL-terminated UCS-2 string."""
+    text = bytearray()
+    try:
+        while len(text) < 2 * MAX_VENDOR:
+            unit = read(memory, address + len(text), 2, "the vendor's name")
+            if unit == b"\0\0":
+                return text.decode("utf-16-le", "backslashreplace")
+            text += unit
+    except Unreadable as error:
+        problems.append(str(error))
+        return ""
+    problems.append(f"the vendor's name does not end within {MAX_VENDOR} characters")
+    return text.decode("utf-16-le", "backslashreplace")
+
+
+def _tables(
+    memory: PhysicalMemory, table: dict[str, int], problems: list[str], *, width: int
+) -> tuple[ConfigurationTableView, ...]:
+    step = 16 + width  # EFI_CONFIGURATION_TABLE: a GUID and a pointer (4.6)
+    count = table["NumberOfTableEntries"]
+    if count > MAX_TABLES:
+        problems.append(f"only the first {MAX_TABLES} of {count} configuration tables are shown")
+        count = MAX_TABLES
+    if not count:
+        return ()
+    try:
+        raw = read(memory, table["ConfigurationTable"], count * step, "the configuration tables")
+    except Unreadable as error:
+        problems.append(str(error))
+        return ()
+    entries = [raw[at : at + step] for at in range(0, len(raw), step)]
+    return tuple(_table(guid_text(entry[:16]), int.from_bytes(entry[16:], "little")) for entry in entries)
+
+
+def _table(guid: str, address: int) -> ConfigurationTableView:
+    return ConfigurationTableView(guid, NAMES.get(guid, ""), address)

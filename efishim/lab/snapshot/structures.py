@@ -1,0 +1,119 @@
+"""Structures that firmware and the kernel have in memory, named for the observer: ACPI, EFI, the kernel's own boot_params.
+
+What a provider wrote it names itself (`provider.native_structures`). All of this reads what a guest may have changed: it stops
+where something makes no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from efishim.lab.observe.consumption import Target, leaves_of
+from efishim.lab.snapshot.guest_read import Unreadable, read
+from efishim.machine.memory import PhysicalMemory
+from efishim.wire import uefi
+from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader
+from efishim.wire.bootparams import BootParams, E820Entry
+from efishim.wire.layout import Layout, Leaf
+from efishim.wire.uefi import Shape
+
+TABLE_LIMIT = 64
+TABLE_SIZE_LIMIT = 1 << 20
+E820_OFFSET = 0x2D0
+"""Of e820_table in struct boot_params."""
+_LAYOUTS: dict[bytes, type[Layout]] = {b"FACP": Fadt, b"APIC": Madt}
+
+
+def acpi_targets(memory: PhysicalMemory, rsdp: int, since: int = 0) -> list[Target]:
+    """The RSDP, the XSDT, and what they lead to, DSDT and FACS included."""
+    return list({target.address: target for target in _acpi(memory, rsdp, since)}.values())
+
+
+def _acpi(memory: PhysicalMemory, rsdp: int, since: int) -> Iterator[Target]:
+    try:
+        pointer = Rsdp(read(memory, rsdp, Rsdp.SIZE, "the RSDP"))
+        yield _target("RSDP", rsdp, Rsdp.SIZE, Rsdp, since)
+        xsdt = pointer.xsdt_address
+        size = _length(memory, xsdt)
+        count = min((size - SdtHeader.SIZE) // 8, TABLE_LIMIT)
+        entries = tuple(Leaf(f"entry[{number}]", SdtHeader.SIZE + 8 * number, 8, "number") for number in range(count))
+        yield Target("XSDT", xsdt, size, (*leaves_of(SdtHeader, size), *entries), since)
+        raw = read(memory, xsdt + SdtHeader.SIZE, 8 * count, "the XSDT")
+    except Unreadable:
+        return
+    for number in range(count):
+        address = int.from_bytes(raw[8 * number : 8 * number + 8], "little")
+        try:
+            yield from _table(memory, address, since)
+        except Unreadable:
+            continue
+
+
+def _table(memory: PhysicalMemory, address: int, since: int) -> Iterator[Target]:
+    signature = read(memory, address, 4, "an ACPI table")
+    size = _length(memory, address)
+    yield _target(_name(signature), address, size, _LAYOUTS.get(signature, SdtHeader), since)
+    if signature == b"FACP" and size >= 148:
+        fadt = Fadt(read(memory, address, size, "the FADT").ljust(Fadt.SIZE, b"\0"))
+        for pointer in (fadt.x_dsdt or fadt.dsdt, fadt.x_firmware_ctrl or fadt.firmware_ctrl):
+            if pointer:
+                kind = read(memory, pointer, 4, "an ACPI table")
+                layout = Facs if kind == b"FACS" else SdtHeader
+                yield _target(_name(kind), pointer, _length(memory, pointer), layout, since)
+
+
+def _length(memory: PhysicalMemory, address: int) -> int:
+    size = int.from_bytes(read(memory, address + 4, 4, "an ACPI table's length"), "little")
+    if not 8 <= size <= TABLE_SIZE_LIMIT or memory.find(address, size) is None:
+        raise Unreadable(f"the ACPI table at {address:#x} is {size} bytes long")
+    return size
+
+
+def _name(signature: bytes) -> str:
+    return signature.decode("ascii", "backslashreplace")
+
+
+def _target(name: str, address: int, size: int, layout: type[Layout], since: int) -> Target:
+    return Target(name, address, size, leaves_of(layout, size), since)
+
+
+def efi_targets(memory: PhysicalMemory, system_table: int, *, width: int = 8, since: int = 0) -> list[Target]:
+    """The EFI system table and the tables that it points to; `width` is that of a pointer, 4 or 8 bytes."""
+    shape = uefi.SYSTEM_TABLE
+    try:
+        table = shape.unpack(read(memory, system_table, shape.size(width), "the system table"), width)
+    except Unreadable:
+        return []
+    found = [(shape.name, system_table, shape)]
+    found += [
+        (one.name, table[field], one)
+        for field, one in (("RuntimeServices", uefi.RUNTIME_SERVICES_TABLE), ("BootServices", uefi.BOOT_SERVICES_TABLE))
+        if table[field]
+    ]
+    entry = uefi.CONFIGURATION_TABLE
+    found += [
+        (f"{entry.name}[{number}]", table["ConfigurationTable"] + number * entry.size(width), entry)
+        for number in range(min(table["NumberOfTableEntries"], TABLE_LIMIT))
+    ]
+    return [
+        Target(name, address, one.size(width), shape_leaves(one, width), since)
+        for name, address, one in found
+        if memory.find(address, one.size(width)) is not None
+    ]
+
+
+def shape_leaves(shape: Shape, width: int) -> tuple[Leaf, ...]:
+    """The fields of a UEFI structure as leaves; padding belongs to none."""
+    sizes = {uefi.U8: 1, uefi.U16: 2, uefi.U32: 4, uefi.U64: 8, uefi.GUID: 16, uefi.PTR: width}
+    return tuple(Leaf(name, shape.offset(name, width), sizes[kind], "number") for name, kind in shape.fields)
+
+
+def boot_params_target(name: str, address: int, e820_entries: int, since: int = 0) -> Target:
+    """A struct boot_params, as the kernel's own copy, with the first `e820_entries` of its e820_table."""
+    table = tuple(
+        Leaf(f"e820_table[{number}].{leaf.name}", E820_OFFSET + number * E820Entry.SIZE + leaf.offset, leaf.size, leaf.form)
+        for number in range(min(e820_entries, 128))
+        for leaf in E820Entry.leaves()
+    )
+    leaves = sorted((*BootParams.leaves(), *table), key=lambda leaf: leaf.offset)
+    return Target(name, address, BootParams.SIZE, tuple(leaves), since)

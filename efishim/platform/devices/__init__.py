@@ -1,0 +1,1 @@
+"""Devices of a PC, each on the port, MMIO or MSR bus."""

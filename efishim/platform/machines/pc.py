@@ -1,0 +1,58 @@
+"""The platform `pc`: bare metal with EFI firmware and without display, keyboard or disks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from efishim.machine.cpu import Board
+from efishim.platform.definition import Feature, PlatformFacts, PlatformOptions, Profile
+from efishim.platform.devices.cpuid import pc_cpuid
+from efishim.platform.machines import builder as parts
+from efishim.platform.machines.builder import Chassis
+
+PC_FEATURES: tuple[Feature, ...] = (
+    Feature("serial", "a 16550A serial port at COM1"),
+    Feature("pic", "the 8259A interrupt controllers"),
+    Feature("pit", "the 8254 timer, port 0x61 and the A20 gate"),
+    Feature("rtc", "the MC146818 clock and its CMOS RAM"),
+    Feature("pci", "PCI configuration space with a host bridge"),
+    Feature("acpi", "ACPI tables"),
+    Feature("smbios", "SMBIOS structures"),
+    Feature("mtrr", "memory type range registers"),
+    Feature("fadt_no_vga", "FADT says that there is no VGA; with 0 the PCI root claims its memory window too"),
+    Feature("fadt_no_rtc", "FADT says that there is no CMOS clock, and the DSDT does not list it", 0),
+    Feature("fadt_hw_reduced", "hardware-reduced ACPI: sleep registers in place of PM1a, SCI and PM timer", 0),
+    Feature("tsc_leaf", "CPUID leaves 0x15 and 0x16 tell the frequencies; with 0 the guest has to measure them"),
+    Feature("rdrand", "the RDRAND instruction"),
+    Feature("hypervisor", "CPUID's hypervisor bit, with nobody behind it", 0),
+    Feature("bios_area", "ACPI and SMBIOS anchors in read-only memory at 0xf0000, as a BIOS leaves them", 0),
+    Feature("low_ram_mib", "most RAM below 4 GiB, in MiB", 3072, 3072),
+)
+
+
+def build_pc(board: Board, options: PlatformOptions, features: Mapping[str, int]) -> PlatformFacts:
+    """Every part in its place."""
+    cpuid = pc_cpuid(
+        board.tsc_hz,
+        tsc_leaf=bool(features["tsc_leaf"]),
+        rdrand=bool(features["rdrand"]),
+        hypervisor=bool(features["hypervisor"]),
+        mtrr=bool(features["mtrr"]),
+    )
+    chassis = parts.begin(board, options, features, cpuid)
+    add_machine(chassis, "pc")
+    return chassis.facts("pc")
+
+
+def add_machine(chassis: Chassis, product: str) -> None:
+    """Everything around the processor, for platforms that differ from `pc` in their processor alone."""
+    parts.add_memory(chassis)
+    parts.add_msrs(chassis)
+    parts.add_isa_devices(chassis)
+    parts.add_pci(chassis)
+    parts.add_acpi(chassis)
+    parts.add_smbios(chassis, product)
+    parts.add_system_rom(chassis)
+
+
+PC = Profile("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", PC_FEATURES, build_pc)

@@ -1,0 +1,260 @@
+"""The platform `pc-qemu`: QEMU's machine `pc` without KVM, as `efishim oracle` starts it, with SeaBIOS or OVMF.
+
+Source: QEMU 7.2 (hw/i386/pc.c, pc_piix.c, acpi-build.c; target/i386/cpu.c), SeaBIOS 1.16 (src/fw/, src/post.c), OVMF
+2022.11 (OvmfPkg/PlatformPei/MemDetect.c, OvmfPkg/OvmfPkgX64.fdf). What is told to the kernel is what QEMU tells, but
+nothing is promised that is not there: docs/oracle.md lists what is left out. Addresses near the end of RAM are those of
+512 MiB, moved with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from efishim.errors import UsageError
+from efishim.machine.cpu import Board
+from efishim.machine.memory import PAGE
+from efishim.platform.definition import (
+    EBDA,
+    GIB,
+    MIB,
+    Feature,
+    MemoryKind,
+    MemoryRange,
+    PlatformFacts,
+    PlatformOptions,
+    Profile,
+)
+from efishim.platform.devices.acpi_hw import PM_BASE, PM_SIZE, SCI_IRQ, SMI_COMMAND, AcpiPm, SmiCommand
+from efishim.platform.devices.hpet import HPET_BASE, HPET_SIZE, Hpet, LegacyLines
+from efishim.platform.devices.interrupts import PcInterrupts
+from efishim.platform.devices.ioapic import WITH_EOI
+from efishim.platform.devices.pci import RESET_PORT, PciConfig, ResetControl
+from efishim.platform.devices.piix import functions
+from efishim.platform.machines import builder as parts
+from efishim.platform.machines.builder import Chassis
+from efishim.platform.machines.qemu_cpu import SIGNATURE, Hole, qemu_cpuid, qemu_msrs
+from efishim.platform.tables import acpi, qemu_acpi, smbios
+
+SPLIT, BELOW_4G = 3584 * MIB, 3072 * MIB
+"""With SPLIT bytes of RAM or more, BELOW_4G of them lie below 4 GiB (hw/i386/pc_piix.c, pc_init1())."""
+EBDA_START, CONVENTIONAL_END, ROM_START = 0x9_FC00, 0xA_0000, 0xF_0000
+TABLES_SIZE = 128 << 10
+"""What SeaBIOS keeps of the end of RAM for itself and the tables (src/malloc.c, malloc_preinit())."""
+SEABIOS_FLASH, OVMF_FLASH = 0xFFFC_0000, 0xFFC0_0000
+HYPERTRANSPORT, HYPERTRANSPORT_END = 0xFD_0000_0000, 0x100_0000_0000
+"""Nothing can be there on AMD's processors with 40 address bits (hw/i386/pc.c, pc_memory_init())."""
+RSDP_PLACE, SMBIOS_PLACE, STRUCTURES_PLACE = 0xF_59D0, 0xF_59F0, 0xF_5A10
+
+OVMF_LEAST = 128 * MIB
+OVMF_LOW_NVS = ((0x80_6000, 0x80_8000), (0x81_0000, 0x90_0000))
+"""Work area of the reset vector and lock box; stack, heap and volume of the first phases, kept for waking up."""
+OVMF_VOLUME = (0x90_0000, 0x150_0000)
+"""The unpacked volume with the drivers, boot services data."""
+OVMF_PM_BASE = 0xB000
+"""OvmfPkg/OvmfPkg.dec, PcdAcpiPmBaseAddress."""
+OVMF_VARIABLES, OVMF_WAKE_UP = 0x10_C000, 0x8_8000
+"""Before the end of RAM: store for variables (up to the next), memory of the first phases for waking up (to the end)."""
+OVMF_START = 0xB1_4000
+"""Before the end of RAM: from here to the variables lie the bins for memory that stays, and above them the drivers."""
+
+SEABIOS = smbios.Maker("SeaBIOS", "04/01/2014", "QEMU")
+OVMF = smbios.Maker("EFI Development Kit II / OVMF", "02/06/2015", "QEMU")
+SEABIOS_VERSION, OVMF_VERSION = "1.16.2-debian-1.16.2-1", "0.0.0"
+PRODUCT, PRODUCT_VERSION = "Standard PC (i440FX + PIIX, 1996)", "pc-i440fx-7.2"
+
+PC_QEMU_FEATURES: tuple[Feature, ...] = (
+    Feature("uefi", "memory, tables and MTRRs as OVMF leaves them, not SeaBIOS; a route on EFI firmware switches it on", 0),
+    Feature("serial", "a 16550A serial port at COM1"),
+    Feature("pic", "the 8259A interrupt controllers"),
+    Feature("pit", "the 8254 timer, port 0x61 and the A20 gate"),
+    Feature("rtc", "the MC146818 clock and its CMOS RAM"),
+    Feature("hpet", "the high precision event timer"),
+    Feature("pci", "82441FX, PIIX3 and the PIIX4's power management; no disk controller, no SMBus, no VGA"),
+    Feature("acpi", "QEMU's ACPI tables, but for GPEs, hot-plug, S3, S4 and the keyboard controller"),
+    Feature("smbios", "SMBIOS 2.8 structures"),
+    Feature("mtrr", "memory type range registers"),
+    Feature("rdrand", "the RDRAND instruction, which QEMU's qemu64 does not have", 0),
+    Feature("hypervisor", "CPUID's hypervisor bit and TCG's leaf"),
+    Feature("bios_area", "SeaBIOS's ACPI and SMBIOS anchors in read-only memory; with 0 they lie at the end of RAM"),
+    Feature("hypertransport", "the hole below 1 TiB of AMD's processors is reserved in SeaBIOS's memory map"),
+)
+
+
+def _add_memory(chassis: Chassis) -> None:
+    """RAM, and what the firmware says about it. Raises UsageError for a size that this machine cannot have."""
+    size = chassis.options.ram_bytes
+    least = OVMF_LEAST if chassis.has("uefi") else parts.SMALLEST_RAM
+    if not least <= size <= parts.LARGEST_RAM or size % MIB:
+        raise UsageError(f"this platform takes whole MiB of memory from {least >> 20} MiB to 512 GiB, not {size} bytes")
+    low = BELOW_4G if size >= SPLIT else size
+    chassis.low_ram, chassis.high_ram = low, size - low
+    memory = chassis.board.memory
+    memory.add(0, CONVENTIONAL_END, name="conventional")
+    memory.add(MIB, low - MIB, name="extended")
+    if chassis.high_ram:
+        memory.add(4 * GIB, chassis.high_ram, name="high")
+    pieces = _ovmf_map(low) if chassis.has("uefi") else _seabios_map(chassis, low)
+    if chassis.high_ram:
+        pieces.append((4 * GIB, 4 * GIB + chassis.high_ram, MemoryKind.RAM, ""))
+    chassis.memory_map += [MemoryRange(start, end - start, kind, content) for start, end, kind, content in pieces]
+
+
+Piece = tuple[int, int, MemoryKind, str]
+
+
+def _seabios_map(chassis: Chassis, low: int) -> list[Piece]:
+    ram, reserved = MemoryKind.RAM, MemoryKind.RESERVED
+    pieces = [
+        (0, EBDA_START, ram, ""),
+        (EBDA_START, CONVENTIONAL_END, reserved, EBDA),
+        (ROM_START, MIB, reserved, "BIOS"),
+        (MIB, low - TABLES_SIZE, ram, ""),
+        (low - TABLES_SIZE, low, reserved, "SeaBIOS and ACPI tables"),
+        (SEABIOS_FLASH, 4 * GIB, reserved, "flash"),
+    ]
+    if chassis.has("hypertransport"):
+        pieces.append((HYPERTRANSPORT, HYPERTRANSPORT_END, reserved, "HyperTransport"))
+    return pieces
+
+
+def _ovmf_map(low: int) -> list[Piece]:
+    ram = MemoryKind.RAM
+    pieces: list[Piece] = [(0, CONVENTIONAL_END, ram, "")]
+    at = MIB
+    for start, end in OVMF_LOW_NVS:
+        pieces += [(at, start, ram, ""), (start, end, MemoryKind.ACPI_NVS, "first phases of OVMF")]
+        at = end
+    variables, wake_up = low - OVMF_VARIABLES, low - OVMF_WAKE_UP
+    return [
+        *pieces,
+        (at, variables, ram, ""),
+        (variables, wake_up, MemoryKind.RESERVED, "variables of OVMF and SMBIOS"),
+        (wake_up, low, MemoryKind.ACPI_NVS, "first phases of OVMF and ACPI tables"),
+        (OVMF_FLASH, 4 * GIB, MemoryKind.RESERVED, "flash"),
+    ]
+
+
+def _held(chassis: Chassis) -> tuple[MemoryRange, ...]:
+    """What OVMF keeps until boot services end."""
+    if not chassis.has("uefi"):
+        return ()
+    low = chassis.low_ram
+    spans = (OVMF_VOLUME, (low - OVMF_START, low - OVMF_VARIABLES))
+    return tuple(MemoryRange(start, end - start, MemoryKind.RAM, "OVMF") for start, end in spans)
+
+
+def _add_processor(chassis: Chassis) -> None:
+    ram = chassis.low_ram
+    # Where PCI memory begins: SeaBIOS, src/fw/pciinit.c, i440fx_mem_addr_setup(); OVMF takes the same.
+    start = 0x8000_0000 if ram <= 0x8000_0000 else 0xC000_0000 if ram <= 0xC000_0000 else 0xE000_0000
+    hole = Hole(start, 4 * GIB - start) if chassis.has("mtrr") else None
+    chassis.msrs = qemu_msrs(chassis.interrupts.lapic, hole=hole, rom_protected=not chassis.has("uefi"))
+    chassis.board.msrs = chassis.msrs
+    if hole is not None:
+        chassis.present.add("MTRR")
+
+
+def _pm_base(chassis: Chassis) -> int:
+    return OVMF_PM_BASE if chassis.has("uefi") else PM_BASE
+
+
+def _add_chipset(chassis: Chassis) -> None:
+    """PCI, the reset control register, and the PIIX4's power management ports with the port that hands them over."""
+    board = chassis.board
+    reset = ResetControl(chassis.reset)
+    if chassis.has("pci"):
+        board.ports.attach(0xCF8, 8, PciConfig(functions(_pm_base(chassis)), reset), "PCI")
+        chassis.present.add("PCI")
+    else:
+        board.ports.attach(RESET_PORT, 1, reset, "reset")
+    sci = chassis.interrupts.line(SCI_IRQ)
+    pm = AcpiPm(board.clock, board.now, sci, chassis.power_off, timer_bits=24, handed_over=False, s5=0)
+    board.ports.attach(_pm_base(chassis), PM_SIZE, pm, "ACPI")
+    board.ports.attach(SMI_COMMAND, 2, SmiCommand(pm), "ACPI")
+    chassis.present |= {"reset", "ACPI"}
+
+
+def _add_rom(chassis: Chassis) -> None:
+    """As on every platform, here with the firmware's own contents at SeaBIOS's places."""
+    memory = chassis.board.memory
+    memory.add(parts.SYSTEM_ROM, MIB - parts.SYSTEM_ROM, name="system rom", writable=False)
+    memory.fill(parts.SYSTEM_ROM, MIB - parts.SYSTEM_ROM, 0xFF)
+    if not chassis.has("uefi") and chassis.has("bios_area"):
+        chassis.present.add("ROM")
+
+
+def _add_tables(chassis: Chassis) -> None:
+    """ACPI and SMBIOS: in RAM that the memory map does not call free, the anchors of SeaBIOS in the BIOS's area."""
+    memory, low = chassis.board.memory, chassis.low_ram
+    uefi, in_rom = chassis.has("uefi"), chassis.has("bios_area") and not chassis.has("uefi")
+    facs = low - (OVMF_WAKE_UP if uefi else TABLES_SIZE)
+    if chassis.has("acpi"):
+        config = qemu_acpi.QemuTables(
+            ram_end=low,
+            pm_base=_pm_base(chassis),
+            high_start=-(-(4 * GIB + chassis.high_ram) // GIB) * GIB,
+            serial=chassis.has("serial"),
+            rtc=chassis.has("rtc"),
+            pci=chassis.has("pci"),
+            pic=chassis.has("pic"),
+            hpet=chassis.has("hpet"),
+        )
+        memory.write(facs, qemu_acpi.build_facs())
+        tables, rsdt, xsdt = qemu_acpi.build_tables(config, facs + 64, facs, xsdt=uefi)
+        memory.write(facs + 64, tables)
+        chassis.rsdp = RSDP_PLACE if in_rom else low - PAGE
+        rsdp = acpi.build_rsdp(rsdt, xsdt, qemu_acpi.BOCHS) if uefi else qemu_acpi.build_rsdp(rsdt)
+        memory.write(chassis.rsdp, rsdp)
+    if chassis.has("smbios"):
+        structures = _structures(chassis)
+        start = SMBIOS_PLACE if in_rom else low - (OVMF_VARIABLES if uefi else 2 * PAGE)
+        table = start + STRUCTURES_PLACE - SMBIOS_PLACE
+        memory.write(start, smbios.build_entry_point_2(table, structures))
+        memory.write(table, structures)
+        chassis.smbios = start
+
+
+def _structures(chassis: Chassis) -> bytes:
+    uefi = chassis.has("uefi")
+    _, _, _, edx = chassis.cpuid(1, 0)
+    config = smbios.SmbiosConfig(
+        low_ram=chassis.low_ram,
+        high_ram=chassis.high_ram,
+        cpu_mhz=2000,
+        cpu_brand=PRODUCT_VERSION,
+        cpu_signature=edx << 32 | SIGNATURE,
+        product=PRODUCT,
+        firmware_version=OVMF_VERSION if uefi else SEABIOS_VERSION,
+        uefi=uefi,
+        machine_version=PRODUCT_VERSION,
+        maker=OVMF if uefi else SEABIOS,
+    )
+    return smbios.build_structures(config)
+
+
+def build_pc_qemu(board: Board, options: PlatformOptions, features: Mapping[str, int]) -> PlatformFacts:
+    """Every part in its place."""
+    rdrand, mtrr, hypervisor = (bool(features[name]) for name in ("rdrand", "mtrr", "hypervisor"))
+    cpuid = qemu_cpuid(rdrand=rdrand, mtrr=mtrr, hypervisor=hypervisor)
+    interrupts = PcInterrupts(board, board.tsc_hz, with_pic=bool(features["pic"]), ioapic_version=WITH_EOI)
+    chassis = parts.begin(board, options, features, cpuid, interrupts)
+    _add_memory(chassis)
+    _add_processor(chassis)
+    legacy = LegacyLines(interrupts.line)
+    parts.add_isa_devices(chassis, legacy.device)
+    if chassis.has("hpet"):
+        hpet = Hpet(board, legacy, interrupts.ioapic.set_line)
+        board.mmio.attach(HPET_BASE, HPET_SIZE, hpet, "HPET")
+        chassis.present.add("HPET")
+    _add_chipset(chassis)
+    _add_rom(chassis)
+    _add_tables(chassis)
+    return chassis.facts("pc-qemu", held=_held(chassis))
+
+
+PC_QEMU = Profile(
+    "pc-qemu",
+    "QEMU's machine `pc` without KVM, as `efishim oracle` starts it; no display, keyboard or disks",
+    PC_QEMU_FEATURES,
+    build_pc_qemu,
+)

@@ -1,0 +1,18 @@
+"""Xen's HVMLite (PVH) as a provider: hvm_start_info."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from efishim.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from efishim.provider import Provider
+
+
+@hookimpl
+def efishim_providers() -> list[Provider]:
+    """The one provider of this package."""
+    from efishim_plugins.hvmlite.provider import Hvmlite
+
+    return [Hvmlite()]

@@ -1,0 +1,18 @@
+"""Multiboot2 as a provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from efishim.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from efishim.provider import Provider
+
+
+@hookimpl
+def efishim_providers() -> list[Provider]:
+    """The one provider of this package."""
+    from efishim_plugins.multiboot2.provider import Multiboot2
+
+    return [Multiboot2()]
