@@ -2,9 +2,9 @@
 
 Unicorn's hooks for loads and stores slow down every access of the guest. This module works on the soft TLB instead
 (docs/adr/0011-observing-memory.md): the function that fills it is replaced by native code, which leaves the entries of watched
-pages invalid (`efishim_firmware_stubs/machine/observer_x86_64.asm`). So each access to such a page is looked up anew, and is seen, by
-physical address, whatever the mapping and the mode; everything else runs as before. The guest cannot notice, and counts of
-instructions stay the same.
+pages invalid (`efishim_firmware_stubs/machine/observer_x86_64.asm`). So each access to such a page is looked up anew, and is
+seen, by physical address, whatever the mapping and the mode; everything else runs as before. The guest cannot notice, and
+counts of instructions stay the same.
 
 What is seen are the loads and stores of instructions, and of the processor's helpers (a far jump that reads the GDT). Not
 seen: instruction fetches, page walks, and what the host does for the guest: firmware, and the delivery of interrupts.

@@ -73,8 +73,8 @@ class Ending(StrEnum):
 
 
 _STOPS = (
-    # efishim_firmware_stubs/init, then arch/x86/boot/compressed/error.c, kernel/panic.c, arch/x86/mm/extable.c. CR2 is what the last
-    # page fault left, and no part of what happened.
+    # efishim_firmware_stubs/init, then arch/x86/boot/compressed/error.c, kernel/panic.c, arch/x86/mm/extable.c. CR2 is what
+    # the last page fault left, and no part of what happened.
     (Ending.USERSPACE, re.compile(rb"^efishim-init: (begin)\r?\n", re.MULTILINE)),
     (Ending.GAVE_UP, re.compile(rb"([^\r\n]+)[\r\n]+ -- System halted")),
     (Ending.PANIC, re.compile(rb"Kernel panic - not syncing: ([^\r\n]+)[\r\n]")),
