@@ -7,17 +7,12 @@ caller's state can leak into a run: a record of a matrix is byte for byte that o
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import queue
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from efishim.errors import EfishimError
@@ -25,6 +20,7 @@ from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress
 from efishim.lab.record import Milestone, MilestonePoint, Record
+from efishim.lab.workers import workers
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry
@@ -150,10 +146,8 @@ class _Worker:
     interrupt: Any = None
 
 
-def _begin(events: Any, interrupt: Any) -> None:
-    """In each worker, once. The terminal sends Ctrl-C to everybody; only the parent decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _begin(interrupt: Interrupt, events: Any) -> None:
+    """In each worker, once."""
     _Worker.events, _Worker.interrupt = events, interrupt
 
 
@@ -163,65 +157,44 @@ def _work(index: int, plan: Plan) -> Result:
     return _attempt(plan, _Reporter(index, _Worker.events.put), _Worker.interrupt, None)
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Workers that start meanwhile do not import the caller's main module: they need nothing of it, and a script that runs
-    something when it is imported would run it once more in each of them.
-    """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
-    main.__spec__ = None
-    main.__dict__.pop("__file__", None)
-    try:
-        yield
-    finally:
-        main.__dict__.update(kept)
-
-
 class _Pool:
     """A matrix over worker processes."""
 
     def __init__(self, plans: Sequence[Plan], jobs: int, progress: MatrixProgress, interrupt: Interrupt | None) -> None:
-        context: BaseContext = multiprocessing.get_context("spawn")
         self._plans = plans
+        self._jobs = jobs
         self._progress = progress
         self._interrupt = interrupt
-        self._events = context.Queue()
-        self._stop = context.Event()
         self._results = [Result(plan) for plan in plans]
-        self._executor = ProcessPoolExecutor(jobs, context, _begin, (self._events, self._stop))
 
     def run(self) -> list[Result]:
-        try:
-            with _no_main_module():
-                waiting = {self._executor.submit(_work, i, self._plans[i]): i for i in longest_first(self._plans)}
+        with workers(self._jobs, _begin) as pool:
+            waiting = {pool.submit(_work, i, self._plans[i]): i for i in longest_first(self._plans)}
             while waiting:
                 if self._interrupt is not None and self._interrupt.is_set():
-                    self._stop.set()  # runs end with partial records, and what waits is not begun
+                    pool.stop.set()  # runs end with partial records, and what waits is not begun
                 done, _ = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                self._drain()
+                self._drain(pool.events)
                 for future in done & waiting.keys():
                     self._keep(waiting.pop(future), future)
-            return self._results
-        finally:
-            self._stop.set()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._drain()
-            self._events.close()
+        self._drain(pool.events)
+        return self._results
 
     def _keep(self, index: int, future: Future[Result]) -> None:
         try:
             result = future.result()
         except BrokenProcessPool:
-            lost = Failure("the worker process died", "there may not be enough memory for so many jobs", 3)
-            result = Result(self._plans[index], failure=lost)
+            result = Result(self._plans[index])
+            if self._interrupt is None or not self._interrupt.is_set():
+                lost = Failure("the worker process died", "there may not be enough memory for so many jobs", 3)
+                result = Result(self._plans[index], failure=lost)
         self._results[index] = result
         self._progress.finished(index, result)
 
-    def _drain(self) -> None:
+    def _drain(self, events: Any) -> None:
         while True:
             try:
-                event = self._events.get_nowait()
+                event = events.get_nowait()
             except (queue.Empty, OSError, ValueError):
                 return
             _dispatch(self._progress, event)

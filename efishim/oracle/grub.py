@@ -37,7 +37,7 @@ def iso(folder: Path, firmware: Firmware, commands: str, files: Mapping[str, byt
         (root / name).write_bytes(data)
     image = folder / "grub.iso"
     options = ["-d", str(modules), f"--install-modules={_MODULES[firmware]}", "--fonts=", "--locales=", "--themes="]
-    _run([program, *options, "-o", str(image), str(root)])
+    _run([program, *options, "-o", str(image), str(root)], folder)
     return image
 
 
@@ -57,13 +57,13 @@ def efi_disk(folder: Path, commands: str, files: Mapping[str, bytes]) -> Path:
     config = folder / "early.cfg"
     config.write_bytes(f"{found}{commands}\nboot\n".encode("utf-8", "surrogateescape"))
     options = ["-d", str(modules), "-O", "x86_64-efi", "-p", "/", "-c", str(config)]
-    _run([program, *options, "-o", str(disk / "EFI/BOOT/BOOTX64.EFI"), *_DISK_MODULES])
+    _run([program, *options, "-o", str(disk / "EFI/BOOT/BOOTX64.EFI"), *_DISK_MODULES], folder)
     return disk
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: Path) -> None:
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = " ".join((error.stderr or b"").decode("utf-8", "backslashreplace").split())[-300:]
         raise OracleError(f"{Path(command[0]).name} failed: {said or error}") from error

@@ -134,6 +134,7 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
         try:
             process = subprocess.Popen(
                 command,
+                cwd=folder,  # in its current directory QEMU looks for firmware first (softmmu/datadir.c, qemu_find_file)
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

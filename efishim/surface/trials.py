@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +15,7 @@ from efishim.firmware.profile import Item
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Reason, Record
+from efishim.lab.workers import Workers, workers
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry
@@ -112,10 +111,8 @@ def attempt(plan: Plan, interrupt: Interrupt | None = None, registry: Registry |
     return Trial(record.outcome.met, record)
 
 
-def _begin(interrupt: Any) -> None:
-    """In each worker, once. The terminal sends Ctrl-C to everybody; only the parent decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _begin(interrupt: Interrupt, _events: Any) -> None:
+    """In each worker, once."""
     _Worker.interrupt = interrupt
 
 
@@ -131,8 +128,7 @@ class Trials:
     progress: SurfaceProgress
     interrupt: Interrupt | None
     registry: Registry | None
-    executor: ProcessPoolExecutor | None
-    stop: Any
+    pool: Workers | None
     count: int = 0
     limit: int = 0
     """Instructions after which a trial is given up; 0 for what the plan says."""
@@ -160,11 +156,11 @@ class Trials:
         """Run plans; results in their order. Raises Interrupted and MachineError."""
         keys = [(plan.without, plan.profile, plan.max_insns, plan.observers) for _, plan in many]
         todo = {key: one for key, one in zip(keys, many, strict=True) if key not in self._known}
-        if self.executor is None:
+        if self.pool is None:
             for key, (changes, plan) in todo.items():
                 self._keep(key, changes, attempt(plan, self.interrupt, self.registry))
         elif todo:
-            self._pooled(self.executor, todo)
+            self._pooled(self.pool, todo)
         return [self._known[key] for key in keys]
 
     def _keep(self, key: tuple[Any, ...], changes: Changes, trial: Trial | None) -> None:
@@ -174,9 +170,9 @@ class Trials:
         self.count += 1
         self.progress.trial(changes, boots=trial.boots)
 
-    def _pooled(self, executor: ProcessPoolExecutor, todo: Mapping[tuple[Any, ...], tuple[Changes, Plan]]) -> None:
+    def _pooled(self, pool: Workers, todo: Mapping[tuple[Any, ...], tuple[Changes, Plan]]) -> None:
         waiting: dict[Future[Trial | None], tuple[Any, ...]] = {
-            executor.submit(_work, plan): key for key, (_, plan) in todo.items()
+            pool.submit(_work, plan): key for key, (_, plan) in todo.items()
         }
         while waiting:
             done, _ = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -197,13 +193,7 @@ def trials(
 ) -> Iterator[Trials]:
     """Trials of a plan, at most `jobs` at a time; with one job in this process, and only then with `registry`."""
     if jobs <= 1:
-        yield Trials(plan, progress, interrupt, registry, None, None)
+        yield Trials(plan, progress, interrupt, registry, None)
         return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    executor = ProcessPoolExecutor(jobs, context, _begin, (stop,))
-    try:
-        yield Trials(plan, progress, interrupt, registry, executor, stop)
-    finally:
-        stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
+    with workers(jobs, _begin) as pool:
+        yield Trials(plan, progress, interrupt, registry, pool)
