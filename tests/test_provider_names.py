@@ -36,7 +36,7 @@ OPTIONS = re.compile(rf"(?:{'|'.join(PROVIDERS)})\.[a-z][a-z0-9_-]*(?:=.*)?")
 
 ALLOWED = {
     # (file, what): why it is something else there
-    ("platform/hvmlite.py", "hvmlite"): "The machine that the thread calls HVMLite, which any route can be run on.",
+    ("platform/machines/hvmlite.py", "hvmlite"): "The machine that the thread calls HVMLite, which any route can be run on.",
     ("lab/abi/boot_params.py", "subarch"): "The field hardware_subarch of boot_params.",
     ("oracle/*.py", "grub"): "The real GRUB, which the oracle makes images with.",
     ("oracle/grub.py", "grub.iso"): "A file that GRUB's own tool makes.",

@@ -20,7 +20,7 @@ from efishim.bios.video import VideoServices
 from efishim.calls import FirmwareCall
 from efishim.errors import MachineError
 from efishim.machine.cpu import Board
-from efishim.platform.definition import MemoryRange
+from efishim.memory_range import MemoryRange
 
 MASTER, SLAVE = 0x20, 0xA0
 MASTER_VECTORS, SLAVE_VECTORS = 0x08, 0x70

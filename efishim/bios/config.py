@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from efishim.platform.definition import MemoryRange, PlatformFacts
+from efishim.memory_range import MemoryRange
+from efishim.platform.definition import PlatformFacts
 from efishim.platform.tables.dsdt import COM1_PORT
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efishim.errors import MachineError
-from efishim.platform.definition import EBDA, MIB, MemoryKind, MemoryRange
+from efishim.memory_range import MemoryKind, MemoryRange
+from efishim.platform.definition import EBDA, MIB
 
 KIB = 1 << 10
 CONVENTIONAL_END = 0xA_0000

@@ -15,7 +15,7 @@ from efishim.bios.data_area import DataArea
 from efishim.bios.frame import Frame
 from efishim.bios.memory import below_and_above_16m, extended_kib
 from efishim.machine.cpu import Board
-from efishim.platform.definition import MemoryRange
+from efishim.memory_range import MemoryRange
 
 SMAP = 0x534D_4150
 ENTRY_SIZE, EXTENDED_SIZE = 20, 24

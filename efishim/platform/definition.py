@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from efishim.errors import UsageError
 from efishim.machine.cpu import Board
+from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.devices.cpuid import CpuidModel
 from efishim.platform.devices.interrupts import PcInterrupts
 from efishim.platform.devices.rtc import Rtc
@@ -21,30 +21,6 @@ MIB, GIB = 1 << 20, 1 << 30
 EBDA = "EBDA"
 """Content of the memory range that a platform keeps for the extended BIOS data area."""
 _WORDS = {"on": 1, "yes": 1, "true": 1, "off": 0, "no": 0, "false": 0}
-
-
-class MemoryKind(Enum):
-    """What a range of physical memory is. The values are ACPI's address range types (ACPI 6.5 table 15.4)."""
-
-    RAM = 1
-    RESERVED = 2
-    ACPI_RECLAIMABLE = 3
-    ACPI_NVS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRange:
-    """Physical memory from `start`, `size` bytes; `content` says what lies there if the platform put it there."""
-
-    start: int
-    size: int
-    kind: MemoryKind
-    content: str = ""
-
-    @property
-    def end(self) -> int:
-        """First address after the range."""
-        return self.start + self.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from efishim_firmware_stubs import reporting_initrd
 from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig, Display
 from efishim.machine.machine import Machine, Stop
-from efishim.platform.definition import MIB, MemoryKind, PlatformOptions
+from efishim.memory_range import MemoryKind
+from efishim.platform.definition import MIB, PlatformOptions
 from efishim.platform.machines.pc import PC
 
 SETUP, CMDLINE, KERNEL = 0x10000, 0x20000, 0x100000

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from efishim.bios.memory import below_and_above_16m, carve, ebda_address, extended_kib, ram_from
 from efishim.errors import MachineError
-from efishim.platform.definition import GIB, MIB, MemoryKind, MemoryRange
+from efishim.memory_range import MemoryKind, MemoryRange
+from efishim.platform.definition import GIB, MIB
 
 RAM, RESERVED, ACPI = MemoryKind.RAM, MemoryKind.RESERVED, MemoryKind.ACPI_RECLAIMABLE
 

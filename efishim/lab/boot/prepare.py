@@ -26,7 +26,7 @@ from efishim.lab.observe.plugin_observers import install_protocols
 from efishim.lab.plan.plan import Plan
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
-from efishim.platform.definition import MemoryRange as PlatformRange
+from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.definition import PlatformFacts, PlatformOptions
 from efishim.platform.resources import Resource
 from efishim.platform.xen.inquiry import xen_memory_map
@@ -40,8 +40,6 @@ from efishim.provider import (
     Loaded,
     MachineFacts,
     MachineFirmware,
-    MemoryKind,
-    MemoryRange,
     Module,
     Platform,
     Provider,
@@ -186,10 +184,10 @@ def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, conso
     if firmware is MachineFirmware.BIOS:
         memory_map = _add_bios(machine, built, console, booted, trap=not entry.through_shim)
     facts = MachineFacts(
-        memory_map=tuple(MemoryRange(r.start, r.size, MemoryKind(r.kind.value)) for r in memory_map),
+        memory_map=memory_map,
         rsdp=built.rsdp,
         smbios=built.smbios,
-        held=tuple(MemoryRange(r.start, r.size, MemoryKind.RAM) for r in built.held),
+        held=built.held,
     )
     arena = Arena(_without(facts.memory_map, facts.held))
     return Bench(plan, image, machine, registry, console, provider, entry, firmware, options, built, facts, arena, booted)
@@ -229,7 +227,7 @@ def _features(plan: Plan, platform: Platform, entry: Entry, firmware: MachineFir
 
 def _add_bios(
     machine: Machine, built: PlatformFacts, console: Callable[[bytes], None], booted: Booted, *, trap: bool
-) -> tuple[PlatformRange, ...]:
+) -> tuple[MemoryRange, ...]:
     """The BIOS of a platform that has a place for one, and the memory map that it tells. The shim needs the one trap of the
     machine for itself; behind it a BIOS leaves its tables and nothing that could be called.
     """

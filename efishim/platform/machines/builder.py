@@ -12,7 +12,8 @@ from efishim import __version__
 from efishim.errors import UsageError
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.definition import GIB, MIB, MemoryKind, MemoryRange, PlatformFacts, PlatformOptions
+from efishim.memory_range import MemoryKind, MemoryRange
+from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.devices.acpi_hw import PM_BASE, PM_SIZE, SCI_IRQ, AcpiPm, SleepRegisters
 from efishim.platform.devices.cpuid import SIGNATURE, CpuidModel, brand_string
 from efishim.platform.devices.interrupts import PcInterrupts

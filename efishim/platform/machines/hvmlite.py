@@ -12,7 +12,8 @@ from functools import partial
 
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.definition import Feature, MemoryKind, PlatformFacts, PlatformOptions, Profile
+from efishim.memory_range import MemoryKind
+from efishim.platform.definition import Feature, PlatformFacts, PlatformOptions, Profile
 from efishim.platform.devices.cpuid import INVARIANT_TSC, ZERO, CpuidModel, pc_cpuid
 from efishim.platform.machines import builder as parts
 from efishim.platform.machines.builder import Chassis

@@ -13,17 +13,8 @@ from collections.abc import Mapping
 from efishim.errors import UsageError
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.definition import (
-    EBDA,
-    GIB,
-    MIB,
-    Feature,
-    MemoryKind,
-    MemoryRange,
-    PlatformFacts,
-    PlatformOptions,
-    Profile,
-)
+from efishim.memory_range import MemoryKind, MemoryRange
+from efishim.platform.definition import EBDA, GIB, MIB, Feature, PlatformFacts, PlatformOptions, Profile
 from efishim.platform.devices.acpi_hw import PM_BASE, PM_SIZE, SCI_IRQ, SMI_COMMAND, AcpiPm, SmiCommand
 from efishim.platform.devices.hpet import HPET_BASE, HPET_SIZE, Hpet, LegacyLines
 from efishim.platform.devices.interrupts import PcInterrupts

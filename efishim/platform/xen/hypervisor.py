@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
-from efishim.platform.definition import MemoryRange
+from efishim.memory_range import MemoryRange
 from efishim.platform.devices.cpuid import Regs
 from efishim.platform.devices.pvclock import scale_of
 from efishim.platform.xen.console import console_io

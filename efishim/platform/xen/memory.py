@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from efishim.platform.definition import MemoryKind, MemoryRange
+from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.xen.frames import Frame, Physmap
 from efishim.platform.xen.guest import GuestCopy, own
 from efishim.platform.xen.shared import SharedInfo

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from efishim.platform.definition import GIB, MIB, MemoryKind, PlatformFacts, PlatformOptions
+from efishim.memory_range import MemoryKind
+from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.hvmlite import HVMLITE
 from tests.platform.fakes import FakeBoard
 

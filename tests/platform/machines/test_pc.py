@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from efishim.errors import UsageError
 from efishim.machine.cpu import Board
-from efishim.platform.definition import GIB, MIB, MemoryKind, PlatformFacts, PlatformOptions
+from efishim.memory_range import MemoryKind
+from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.pc import PC
 from efishim.platform.resources import PC_RESOURCES, resources
 from tests.platform.fakes import FakeBoard

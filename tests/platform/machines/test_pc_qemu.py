@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.errors import UsageError
-from efishim.platform.definition import GIB, MIB, MemoryKind, PlatformFacts, PlatformOptions
+from efishim.memory_range import MemoryKind
+from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.pc_qemu import PC_QEMU
 from tests.platform.fakes import FakeBoard
 from tests.platform.iasl import IASL

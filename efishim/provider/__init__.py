@@ -1,0 +1,85 @@
+"""What the author of a plugin imports: providers, the neutral boot information, and the other things a plugin can give.
+
+A provider is a producer of boot information. It writes its own *native structure* into guest memory (`produce`), parses
+such a structure as an operating system would (`read_back`), and says which CPU state its specification demands at each
+of its native entries (`cpu_state`). The lab calls it in this order:
+
+1. the image and the modules are loaded (the provider has no part in that),
+2. `produce` writes the native structure,
+3. for a native entry, `cpu_state` gives the registers and the guest starts;
+   for an entry behind the shim, `read_back` parses the bytes in guest memory and the EFI shim is built from nothing
+   but what it returns.
+
+`read_back` gets guest memory and the handover's two numbers, and no object that `produce` made: what the native
+structure cannot say is not smuggled past it.
+
+Importing this module imports no emulator, no image parser and no firmware.
+"""
+
+from __future__ import annotations
+
+from efishim.memory_range import MemoryKind, MemoryRange
+from efishim.provider.arena import PAGE, Arena, GuestMemory, text_at
+from efishim.provider.defaults import (
+    boot_information,
+    keeps_boot_services,
+    machine_firmware,
+    module_alignment,
+    native_structures,
+)
+from efishim.provider.handover import BootRequest, CpuMode, CpuState, Handover, Loaded, Segment, Structure
+from efishim.provider.information import (
+    BootInformation,
+    EfiFacts,
+    Framebuffer,
+    MachineFacts,
+    MachineFirmware,
+    Module,
+    Provenance,
+)
+from efishim.provider.interfaces import (
+    Entry,
+    FirmwareProtocol,
+    Observer,
+    OptionHelp,
+    Platform,
+    Provider,
+    ReportFormat,
+    Specification,
+)
+
+__all__ = [
+    "PAGE",
+    "Arena",
+    "BootInformation",
+    "BootRequest",
+    "CpuMode",
+    "CpuState",
+    "EfiFacts",
+    "Entry",
+    "FirmwareProtocol",
+    "Framebuffer",
+    "GuestMemory",
+    "Handover",
+    "Loaded",
+    "MachineFacts",
+    "MachineFirmware",
+    "MemoryKind",
+    "MemoryRange",
+    "Module",
+    "Observer",
+    "OptionHelp",
+    "Platform",
+    "Provenance",
+    "Provider",
+    "ReportFormat",
+    "Segment",
+    "Specification",
+    "Structure",
+    "boot_information",
+    "keeps_boot_services",
+    "machine_firmware",
+    "module_alignment",
+    "native_structures",
+    "text_at",
+]

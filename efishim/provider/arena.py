@@ -1,0 +1,78 @@
+"""Guest memory as a provider sees it: bytes at physical addresses, and room for what is placed before the guest runs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from efishim.errors import ProviderError
+from efishim.memory_range import MemoryKind, MemoryRange
+
+PAGE = 0x1000
+TEXT_LIMIT = 64 << 10
+"""Bytes of a string in guest memory."""
+
+
+class GuestMemory(Protocol):
+    """Guest-physical memory. `efishim.machine.memory.PhysicalMemory` is one; so is a plain fake in a test."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes at a physical address; raises an exception when no memory is there."""
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Store bytes at a physical address."""
+
+
+class Arena:
+    """Hands out guest RAM to what is placed before the guest runs: the lowest address that fits, or the highest."""
+
+    def __init__(self, ranges: tuple[MemoryRange, ...], *, floor: int = PAGE) -> None:
+        ram = [piece for piece in ranges if piece.kind is MemoryKind.RAM and piece.end > floor]
+        self._free = sorted((max(piece.start, floor), piece.end) for piece in ram)
+        self.used: list[tuple[int, int]] = []
+        """(start, size) of everything that was taken, in that order."""
+
+    def take(self, start: int, size: int) -> None:
+        """Mark a range as used; parts of it that are not free RAM are ignored."""
+        self.used.append((start, size))
+        end, left = start + size, []
+        for low, high in self._free:
+            if end <= low or high <= start:
+                left.append((low, high))
+                continue
+            left += [(a, b) for a, b in ((low, start), (end, high)) if a < b]
+        self._free = left
+
+    def fits(self, start: int, size: int) -> bool:
+        """Is all of [start, start+size) free RAM?"""
+        return any(low <= start and start + size <= high for low, high in self._free)
+
+    def place(
+        self, size: int, *, align: int = 16, above: int = 0, below: int = 1 << 32, high: bool = False, what: str = ""
+    ) -> int:
+        """An address for `size` bytes, aligned, in [above, below): the lowest, or with `high` the highest.
+
+        Raises ProviderError when there is no room.
+        """
+        for low, top in reversed(self._free) if high else self._free:
+            first = -(-max(low, above) // align) * align
+            start = (min(top, below) - size) // align * align if high else first
+            if first <= start and start + size <= min(top, below):
+                self.take(start, max(size, 1))
+                return start
+        raise ProviderError(
+            f"there is no room for {what or 'a structure'} of {size} bytes below {below:#x}",
+            hint="give the guest more memory with -m",
+        )
+
+
+def text_at(memory: GuestMemory, address: int) -> bytes:
+    """A NUL-terminated string, empty for a null pointer. Raises ProviderError when it has no end."""
+    found = bytearray()
+    while address and len(found) < TEXT_LIMIT:
+        byte = memory.read(address + len(found), 1)
+        if byte == b"\0":
+            return bytes(found)
+        found += byte
+    if address:
+        raise ProviderError(f"the string at {address:#x} does not end within {TEXT_LIMIT} bytes")
+    return b""
