@@ -1,5 +1,6 @@
 """PE/COFF images: their headers, and how they lie in memory once loaded (UEFI 2.10, section 7.4.1, LoadImage).
 
+pefile reads the headers; how they are laid out and relocated is here, since it knows Windows' loader and not firmware's.
 Every number in the file is taken as hostile: what points outside the file, or outside the memory that the image itself
 asks for, is an ImageError with one sentence.
 """
@@ -10,6 +11,7 @@ import struct
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from efishim.errors import ImageError
 from efishim.image.text import printable
@@ -22,6 +24,29 @@ MAX_RELOCATIONS = 1 << 21
 """Most base relocations that are followed. Xen has 2,000."""
 
 MAX_HEADER_OFFSET = 1 << 24
+
+MAX_SECTIONS = 0x800
+"""Most rows of a section table: pefile reads no more. Kernels have 4 to 6, unified kernel images about 12."""
+
+HARMLESS = (
+    # How Windows 8 and malware analysts look at an image. Xen 4.17 has sections that are both written and executed.
+    "cannot run under Windows 8",
+    "Both IMAGE_SCN_MEM_WRITE and IMAGE_SCN_MEM_EXECUTE are set",
+    # LoadImage takes an entry point anywhere in the image, and sizes up to what the machine has: `layout_pe` checks both.
+    "AddressOfEntryPoint lies outside the sections' boundaries",
+    "AddressOfEntryPoint lies outside the file",
+    "VirtualSize is extremely large > 256MiB",
+    "VirtualAddress is beyond 0x10000000",
+    # FileAlignment is for whoever writes the file: a loader takes each section from where its row says.
+    "PointerToRawData should normally be a multiple of FileAlignment",
+    "If FileAlignment > 0x200 it should be a power of 2",
+    "it should equal FileAlignment",
+)
+"""Warnings of pefile about what UEFI's LoadImage does not mind (EDK II, BasePeCoffLib). Every other one says that the
+image was not read as it is written, and refuses it."""
+
+PEFILE_NAMES = {"Win32VersionValue": "Reserved1"}
+"""The specification's names of fields where pefile has others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,80 +130,96 @@ class PeImage:
 
 def is_pe(data: bytes) -> bool:
     """Has it the MS-DOS and PE signatures?"""
-    if len(data) < wire.DosHeader.SIZE or data[:2] != b"MZ":
-        return False
-    at = wire.DosHeader(data).e_lfanew
-    return data[at : at + 4] == b"PE\0\0"
+    at = _header_offset(data)
+    return at is not None and data[at : at + 4] == wire.PE_SIGNATURE
+
+
+def _header_offset(data: bytes) -> int | None:
+    """Where the MS-DOS header says that the PE signature is; None without such a header."""
+    if len(data) < wire.DOS_HEADER_SIZE or data[:2] != wire.DOS_SIGNATURE:
+        return None
+    return int.from_bytes(data[wire.E_LFANEW : wire.E_LFANEW + 4], "little")
 
 
 def parse_pe(data: bytes) -> PeImage:
     """Read all headers. Raises ImageError for what is no PE image, truncated, or points outside the file."""
-    if len(data) < wire.DosHeader.SIZE or data[:2] != b"MZ":
+    at = _header_offset(data)
+    if at is None:
         raise ImageError("this is not a PE image: it does not start with an MS-DOS header")
-    at = wire.DosHeader(data).e_lfanew
-    if at > MAX_HEADER_OFFSET or at + wire.CoffHeader.SIZE > len(data) or data[at : at + 4] != b"PE\0\0":
+    if at > MAX_HEADER_OFFSET or data[at : at + 4] != wire.PE_SIGNATURE:
         raise ImageError(f"this MS-DOS program is not a PE image: no PE signature at {at:#x}")
-    coff = wire.CoffHeader(data[at : at + wire.CoffHeader.SIZE])
-    optional_at = at + wire.CoffHeader.SIZE
-    optional = _optional_header(data, optional_at, coff.SizeOfOptionalHeader)
-    count = min(optional.NumberOfRvaAndSizes, len(wire.DIRECTORIES))
-    room = (coff.SizeOfOptionalHeader - optional.SIZE) // wire.DataDirectory.SIZE
-    directories: dict[str, tuple[int, int]] = {}
-    for index in range(min(count, room)):
-        entry_at = optional_at + optional.SIZE + index * wire.DataDirectory.SIZE
-        if entry_at + wire.DataDirectory.SIZE > len(data):
-            raise ImageError("the PE image is truncated in its data directories")
-        directory = wire.DataDirectory(data[entry_at : entry_at + wire.DataDirectory.SIZE])
-        if directory.Size:
-            directories[wire.DIRECTORIES[index]] = (directory.VirtualAddress, directory.Size)
-    sections = _sections(data, optional_at + coff.SizeOfOptionalHeader, coff.NumberOfSections)
-    return PeImage(
+    opened = _open(data)
+    coff, optional = opened.FILE_HEADER, opened.OPTIONAL_HEADER
+    names = {wire.OPTIONAL_MAGIC_PE32: wire.OPTIONAL_HEADER, wire.OPTIONAL_MAGIC_PE32_PLUS: wire.OPTIONAL_HEADER_PLUS}
+    if optional.Magic not in names:
+        raise ImageError(f"the PE image has an optional header of unknown magic {optional.Magic:#x}")
+    # pefile fills up with zeroes what is cut off here, and lets the section table lie over the header.
+    size = coff.SizeOfOptionalHeader
+    if size < optional.sizeof() or optional.get_file_offset() + size > len(data):
+        raise ImageError(f"the PE image is truncated in its optional header of {size} bytes")
+    if coff.NumberOfSections > MAX_SECTIONS:
+        raise ImageError(f"the PE image has {coff.NumberOfSections} sections, more than {MAX_SECTIONS}")
+    sections = _sections(opened.sections, len(data))
+    for warning in opened.get_warnings():
+        if not any(harmless in warning for harmless in HARMLESS):
+            raise ImageError(f"the PE image is damaged: {_sentence(warning)}")
+    room = (size - optional.sizeof()) // wire.DIRECTORY_SIZE
+    image = PeImage(
         machine=coff.Machine,
         plus=optional.Magic == wire.OPTIONAL_MAGIC_PE32_PLUS,
-        coff=_numbers(coff),
-        optional=_numbers(optional),
-        directories=directories,
+        coff={"Signature": opened.NT_HEADERS.Signature, **_numbers(coff, wire.COFF_HEADER)},
+        optional=_numbers(optional, names[optional.Magic]),
+        directories={
+            name: (directory.VirtualAddress, directory.Size)
+            for name, directory in zip(wire.DIRECTORIES, optional.DATA_DIRECTORY[:room], strict=False)
+            if directory.Size
+        },
         sections=sections,
         compat_entries=_compat_entries(data, sections),
     )
+    vars(opened).clear()  # it and its sections refer to each other: they would keep `data` until garbage is collected
+    return image
 
 
-def _numbers(layout: wire.CoffHeader | wire.OptionalHeader32 | wire.OptionalHeader64) -> dict[str, int]:
-    return {name: value for name, value in layout.values().items() if isinstance(value, int)}
+def _open(data: bytes) -> Any:
+    """pefile's reading of the headers. Raises ImageError for what it gives up on."""
+    import pefile  # noqa: PLC0415 - only a run that has a PE image pays for it
+
+    class Headers(pefile.PE):
+        """A PE image in memory."""
+
+        def close(self) -> None:
+            """Nothing was opened. pefile collects garbage here, 17 ms for each image that it refuses."""
+
+    try:
+        return Headers(data=data, fast_load=True)  # type: ignore[no-untyped-call]
+    except pefile.PEFormatError as error:
+        raise ImageError(f"the headers of the PE image cannot be read: {_sentence(error.value)}") from error
 
 
-def _optional_header(data: bytes, at: int, size: int) -> wire.OptionalHeader32 | wire.OptionalHeader64:
-    kinds: dict[int, type[wire.OptionalHeader32] | type[wire.OptionalHeader64]] = {
-        wire.OPTIONAL_MAGIC_PE32: wire.OptionalHeader32,
-        wire.OPTIONAL_MAGIC_PE32_PLUS: wire.OptionalHeader64,
-    }
-    magic = int.from_bytes(data[at : at + 2], "little")
-    kind = kinds.get(magic)
-    if kind is None:
-        raise ImageError(f"the PE image has an optional header of unknown magic {magic:#x}")
-    if size < kind.SIZE or at + size > len(data):
-        raise ImageError(f"the PE image is truncated in its optional header of {size} bytes")
-    return kind(data[at : at + kind.SIZE])
+def _sentence(words: str) -> str:
+    return printable(words.encode()).rstrip(".")
 
 
-def _sections(data: bytes, at: int, count: int) -> tuple[PeSection, ...]:
-    size = wire.SectionHeader.SIZE
-    if at + count * size > len(data):
-        raise ImageError(f"the PE image is truncated in its table of {count} sections")
+def _numbers(header: Any, names: tuple[str, ...]) -> dict[str, int]:
+    return {name: getattr(header, PEFILE_NAMES.get(name, name)) for name in names}
+
+
+def _sections(rows: list[Any], file_size: int) -> tuple[PeSection, ...]:
+    """The section table in its own order: pefile sorts by address, and of sections that overlap the later one wins."""
     sections = []
-    for index in range(count):
-        row = wire.SectionHeader(data[at + index * size : at + (index + 1) * size])
+    for row in sorted(rows, key=lambda row: int(row.get_file_offset())):
         section = PeSection(
             name=printable(row.Name.split(b"\0")[0]),
-            virtual_size=row.VirtualSize,
+            virtual_size=row.Misc_VirtualSize,
             virtual_address=row.VirtualAddress,
             size_of_raw_data=row.SizeOfRawData,
             pointer_to_raw_data=row.PointerToRawData,
             characteristics=row.Characteristics,
         )
         end = section.pointer_to_raw_data + section.loaded_size
-        if section.loaded_size and end > len(data):
-            raise ImageError(f"the PE image is truncated: section {section.name} ends at byte {end}, the file has {len(data)}")
+        if section.loaded_size and end > file_size:
+            raise ImageError(f"the PE image is truncated: section {section.name} ends at byte {end}, the file has {file_size}")
         sections.append(section)
     return tuple(sections)
 
@@ -324,14 +365,14 @@ def _relocations(table: bytes, size_of_image: int) -> tuple[tuple[int, int], ...
     """The entries of all blocks. A block of size 0 ends the table early, as firmware reads it."""
     found: list[tuple[int, int]] = []
     at = 0
-    while at + wire.BaseRelocationBlock.SIZE <= len(table):
+    while at + wire.RELOCATION_BLOCK_SIZE <= len(table):
         page, block_size = struct.unpack_from("<II", table, at)
         if block_size == 0:
             break
-        if block_size < wire.BaseRelocationBlock.SIZE or at + block_size > len(table):
+        if block_size < wire.RELOCATION_BLOCK_SIZE or at + block_size > len(table):
             raise ImageError(f"the PE image has a relocation block of {block_size} bytes at {at:#x} of its table")
         entries = array("H")
-        entries.frombytes(table[at + wire.BaseRelocationBlock.SIZE : at + (block_size & ~1)])
+        entries.frombytes(table[at + wire.RELOCATION_BLOCK_SIZE : at + (block_size & ~1)])
         for entry in entries:
             kind, rva = entry >> 12, page + (entry & 0xFFF)
             if kind == wire.REL_ABSOLUTE:

@@ -1,4 +1,4 @@
-"""PE/COFF images as UEFI loads them.
+"""PE/COFF images as UEFI loads them: names and flags. pefile has the byte layouts; .compat records are Linux's own.
 
 Sources: Microsoft PE and COFF Specification (headers, section table, the .reloc section); UEFI 2.10 sections 2.1.1 and
 2.3 (image subsystems and machines); include/linux/pe.h and arch/x86/boot/header.S of the Linux sources (the .compat
@@ -7,10 +7,14 @@ record).
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, Numbers, Part, u8, u16, u32, u64
+from efishim.wire.layout import Layout, Part, u8, u16, u32
 
-DOS_MAGIC = 0x5A4D
-PE_MAGIC = 0x00004550
+DOS_SIGNATURE = b"MZ"
+DOS_HEADER_SIZE = 64
+E_LFANEW = 0x3C
+"""Where in the MS-DOS header the file offset of the PE signature stands. EFI reads nothing else of it."""
+
+PE_SIGNATURE = b"PE\0\0"
 OPTIONAL_MAGIC_PE32 = 0x10B
 OPTIONAL_MAGIC_PE32_PLUS = 0x20B
 
@@ -99,8 +103,12 @@ DIRECTORIES = (
     "RESERVED",
 )
 """Data directories by index."""
-BASERELOC = 5
+DIRECTORY_SIZE = 8
+"""Bytes of a data directory: an RVA and a size."""
 
+RELOCATION_BLOCK_SIZE = 8
+"""Bytes in front of a block of base relocations: the RVA of its page and the size of the block, 32 bits each. 16-bit
+entries follow, four bits of type above twelve of offset."""
 REL_ABSOLUTE = 0
 REL_HIGHLOW = 3
 REL_DIR64 = 10
@@ -108,153 +116,51 @@ REL_DIR64 = 10
 COMPAT_TYPE_1 = 1
 
 
-class DosHeader(Layout):
-    """The MS-DOS header. EFI reads `e_magic` and `e_lfanew` only."""
-
-    SIZE = 64
-
-    e_magic = u16(0x00)
-    e_cblp = u16(0x02)
-    e_cp = u16(0x04)
-    e_crlc = u16(0x06)
-    e_cparhdr = u16(0x08)
-    e_minalloc = u16(0x0A)
-    e_maxalloc = u16(0x0C)
-    e_ss = u16(0x0E)
-    e_sp = u16(0x10)
-    e_csum = u16(0x12)
-    e_ip = u16(0x14)
-    e_cs = u16(0x16)
-    e_lfarlc = u16(0x18)
-    e_ovno = u16(0x1A)
-    e_res = Numbers(0x1C, 2, 4)
-    e_oemid = u16(0x24)
-    e_oeminfo = u16(0x26)
-    e_res2 = Numbers(0x28, 2, 10)
-    e_lfanew = u32(0x3C)
-
-
-class CoffHeader(Layout):
-    """The PE signature and the COFF file header behind it."""
-
-    SIZE = 24
-
-    Signature = u32(0)
-    Machine = u16(4)
-    NumberOfSections = u16(6)
-    TimeDateStamp = u32(8)
-    PointerToSymbolTable = u32(12)
-    NumberOfSymbols = u32(16)
-    SizeOfOptionalHeader = u16(20)
-    Characteristics = u16(22)
-
-
-class OptionalHeader32(Layout):
-    """The optional header of a PE32 image, without its data directories."""
-
-    SIZE = 96
-
-    Magic = u16(0)
-    MajorLinkerVersion = u8(2)
-    MinorLinkerVersion = u8(3)
-    SizeOfCode = u32(4)
-    SizeOfInitializedData = u32(8)
-    SizeOfUninitializedData = u32(12)
-    AddressOfEntryPoint = u32(16)
-    BaseOfCode = u32(20)
-    BaseOfData = u32(24)
-    ImageBase = u32(28)
-    SectionAlignment = u32(32)
-    FileAlignment = u32(36)
-    MajorOperatingSystemVersion = u16(40)
-    MinorOperatingSystemVersion = u16(42)
-    MajorImageVersion = u16(44)
-    MinorImageVersion = u16(46)
-    MajorSubsystemVersion = u16(48)
-    MinorSubsystemVersion = u16(50)
-    Win32VersionValue = u32(52)
-    SizeOfImage = u32(56)
-    SizeOfHeaders = u32(60)
-    CheckSum = u32(64)
-    Subsystem = u16(68)
-    DllCharacteristics = u16(70)
-    SizeOfStackReserve = u32(72)
-    SizeOfStackCommit = u32(76)
-    SizeOfHeapReserve = u32(80)
-    SizeOfHeapCommit = u32(84)
-    LoaderFlags = u32(88)
-    NumberOfRvaAndSizes = u32(92)
-
-
-class OptionalHeader64(Layout):
-    """The optional header of a PE32+ image, without its data directories."""
-
-    SIZE = 112
-
-    Magic = u16(0)
-    MajorLinkerVersion = u8(2)
-    MinorLinkerVersion = u8(3)
-    SizeOfCode = u32(4)
-    SizeOfInitializedData = u32(8)
-    SizeOfUninitializedData = u32(12)
-    AddressOfEntryPoint = u32(16)
-    BaseOfCode = u32(20)
-    ImageBase = u64(24)
-    SectionAlignment = u32(32)
-    FileAlignment = u32(36)
-    MajorOperatingSystemVersion = u16(40)
-    MinorOperatingSystemVersion = u16(42)
-    MajorImageVersion = u16(44)
-    MinorImageVersion = u16(46)
-    MajorSubsystemVersion = u16(48)
-    MinorSubsystemVersion = u16(50)
-    Win32VersionValue = u32(52)
-    SizeOfImage = u32(56)
-    SizeOfHeaders = u32(60)
-    CheckSum = u32(64)
-    Subsystem = u16(68)
-    DllCharacteristics = u16(70)
-    SizeOfStackReserve = u64(72)
-    SizeOfStackCommit = u64(80)
-    SizeOfHeapReserve = u64(88)
-    SizeOfHeapCommit = u64(96)
-    LoaderFlags = u32(104)
-    NumberOfRvaAndSizes = u32(108)
-
-
-class DataDirectory(Layout):
-    """One data directory, behind the optional header."""
-
-    SIZE = 8
-
-    VirtualAddress = u32(0)
-    Size = u32(4)
-
-
-class SectionHeader(Layout):
-    """One entry of the section table."""
-
-    SIZE = 40
-
-    Name = Bytes(0, 8)
-    VirtualSize = u32(8)
-    VirtualAddress = u32(12)
-    SizeOfRawData = u32(16)
-    PointerToRawData = u32(20)
-    PointerToRelocations = u32(24)
-    PointerToLinenumbers = u32(28)
-    NumberOfRelocations = u16(32)
-    NumberOfLinenumbers = u16(34)
-    Characteristics = u32(36)
-
-
-class BaseRelocationBlock(Layout):
-    """The head of a block of base relocations: 16-bit entries follow, four bits of type above twelve of offset."""
-
-    SIZE = 8
-
-    PageRVA = u32(0)
-    BlockSize = u32(4)
+COFF_HEADER = (
+    "Machine",
+    "NumberOfSections",
+    "TimeDateStamp",
+    "PointerToSymbolTable",
+    "NumberOfSymbols",
+    "SizeOfOptionalHeader",
+    "Characteristics",
+)
+"""Fields of the COFF file header in their order."""
+OPTIONAL_HEADER = (
+    "Magic",
+    "MajorLinkerVersion",
+    "MinorLinkerVersion",
+    "SizeOfCode",
+    "SizeOfInitializedData",
+    "SizeOfUninitializedData",
+    "AddressOfEntryPoint",
+    "BaseOfCode",
+    "BaseOfData",
+    "ImageBase",
+    "SectionAlignment",
+    "FileAlignment",
+    "MajorOperatingSystemVersion",
+    "MinorOperatingSystemVersion",
+    "MajorImageVersion",
+    "MinorImageVersion",
+    "MajorSubsystemVersion",
+    "MinorSubsystemVersion",
+    "Win32VersionValue",
+    "SizeOfImage",
+    "SizeOfHeaders",
+    "CheckSum",
+    "Subsystem",
+    "DllCharacteristics",
+    "SizeOfStackReserve",
+    "SizeOfStackCommit",
+    "SizeOfHeapReserve",
+    "SizeOfHeapCommit",
+    "LoaderFlags",
+    "NumberOfRvaAndSizes",
+)
+"""Fields of the optional header of a PE32 image, without its data directories."""
+OPTIONAL_HEADER_PLUS = tuple(name for name in OPTIONAL_HEADER if name != "BaseOfData")
+"""The same of a PE32+ image."""
 
 
 class CompatHead(Layout):
