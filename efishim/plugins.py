@@ -231,3 +231,12 @@ def _sentence(error: BaseException) -> str:
     """An exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def attempt(action: Callable[[], Any]) -> str:
+    """Do something of a plugin; what it raises as one line, empty when all went well."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 a plugin may raise anything
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return ""

@@ -7,10 +7,7 @@ import msgspec
 from efishim.firmware.calling.calls import FirmwareCall as ShimCall
 from efishim.image.opened import Image
 from efishim.lab import record as rec
-from efishim.lab.observe import code_parts as codeparts
 from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.code_parts import Layout
-from efishim.lab.observe.image_code import ImageCode
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
 from efishim.machine.ledger import Kind, Touch
@@ -163,20 +160,9 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) ->
     return entries
 
 
-def coverage(machine: Machine, places: Places, code: ImageCode, layout: Layout) -> rec.Coverage:
-    """Blocks that ran and how often, by part and function."""
-    native = machine.engine.native
-    return codeparts.coverage(native.blocks(), native.times_entered(), layout, places, code)
-
-
-def no_coverage() -> rec.Coverage:
-    """What stands in a record when observers were off."""
-    return rec.Coverage()
-
-
 def console(data: bytearray) -> str:
     """The guest's console as text."""
     return rec.console_text(bytes(data))[0]
 
 
-__all__ = ["Milestone", "console", "coverage", "firmware_calls", "image", "ledger", "named", "outcome", "reason_of"]
+__all__ = ["Milestone", "console", "firmware_calls", "image", "ledger", "named", "outcome", "reason_of"]

@@ -19,13 +19,13 @@ from efishim.lab.boot.prepare import prepare
 from efishim.lab.observe.address_names import Places
 from efishim.lab.observe.code import CodeObserver
 from efishim.lab.observe.limits import Interrupt, Watchdog
-from efishim.lab.observe.milestones import Milestones
+from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.observe.plugin_observers import Watchers
 from efishim.lab.observe.structure_watch import Watching
 from efishim.lab.observe.views import Views
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
-from efishim.lab.record import Milestone, Record, Tool
+from efishim.lab.record import Coverage, Milestone, Record, Tool
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 
@@ -88,7 +88,6 @@ def run_plan(
     places.image_base, places.image_size = booted.loaded.base, booted.loaded.size
     places.physical_slide = booted.kernel_slide
     milestones = Milestones(machine, places, plan.until, seconds)
-    milestones.on_point = progress.milestone
     milestones.arm()
     views = Views(machine, places, booted)
     if plan.observers:
@@ -102,6 +101,7 @@ def run_plan(
     code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
     if plan.observers:
         code.start()
+    milestones.on_point(progress.milestone)
 
     def boot_services_left() -> None:
         milestones.reach(Milestone.EXIT_BOOT_SERVICES)
@@ -140,7 +140,7 @@ def run_plan(
         kernel_view=views.start_kernel,
         ledger=collect.ledger(machine, booted.resources, places),
         ledger_dropped=machine.ledger.dropped,
-        coverage=code.coverage(booted.calls(), places) if plan.observers else collect.no_coverage(),
+        coverage=code.coverage(booted.calls(), places) if plan.observers else Coverage(),
         consumed=watching.result() if watching is not None else None,
         notes=[*booted.all_notes(), *watchers.finish()],
         console=collect.console(screen.data),
@@ -150,21 +150,13 @@ def run_plan(
 
 
 def _follow(milestones: Milestones, views: Views, watching: Watching | None) -> None:
-    """Pictures and watches at the moments that they are for."""
-
-    def at_startup() -> None:
-        views.at_startup()
-        if watching is not None:
-            watching.at_startup()
-
-    def at_start_kernel() -> None:
-        views.at_start_kernel()
-        if watching is not None:
-            watching.at_start_kernel()
-
-    milestones.on_startup, milestones.on_start_kernel = at_startup, at_start_kernel
+    """Snapshots and watches at the moments that they are for."""
+    milestones.at(Moment.BOOT_PARAMS, views.at_startup)
+    milestones.at(Moment.START_KERNEL, views.at_start_kernel)
     if watching is not None:
-        milestones.on_init = watching.at_init
+        milestones.at(Moment.BOOT_PARAMS, watching.at_startup)
+        milestones.at(Moment.START_KERNEL, watching.at_start_kernel)
+        milestones.at(Moment.INIT, watching.at_init)
 
 
 def _require(image: Image, plan: Plan) -> None:

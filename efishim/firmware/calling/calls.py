@@ -26,8 +26,16 @@ class CallLog:
         self.insns = insns
         self.calls: list[FirmwareCall] = []
         self.dropped = 0
-        self.on_begin: Callable[[FirmwareCall], None] = lambda call: None
-        self.on_end: Callable[[FirmwareCall], None] = lambda call: None
+        self._begun: list[Callable[[FirmwareCall], None]] = []
+        self._ended: list[Callable[[FirmwareCall], None]] = []
+
+    def on_begin(self, callback: Callable[[FirmwareCall], None]) -> None:
+        """Call back at the start of each call that is kept; subscribers are called in the order in which they came."""
+        self._begun.append(callback)
+
+    def on_end(self, callback: Callable[[FirmwareCall], None]) -> None:
+        """Call back when a call that is kept has its status; subscribers are called in the order in which they came."""
+        self._ended.append(callback)
 
     def begin(self, function: Function, values: Sequence[int], caller: int, depth: int) -> int | None:
         """A call starts. Gives a number for `end`, None when the log is full."""
@@ -38,7 +46,8 @@ class CallLog:
         args = tuple((parameter.name, self._show_in(parameter, value)) for parameter, value in pairs)
         call = FirmwareCall(function.full_name, args, NOT_RETURNED, self.insns(), caller, depth=depth)
         self.calls.append(call)
-        self.on_begin(call)
+        for callback in self._begun:
+            callback(call)
         return len(self.calls) - 1
 
     def end(
@@ -61,7 +70,8 @@ class CallLog:
         self.calls[number] = call
         if result == Status.NOT_READY:
             self._fold(number)
-        self.on_end(call)
+        for callback in self._ended:
+            callback(call)
 
     def _fold(self, number: int) -> None:
         """Make one entry of two that poll alike."""

@@ -22,7 +22,7 @@ from efishim.lab.abi import EFI_IA32
 from efishim.lab.boot import discovery
 from efishim.lab.boot import efi_shim as shimming
 from efishim.lab.boot import native_entry as native
-from efishim.lab.observe.plugin_observers import install_protocols
+from efishim.lab.boot.firmware_protocols import install_protocols
 from efishim.lab.plan.plan import Plan
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
@@ -124,7 +124,7 @@ class Booted:
             if call.service == "BootServices.ExitBootServices" and call.status == "EFI_SUCCESS":
                 callback()
 
-        self.shim.log.on_end = ended
+        self.shim.log.on_end(ended)
 
 
 @dataclass

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from efishim.calls import FirmwareCall
 from efishim.image.opened import Image
-from efishim.lab import collect
 from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.code_parts import Layout
+from efishim.lab.observe.code_parts import Layout, coverage
 from efishim.lab.observe.image_code import ImageCode
-from efishim.lab.observe.milestones import Milestones
+from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.record import Coverage, Milestone, MilestonePoint
 from efishim.machine.machine import Machine
 
@@ -35,14 +34,12 @@ class CodeObserver:
         """The guest has not run yet."""
         if not self._unpacked:
             self._machine.watches.on_block(self._code.learn)
-        passed = self._milestones.on_point
 
         def note(point: MilestonePoint) -> None:
             self._blocks_at[point.name] = self._machine.engine.state.log_used
-            passed(point)
 
-        self._milestones.on_point = note
-        self._milestones.on_kernel = self._kernel_begins
+        self._milestones.on_point(note)
+        self._milestones.at(Moment.KERNEL, self._kernel_begins)
 
     def _kernel_begins(self) -> None:
         self._kernel = self._machine.engine.state.log_used
@@ -58,7 +55,8 @@ class CodeObserver:
             at_kernel=0 if self._unpacked else None if self._kernel is None else self._kernel - 1,
             at_userspace=self._blocks_at.get(Milestone.USERSPACE),
         )
-        return collect.coverage(self._machine, places, self._code, layout)
+        native = self._machine.engine.native
+        return coverage(native.blocks(), native.times_entered(), layout, places, self._code)
 
     def _stub_start(self, calls: Sequence[FirmwareCall]) -> int | None:
         """The lowest place in the file that is the EFI entry or called firmware before the kernel proper ran."""

@@ -12,41 +12,13 @@ from dataclasses import dataclass, field
 
 from efishim.lab.observe.address_names import Places
 from efishim.lab.record import CODE_LIMIT, CodeRef, Consumption, FieldUse, WholeUse, hexadecimal
+from efishim.lab.snapshot.structures import Target
 from efishim.machine.memory import PAGE
-from efishim.machine.observed import Access, Watched
-from efishim.provider import Structure
-from efishim.wire.layout import Layout, Leaf
+from efishim.machine.observed import Access
+from efishim.wire.layout import Leaf
 
 MEMBER_LEAVES = 4
 """Fewest leaves of a member that can be used as a whole; a pair of numbers is just read."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A named structure of `size` bytes in guest-physical memory, with its fields if it has any; `since` and `until` are the
-    instruction counts between which it was watched.
-    """
-
-    name: str
-    address: int
-    size: int
-    leaves: tuple[Leaf, ...] = ()
-    since: int = 0
-    until: int = 0
-
-    @classmethod
-    def of(cls, structure: Structure, since: int = 0) -> Target:
-        """From what a provider names."""
-        return cls(structure.name, structure.address, structure.size, leaves_of(structure.layout, structure.size), since)
-
-    def watched(self) -> Watched:
-        """What the observer has to watch. Raises MachineError when it is empty."""
-        return Watched(self.address, self.size)
-
-
-def leaves_of(layout: type[Layout] | None, size: int) -> tuple[Leaf, ...]:
-    """The leaves of a layout that lie within `size` bytes."""
-    return tuple(leaf for leaf in (layout.leaves() if layout else ()) if leaf.offset + leaf.size <= size)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from efishim.lab.observe.address_names import KERNEL_HALF, Places
@@ -24,6 +25,17 @@ ADDRESS_BYTES = 4
 ADDRESS_BITS = 0xFFFF_FFFF_FFFF_FFFF
 
 
+class Moment(Enum):
+    """A moment in the guest's life at which somebody wants to look at it."""
+
+    KERNEL = auto()
+    """The kernel proper begins: at `startup_64`, of a 32-bit kernel at `startup_32`."""
+    BOOT_PARAMS = auto()
+    """The same moment, after the milestone: RSI or ESI points to boot_params."""
+    START_KERNEL = auto()
+    INIT = auto()
+
+
 class Milestones:
     """Notes when a run passes its milestones, in order, each once; ends the run at the one it was asked to reach."""
 
@@ -33,13 +45,20 @@ class Milestones:
         self._goal = goal
         self._seconds = seconds
         self.points: list[MilestonePoint] = []
-        self.on_point: Callable[[MilestonePoint], None] = lambda point: None
-        self.on_kernel: Callable[[], None] = lambda: None
-        """The kernel proper begins: at `startup_64`, of a 32-bit kernel at `startup_32`."""
-        self.on_startup: Callable[[], None] = lambda: None
-        """The same moment, for who looks at boot_params: RSI or ESI points to it."""
-        self.on_start_kernel: Callable[[], None] = lambda: None
-        self.on_init: Callable[[], None] = lambda: None
+        self._on_point: list[Callable[[MilestonePoint], None]] = []
+        self._at: dict[Moment, list[Callable[[], None]]] = {moment: [] for moment in Moment}
+
+    def on_point(self, callback: Callable[[MilestonePoint], None]) -> None:
+        """Call back at each milestone; subscribers are called in the order in which they came."""
+        self._on_point.append(callback)
+
+    def at(self, moment: Moment, callback: Callable[[], None]) -> None:
+        """Call back at a moment; subscribers are called in the order in which they came."""
+        self._at[moment].append(callback)
+
+    def _now(self, moment: Moment) -> None:
+        for callback in self._at[moment]:
+            callback()
 
     def arm(self) -> None:
         """Watch for what can be watched for before the guest runs."""
@@ -67,7 +86,8 @@ class Milestones:
             at=self._places.ref(address),
         )
         self.points.append(point)
-        self.on_point(point)
+        for callback in self._on_point:
+            callback(point)
         if name is self._goal and name is not Milestone.SHUTDOWN:
             machine.stop("milestone reached")
 
@@ -77,9 +97,9 @@ class Milestones:
         if self._places.physical_slide is None:  # nobody knew before where the kernel would be
             self._places.kernel_runs_from = machine.insns
         self._places.physical_slide = address - facts.entry
-        self.on_kernel()
+        self._now(Moment.KERNEL)
         self.reach(Milestone.STARTUP_64)
-        self.on_startup()
+        self._now(Moment.BOOT_PARAMS)
         machine.watches.add_code(KERNEL_HALF, KERNEL_HALF, b"", self._high_code)
 
     def _watch_for_startup_32(self) -> None:
@@ -104,8 +124,8 @@ class Milestones:
         if places.physical_slide is None:
             places.kernel_runs_from = machine.insns
         places.physical_slide = places.virtual_slide = slide
-        self.on_kernel()
-        self.on_startup()
+        self._now(Moment.KERNEL)
+        self._now(Moment.BOOT_PARAMS)
         self._watch_kernel()
 
     def _high_code(self, address: int) -> None:
@@ -124,12 +144,12 @@ class Milestones:
 
     def _watch_kernel(self) -> None:
         """The slide is known: the milestones within the kernel proper."""
-        self._watch_symbol("start_kernel", Milestone.START_KERNEL, self.on_start_kernel)
+        self._watch_symbol("start_kernel", Milestone.START_KERNEL, Moment.START_KERNEL)
         for name in INIT_SYMBOLS:
-            if self._watch_symbol(name, Milestone.INIT, self.on_init):
+            if self._watch_symbol(name, Milestone.INIT, Moment.INIT):
                 break
 
-    def _watch_symbol(self, name: str, milestone: Milestone, then: Callable[[], None] = lambda: None) -> bool:
+    def _watch_symbol(self, name: str, milestone: Milestone, moment: Moment) -> bool:
         facts, slide = self._places.facts, self._places.virtual_slide
         address = facts.symbols.get(name) if facts else None
         if address is None and self._places.symbols is not None:
@@ -139,7 +159,7 @@ class Milestones:
 
         def reached() -> None:
             self.reach(milestone)
-            then()
+            self._now(moment)
 
         self._machine.watches.add((address + slide) & ADDRESS_BITS, reached)
         return True

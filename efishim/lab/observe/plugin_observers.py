@@ -1,4 +1,4 @@
-"""The observers and firmware protocols of plugins in a run. One that fails is named in the record and ends nothing."""
+"""The observers of plugins in a run. One that fails is named in the record and ends nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from efishim.machine.cpu import Board
-from efishim.provider import FirmwareProtocol, Observer
+from efishim.plugins import attempt
+from efishim.provider import Observer
 
 NOTE_LIMIT = 100
 """Most notes that an observer may add to a record."""
@@ -37,22 +38,3 @@ class Watchers:
         if problem:
             self._notes.append(f"the observer {name} failed: {problem}")
         return not problem
-
-
-def install_protocols(protocols: Iterable[FirmwareProtocol], shim: Any) -> list[str]:
-    """Put the protocols of plugins into the shim. Gives notes about those that failed."""
-    notes = []
-    for protocol in protocols:
-        problem = attempt(partial(protocol.install, shim))
-        if problem:
-            notes.append(f"the firmware protocol {protocol.name} failed: {problem}")
-    return notes
-
-
-def attempt(action: Callable[[], Any]) -> str:
-    """Do something of a plugin; what it raises as one line, empty when all went well."""
-    try:
-        action()
-    except Exception as error:  # noqa: BLE001 a plugin may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return ""

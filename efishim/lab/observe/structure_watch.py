@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.consumption import Target, consumption
+from efishim.lab.observe.consumption import consumption
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
 from efishim.lab.record import Consumed
-from efishim.lab.snapshot.structures import acpi_targets, boot_params_target, efi_targets
+from efishim.lab.snapshot.structures import Target, acpi_targets, boot_params_target, efi_targets
 from efishim.machine.machine import Machine
 from efishim.machine.observed import Watched
 from efishim.provider import Structure

@@ -7,10 +7,12 @@ where something makes no sense.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from efishim.lab.observe.consumption import Target, leaves_of
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import PhysicalMemory
+from efishim.machine.observed import Watched
+from efishim.provider import Structure
 from efishim.wire import uefi
 from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader
 from efishim.wire.bootparams import BootParams, E820Entry
@@ -22,6 +24,34 @@ TABLE_SIZE_LIMIT = 1 << 20
 E820_OFFSET = 0x2D0
 """Of e820_table in struct boot_params."""
 _LAYOUTS: dict[bytes, type[Layout]] = {b"FACP": Fadt, b"APIC": Madt}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named structure of `size` bytes in guest-physical memory, with its fields if it has any; `since` and `until` are the
+    instruction counts between which it was watched.
+    """
+
+    name: str
+    address: int
+    size: int
+    leaves: tuple[Leaf, ...] = ()
+    since: int = 0
+    until: int = 0
+
+    @classmethod
+    def of(cls, structure: Structure, since: int = 0) -> Target:
+        """From what a provider names."""
+        return cls(structure.name, structure.address, structure.size, leaves_of(structure.layout, structure.size), since)
+
+    def watched(self) -> Watched:
+        """What the observer has to watch. Raises MachineError when it is empty."""
+        return Watched(self.address, self.size)
+
+
+def leaves_of(layout: type[Layout] | None, size: int) -> tuple[Leaf, ...]:
+    """The leaves of a layout that lie within `size` bytes."""
+    return tuple(leaf for leaf in (layout.leaves() if layout else ()) if leaf.offset + leaf.size <= size)
 
 
 def acpi_targets(memory: PhysicalMemory, rsdp: int, since: int = 0) -> list[Target]:

@@ -106,7 +106,7 @@ def test_the_log_has_an_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_listeners(lab: Lab) -> None:
     begun: list[str] = []
     ended: list[str] = []
-    lab.shim.log.on_begin = lambda call: begun.append(call.status)
-    lab.shim.log.on_end = lambda call: ended.append(call.status)
+    lab.shim.log.on_begin(lambda call: begun.append(call.status))
+    lab.shim.log.on_end(lambda call: ended.append(call.status))
     lab.bs("FreePool", 0)
     assert (begun, ended) == ([""], ["EFI_INVALID_PARAMETER"])

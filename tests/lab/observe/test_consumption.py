@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.consumption import Target, consumption, drawn_together, leaves_of
+from efishim.lab.observe.consumption import consumption, drawn_together
 from efishim.lab.record import Consumption
+from efishim.lab.snapshot.structures import Target, leaves_of
 from efishim.machine.observed import Access
 from efishim.provider import Structure
 from efishim.wire.bootparams import BootParams, SetupData

@@ -1,4 +1,4 @@
-"""Observers and protocols of plugins: what they say is kept, what they break is theirs."""
+"""Observers of plugins: what they say is kept, what they break is theirs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from efishim.lab.observe import plugin_observers as watchers
-from efishim.lab.observe.plugin_observers import Watchers, install_protocols
+from efishim.lab.observe.plugin_observers import Watchers
 
 
 def observer(name: str, *, start: Any = lambda board: None, finish: Any = list) -> Any:
@@ -39,11 +39,3 @@ def test_a_flood_of_notes_is_cut() -> None:
     notes = running.finish()
     assert len(notes) == watchers.NOTE_LIMIT + 1
     assert notes[-1] == "a: 5 further notes were left out"
-
-
-def test_protocols_are_installed_and_failures_named() -> None:
-    installed: list[Any] = []
-    good = SimpleNamespace(name="good", install=installed.append)
-    bad = SimpleNamespace(name="bad", install=fail)
-    assert install_protocols([bad, good], "shim") == ["the firmware protocol bad failed: RuntimeError: two lines"]  # type: ignore[list-item]
-    assert installed == ["shim"]

@@ -7,9 +7,8 @@ import struct
 import pytest
 
 from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.consumption import Target
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
-from efishim.lab.snapshot.structures import acpi_targets, boot_params_target, efi_targets
+from efishim.lab.snapshot.structures import Target, acpi_targets, boot_params_target, efi_targets
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.observed import Access, Watched
