@@ -1,4 +1,4 @@
-"""Our own guest programs: sources, binaries and their hashes. Nothing here needs an assembler; `build.py` does."""
+"""Our own guest programs: sources, binaries and their hashes. Only `build.py` needs an assembler and a compiler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from efishim_firmware_stubs.cpio import Entry, archive
 
-__all__ = ["kexec_initrd", "load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
+__all__ = ["guest_shim", "kexec_initrd", "load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
 
 _SETUP_SECTS = 0x1F1
 _PAYLOAD_OFFSET = 0x248
@@ -44,6 +44,13 @@ def probe_elf() -> bytes:
     offset, length = struct.unpack_from("<II", image, _PAYLOAD_OFFSET)
     start = (image[_SETUP_SECTS] + 1) * 512 + offset
     return image[start : start + length]
+
+
+def guest_shim() -> bytes:
+    """EFI firmware as a PVH guest: an ELF file that takes hvm_start_info and enters its first module, a kernel, at its EFI
+    entry. It keeps its symbols.
+    """
+    return load("guest_shim/shim.elf")
 
 
 def reporting_init(wide: bool = True) -> bytes:

@@ -1,28 +1,49 @@
-"""Assemble the guest programs and write their hashes: needed by developers only.
+"""Assemble and compile the guest programs and write their hashes: needed by developers only.
 
     python -m efishim_firmware_stubs.build              # everything
     python -m efishim_firmware_stubs.build probe init   # only sources whose paths begin so
 
 Convention: every `NAME.asm` below a folder of this package becomes `NAME` next to it, and `NAME.bin` where NAME has no
 suffix of its own (`init.elf.asm` becomes `init.elf`, `hook.asm` becomes `hook.bin`). `*.inc` files are only included,
-from the folder of the source or from `include/`. `hashes.json` maps each binary to its SHA-256, lower-case hexadecimal.
+from the folder of the source or from `include/`. Every `NAME.lds` is the linker script of NAME, which is made of all C and GNU
+assembly (`*.c`, `*.S`) next to it. `hashes.json` maps each binary to its SHA-256, lower-case hexadecimal.
+
+nasm's output does not depend on its version; that of a compiler does. What was compiled can be compared only where COMPILER
+and LINKER are what is installed (`same_tools`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent
 MANIFEST = ROOT / "hashes.json"
+SUFFIXES = (".asm", ".lds")
+
+COMPILER = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"
+LINKER = "GNU ld (GNU Binutils for Debian) 2.40"
+COMPILE = (
+    *("gcc", "-c", "-std=c11", "-Os", "-g0", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fpie", "-fvisibility=hidden"),
+    # Interrupts of a kernel come on the stack of the runtime service that it called, and find its registers in use.
+    *("-mno-red-zone", "-mgeneral-regs-only"),
+    *("-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-fno-ident"),
+    "-fno-tree-loop-distribute-patterns",
+)
+LINK = (
+    *("ld", "-static", "-no-pie", "-nostdlib", "--build-id=none", "--orphan-handling=error"),
+    *("-z", "max-page-size=4096", "-z", "noexecstack", "--fatal-warnings"),
+)
 
 
 def sources() -> list[Path]:
     """Every source that has a binary, relative to this package, in a fixed order."""
-    return sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.asm"))
+    return sorted(path.relative_to(ROOT) for suffix in SUFFIXES for path in ROOT.rglob(f"*{suffix}"))
 
 
 def binary_of(source: Path) -> Path:
@@ -31,8 +52,49 @@ def binary_of(source: Path) -> Path:
     return stem if stem.suffix else stem.with_suffix(".bin")
 
 
-def assemble(source: Path, destination: Path) -> None:
-    """Assemble one source, given relative to this package. Raises CalledProcessError with nasm's words in `stderr`."""
+def same_tools() -> bool:
+    """Are compiler and linker those that the committed binaries are from?"""
+    return _first_line("gcc") == COMPILER and _first_line("ld") == LINKER
+
+
+def _first_line(program: str) -> str:
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, env=_environment())
+    except OSError:
+        return ""
+    return done.stdout.partition("\n")[0]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"LC_ALL": "C"}
+
+
+def make(source: Path, destination: Path) -> None:
+    """Assemble or link one source, given relative to this package. Raises CalledProcessError with the tool's words in
+    `stderr`.
+    """
+    if source.suffix == ".lds":
+        _link(source, destination)
+    else:
+        _assemble(source, destination)
+
+
+def _link(script: Path, destination: Path) -> None:
+    """Objects are named by their sources, which is how they and the linker script appear: relative, without a path."""
+    folder = ROOT / script.parent
+    parts = sorted(path for suffix in ("*.c", "*.S") for path in folder.glob(suffix))
+    with tempfile.TemporaryDirectory() as scratch:
+        objects = [f"{part.stem}.o" for part in parts]
+        for part, output in zip(parts, objects, strict=True):
+            _run([*COMPILE, "-o", str(Path(scratch) / output), part.name], folder)
+        _run([*LINK, "-T", str(ROOT / script), "-o", str(destination.absolute()), *objects], Path(scratch))
+
+
+def _run(command: list[str], folder: Path) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=_environment())
+
+
+def _assemble(source: Path, destination: Path) -> None:
     folder = ROOT / source.parent
     arguments = ["nasm", "-f", "bin", "-Wall", "-Werror", f"-I{folder}/", f"-I{ROOT / 'include'}/"]
     subprocess.run(
@@ -44,7 +106,7 @@ def assemble(source: Path, destination: Path) -> None:
 
 
 def build(chosen: list[Path]) -> dict[Path, str]:
-    """Assemble sources and bring the manifest up to date. Returns what nasm said about those that it refused."""
+    """Make binaries and bring the manifest up to date. Returns what a tool said about the sources that it refused."""
     present = {binary_of(source).as_posix() for source in sources()}
     hashes = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     refused: dict[Path, str] = {}
@@ -52,7 +114,7 @@ def build(chosen: list[Path]) -> dict[Path, str]:
         binary = ROOT / binary_of(source)
         new = binary.with_name(binary.name + ".new")
         try:
-            assemble(source, new)
+            make(source, new)
         except subprocess.CalledProcessError as failure:
             refused[source] = failure.stderr
             new.unlink(missing_ok=True)
@@ -65,7 +127,7 @@ def build(chosen: list[Path]) -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Assemble the sources whose paths begin with one of the arguments, or all. Returns an exit status."""
+    """Make the binaries of the sources whose paths begin with one of the arguments, or all. Returns an exit status."""
     prefixes = tuple(arguments) or ("",)
     refused = build([source for source in sources() if source.as_posix().startswith(prefixes)])
     sys.stderr.writelines(refused.values())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from efishim_firmware_stubs import kexec_initrd, probe_elf, probe_kernel, reporting_initrd
+from efishim_firmware_stubs import guest_shim, kexec_initrd, probe_elf, probe_kernel, reporting_initrd
 
 from tests.conftest import OFFLINE
 from tests.support import grub, probe_report
@@ -82,6 +82,11 @@ def probed(qemu: Runner, tmp_path_factory: pytest.TempPathFactory, cloud_kernel:
         first = kexec_initrd(probe_kernel(), CMDLINE, reporting_initrd())
         return Boot(kernel=cloud_kernel, initrd=file("kexec", first), append="console=ttyS0 loglevel=4")
 
+    def by_guest_shim() -> Boot:
+        """QEMU gives a PVH kernel one module: the ramdisk is behind the kernel in it."""
+        both = file("module", probe_kernel() + reporting_initrd())
+        return Boot(kernel=file("shim", guest_shim()), initrd=both, append=CMDLINE)
+
     linux, module = f" /probe.efi {CMDLINE}\n", f" /probe.efi {CMDLINE}\nmodule%s /initrd first module"
     ways: dict[str, Callable[[], Boot]] = {
         "qemu/linux16": lambda: direct(probe_kernel()),
@@ -96,6 +101,7 @@ def probed(qemu: Runner, tmp_path_factory: pytest.TempPathFactory, cloud_kernel:
         "grub-efi/efi-handover": lambda: by_grub(Firmware.OVMF, f"linuxefi{linux}initrdefi /initrd"),
         "grub-efi/linux32": lambda: by_grub(Firmware.OVMF, f"linux{linux}initrd /initrd"),
         "grub-efi/efi": lambda: by_grub(Firmware.OVMF, f"chainloader{linux}"),
+        "guest-shim/efi": by_guest_shim,
         "kexec/linux64": by_kexec,
     }
 
