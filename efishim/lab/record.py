@@ -7,12 +7,14 @@ above 2**53 in many readers; counts and sizes are numbers. Nothing in a record c
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
 from efishim.errors import EfishimError
+from efishim.lab.fitting import clipped, opened, shortened
 
 SCHEMA = 1
 """Number of the record's schema. It grows when a field changes its meaning or goes away, not when one is added."""
@@ -21,7 +23,7 @@ WALL_CLOCK_FIELDS = ("milestones[].seconds", "outcome.seconds")
 """The only fields that two runs of the same plan may differ in: seconds of host time."""
 
 RECORD_LIMIT = 64 << 20
-"""Largest document (bytes) that is read back. A full run to userspace stays under 3 MB."""
+"""Largest document (bytes) that is written or read. A full run to userspace stays under 3 MB."""
 
 CONSOLE_LIMIT = 1 << 20
 """Most bytes of guest console that a record keeps; `console_dropped` counts the rest."""
@@ -67,7 +69,9 @@ UNREPEATABLE = frozenset({Reason.TIMEOUT, Reason.INTERRUPTED})
 
 Hex = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-f]{1,32}$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Seed = Annotated[int, msgspec.Meta(ge=0)]
+"""Up to 2**64 - 1, which msgspec cannot check."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 Text = Annotated[str, msgspec.Meta(max_length=1 << 20)]
@@ -126,8 +130,8 @@ class Options(_Struct, frozen=True, kw_only=True):
     max_insns: Count
     timeout: Seconds
     """Seconds of host time after which the run is given up; 0 is never."""
-    seed: Count
-    epoch: int
+    seed: Seed
+    epoch: Count
     """What the guest's clock shows at power-on, seconds since 1970-01-01T00:00:00Z."""
     options: dict[Name, Text]
     """`group.name` to value, as given with --option."""
@@ -353,7 +357,7 @@ class Coverage(_Struct, frozen=True, kw_only=True):
 class Record(_Struct, frozen=True, kw_only=True):
     """One run."""
 
-    schema: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA
+    schema: Annotated[int, msgspec.Meta(ge=SCHEMA, le=SCHEMA)] = SCHEMA
     tool: Tool
     image: Image
     route: RouteName
@@ -394,6 +398,15 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Record)
 
 
+class _Head(msgspec.Struct):
+    """What is looked at before the rest: fields of another schema may have other types."""
+
+    schema: int = SCHEMA
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
 def hexadecimal(value: int) -> str:
     """An address or register value as a record writes it."""
     return f"{value:#x}"
@@ -410,8 +423,23 @@ def meets(reached: list[MilestonePoint], goal: Milestone) -> bool:
 
 
 def encode(record: Record) -> bytes:
-    """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end."""
-    return msgspec.json.format(_ENCODER.encode(record), indent=2) + b"\n"
+    """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end. `decode` reads them back: what
+    does not fit into the schema or RECORD_LIMIT is cut, and said.
+    """
+    for cut in (lambda: record, lambda: _shortened(opened(record))):
+        with suppress(RecordError, UnicodeEncodeError, OverflowError):
+            data = _canonical(cut())
+            decode(data)
+            return data
+    return _canonical(_shortened(clipped(msgspec.to_builtins(record), Record)))
+
+
+def _shortened(document: dict[str, Any]) -> dict[str, Any]:
+    return shortened(document, lambda part: len(_canonical(part)), RECORD_LIMIT)
+
+
+def _canonical(value: Any) -> bytes:
+    return msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n"
 
 
 def decode(data: bytes, *, name: str = "the record") -> Record:
@@ -419,13 +447,13 @@ def decode(data: bytes, *, name: str = "the record") -> Record:
     if len(data) > RECORD_LIMIT:
         raise RecordError(f"{name} is larger than {RECORD_LIMIT >> 20} MiB, which no record is")
     try:
+        number = _HEAD.decode(data).schema
+        if number != SCHEMA:
+            hint = f"it has schema {number}, this efishim reads schema {SCHEMA}"
+            raise RecordError(f"{name} is not a record that this efishim reads", hint=hint)
         return _DECODER.decode(data)
     except msgspec.ValidationError as error:
-        hint = ""
-        number = _schema_number(data)
-        if number is not None and number != SCHEMA:
-            hint = f"it has schema {number}, this efishim reads schema {SCHEMA}"
-        raise RecordError(f"{name} is not a record: {error}", hint=hint) from error
+        raise RecordError(f"{name} is not a record: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{name} is not JSON: {error}") from error
 
@@ -448,13 +476,3 @@ def json_schema() -> dict[str, Any]:
         "title": f"efishim record, schema {SCHEMA}",
         **schema,
     }
-
-
-def _schema_number(data: bytes) -> int | None:
-    """The schema number of something that did not decode, if it carries one."""
-    try:
-        head = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    number = head.get("schema")
-    return number if isinstance(number, int) else None

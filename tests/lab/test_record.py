@@ -71,6 +71,9 @@ def test_the_schema_is_valid_and_accepts_a_record() -> None:
         (("console",), None),
         (("surplus",), 1),
         (("schema",), 0),
+        (("schema",), records.SCHEMA + 1),
+        (("outcome", "insns"), 10**400),
+        (("milestones", 0, "virtual_ns"), 1 << 63),
     ],
 )
 def test_schema_and_decoder_refuse_the_same(path: tuple[Any, ...], value: object) -> None:
@@ -129,9 +132,11 @@ def test_what_is_no_record_is_refused_in_one_sentence(data: bytes) -> None:
 
 
 def test_a_record_of_another_schema_says_so() -> None:
-    with pytest.raises(RecordError) as caught:
-        records.decode(b'{"schema": 99}')
-    assert "99" in caught.value.hint
+    document = json.loads(records.encode(a_record())) | {"schema": 99}
+    for data in (b'{"schema": 99}', json.dumps(document).encode(), b'{"schema": 99, "image": 5, "more": null}'):
+        with pytest.raises(RecordError) as caught:
+            records.decode(data)
+        assert "99" in caught.value.hint
 
 
 def test_a_huge_document_is_refused_before_it_is_parsed() -> None:
