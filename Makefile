@@ -1,5 +1,6 @@
 # Two commands for people: `make demo` and `make test`. Both set up .venv from nothing.
-# `make check` is what CI asks for besides the tests.
+# While you work: `make quick` (no kernel, no QEMU, under two minutes), `make test ROOM=firmware` (the tests of one room,
+# all of them), `make check` (what CI asks for besides the tests).
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,8 +9,9 @@ PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11;
 JOBS   ?= 2
 KERNEL ?= deb:linux-image-cloud-amd64
 PYTEST_ARGS ?=
+ROOM   ?=
 
-.PHONY: demo test check docs environment clean
+.PHONY: demo test quick check docs environment clean
 
 demo: $(BIN)/python
 	$(BIN)/pip install --quiet .
@@ -17,10 +19,14 @@ demo: $(BIN)/python
 	$(BIN)/efishim run $(KERNEL)
 
 test: environment
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
+
+quick: environment
+	$(BIN)/python -m pytest -n $(JOBS) -m "not kernel and not qemu and not slow" $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
 
 check: environment
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -19,7 +19,7 @@ Importing this module imports no emulator, no image parser and no firmware.
 from __future__ import annotations
 
 from efishim.memory_range import MemoryKind, MemoryRange
-from efishim.provider.arena import PAGE, Arena, GuestMemory, text_at
+from efishim.provider.arena import PAGE, TEXT_LIMIT, Arena, GuestMemory, text_at
 from efishim.provider.defaults import (
     boot_information,
     keeps_boot_services,
@@ -50,6 +50,7 @@ from efishim.provider.interfaces import (
 
 __all__ = [
     "PAGE",
+    "TEXT_LIMIT",
     "Arena",
     "BootInformation",
     "BootRequest",

@@ -15,7 +15,7 @@ from efishim.lab.record import Milestone, MilestonePoint
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that the test moves."""
     now = [100.0]
-    monkeypatch.setattr(talk.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("efishim.cli.talk.time.monotonic", lambda: now[0])
     return now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from efishim.testing.run import run
 
 
 @cache
-def record(**words: object) -> Record:
+def record(**words: Any) -> Record:
     return run(provider="hvmlite", entry="efi", **words)
 
 

@@ -172,7 +172,7 @@ def test_a_changed_byte_of_the_ramdisk_is_named(place: int, tmp_path: Path) -> N
     data[place] ^= 1
     other.write_bytes(data)
     records = [changed_run(HVMLITE, until="entry", initrds=(str(path),)) for path in (one, other)]
-    assert unexplained(compare(*records)) == ["entry.initrd.sha256"]
+    assert unexplained(compare(records[0], records[1])) == ["entry.initrd.sha256"]
     assert differs_from_baseline(*records)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from efishim.testing.run import run
 
 
 @cache
-def record(provider: str, entry: str, until: str = "startup_64", **words: object) -> Record:
+def record(provider: str, entry: str, until: str = "startup_64", **words: Any) -> Record:
     return run(provider=provider, entry=entry, until=until, **words)
 
 

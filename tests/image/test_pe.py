@@ -394,9 +394,9 @@ def test_mutated_headers_of_a_real_kernel(cloud_kernel: Path) -> None:
             data[place : place + width] = (value % (1 << 8 * width)).to_bytes(width, "little")
         started = time.process_time()
         try:
-            pe = parse_pe(data)
+            pe = parse_pe(bytes(data))
             if turn % 4 == 0:
-                layout_pe(data, pe).relocate(0x40000000)
+                layout_pe(bytes(data), pe).relocate(0x40000000)
             outcomes["read"] += 1
         except ImageError as error:
             outcomes[error.sentence.partition(":")[0]] += 1

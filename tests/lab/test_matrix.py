@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import efishim_firmware_stubs
 import pytest
@@ -42,7 +43,7 @@ class Set:
         return True
 
 
-def plan(provider: str, entry: str, **words: object) -> Plan:
+def plan(provider: str, entry: str, **words: Any) -> Plan:
     blob = Blob.embedded("embedded:probe", efishim_firmware_stubs.probe_kernel())
     return make_plan(load_plugins(), lambda: blob, Words(provider=provider, entry=entry, **words))
 

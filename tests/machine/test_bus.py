@@ -62,7 +62,8 @@ def test_conflicts_name_both() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(1, 20)), max_size=20), st.integers(0, 230))
 def test_find_is_a_search_through_all(ranges: list[tuple[int, int]], address: int) -> None:
-    bus, taken = Bus("port", 0x10000), []
+    bus = Bus("port", 0x10000)
+    taken: list[tuple[int, int]] = []
     for start, size in ranges:
         free = all(start >= s + n or s >= start + size for s, n in taken)
         try:

@@ -70,7 +70,11 @@ def test_what_is_due_already_fires_in_the_same_go() -> None:
     clock = Clock()
     fired: list[int] = []
     clock.advance_to(100)
-    clock.at(50, lambda: clock.at(60, lambda: fired.append(60)))
+
+    def again() -> None:
+        clock.at(60, lambda: fired.append(60))
+
+    clock.at(50, again)
     assert clock.fire()
     assert fired == [60]
 

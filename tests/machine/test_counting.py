@@ -6,6 +6,8 @@ instruction counts one for each turn, and one for the look at an exhausted count
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def mov(register: int, value: int) -> bytes:
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)
 
 
-def halted(machine: Machine, **limits: int) -> int:
+def halted(machine: Machine, **limits: Any) -> int:
     stop = machine.run(**limits)
     assert stop.reason == "halted", stop
     return machine.insns

@@ -42,8 +42,8 @@ def test_constants() -> None:
 
 
 def test_what_is_read_of_the_processor() -> None:
-    assert DEFINES["ENV_EFLAGS"] == env.Env.eflags.offset
-    assert DEFINES["ENV_HFLAGS"] == env.Env.hflags.offset
+    assert DEFINES["ENV_EFLAGS"] == env.Env.eflags.offset  # type: ignore[attr-defined] # of the descriptor
+    assert DEFINES["ENV_HFLAGS"] == env.Env.hflags.offset  # type: ignore[attr-defined] # of the descriptor
     assert 1 << DEFINES["INHIBIT_IRQ_BIT"] == env.HF_INHIBIT_IRQ
     assert DEFINES["IF_BIT"] == 9
 

@@ -7,7 +7,7 @@ import pytest
 from efishim_plugins.lilo.provider import Lilo
 
 from efishim.errors import ProviderError, UsageError
-from efishim.provider import CpuMode, Handover, Loaded, MachineFirmware, Module
+from efishim.provider import Arena, CpuMode, Handover, Loaded, MachineFirmware, Module
 from efishim.testing import Ram, check_provider, run
 from efishim.wire.bootparams import SetupHeader
 from tests.support import loaders, probe_report
@@ -28,9 +28,9 @@ def made(**words: object) -> tuple[Ram, Handover, SetupHeader]:
     return memory, handover, SetupHeader(memory.read(SETUP + 0x1F1, SetupHeader.SIZE))
 
 
-def _no_arena() -> loaders.Arena:
+def _no_arena() -> Arena:
     """LILO places nothing: everything has its place."""
-    return loaders.Arena(())
+    return Arena(())
 
 
 def changed(header: SetupHeader) -> dict[str, int | str]:

@@ -119,7 +119,9 @@ def params_of(memory: Ram, handover: Handover) -> BootParams:
 def fields(params: BootParams) -> dict[str, int | str]:
     """Everything in it that is not zero, and the memory map's entries under `e820`."""
     shown = {name: value for name, value in params.values().items() if str(value).strip("0")}
-    return {name: int(value, 16) if str(value).startswith("0x") else value for name, value in shown.items()}
+    return {
+        name: int(value, 16) if isinstance(value, str) and value.startswith("0x") else value for name, value in shown.items()
+    }
 
 
 def e820_of(params: BootParams) -> list[tuple[int, int, int]]:

@@ -82,7 +82,8 @@ def told(**changes: Any) -> Any:
         "smbios": 0xF0000,
         "modules": (Module(32 << 20, 0x1234), Module(33 << 20, 0x10)),
     }
-    return lambda self, memory, handover: BootInformation(**(good | changes))
+    everything: dict[str, Any] = good | changes
+    return lambda self, memory, handover: BootInformation(**everything)
 
 
 def raising(error: Exception) -> Any:

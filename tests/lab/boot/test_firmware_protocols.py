@@ -16,5 +16,5 @@ def test_protocols_are_installed_and_failures_named() -> None:
     installed: list[Any] = []
     good = SimpleNamespace(name="good", install=installed.append)
     bad = SimpleNamespace(name="bad", install=fail)
-    assert install_protocols([bad, good], "shim") == ["the firmware protocol bad failed: RuntimeError: two lines"]  # type: ignore[list-item]
+    assert install_protocols([bad, good], "shim") == ["the firmware protocol bad failed: RuntimeError: two lines"]
     assert installed == ["shim"]
