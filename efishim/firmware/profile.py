@@ -20,14 +20,14 @@ from efishim.firmware.calling.calls import shorten
 from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.firmware.calling.status import Status
 from efishim.wire.guids import BY_NAME, guid_name
-from efishim.wire.uefi import SYSTEM_TABLE, TABLE_HEADER
+from efishim.wire.uefi import SystemTable, TableHeader
 
 PRESENT, ABSENT = "present", "absent"
 
-_HEADER = tuple(name for name, _ in TABLE_HEADER.fields if name != "Reserved")
+_HEADER = tuple(name for name in TableHeader.names() if name != "Reserved")
 FIELDS = frozenset(
     {
-        *(f"SystemTable.{name}" for name, _ in SYSTEM_TABLE.fields if name != "Reserved"),
+        *(f"SystemTable.{name}" for name in SystemTable.names() if name != "Reserved"),
         *(f"{table}.{name}" for table in ("BootServices", "RuntimeServices") for name in _HEADER),
     }
 )

@@ -62,7 +62,7 @@ from efishim.wire.guids import (
     SMBIOS3_TABLE_GUID,
     SMBIOS_TABLE_GUID,
 )
-from efishim.wire.uefi import BOOT_SERVICES, MEMORY_DESCRIPTOR_VERSION, RT_PROPERTIES_TABLE, RUNTIME_SERVICES
+from efishim.wire.uefi import BOOT_SERVICES, MEMORY_DESCRIPTOR_VERSION, RUNTIME_SERVICES, RtPropertiesTable
 
 __all__ = ["Shim", "ShimConfig"]
 
@@ -183,9 +183,9 @@ class Shim:
             for bit, function in enumerate(of_table("RuntimeServices"))
             if function.implemented and self.config.answers.announces(function.full_name)
         )
-        properties = self.pool.allocate(MemoryType.RUNTIME_SERVICES_DATA, RT_PROPERTIES_TABLE.size())
-        content = {"Version": 1, "Length": RT_PROPERTIES_TABLE.size(), "RuntimeServicesSupported": supported}
-        self.board.memory.write(properties, RT_PROPERTIES_TABLE.pack(content))
+        table = RtPropertiesTable(Version=1, Length=RtPropertiesTable.sizeof(), RuntimeServicesSupported=supported)
+        properties = self.pool.allocate(MemoryType.RUNTIME_SERVICES_DATA, table.Length)
+        self.board.memory.write(properties, table.build())
         self.exit.attributes_table = self.pool.allocate(MemoryType.BOOT_SERVICES_DATA, ATTRIBUTES_SIZE)
         self.exit.write_attributes()
         for guid, address in (

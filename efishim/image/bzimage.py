@@ -12,6 +12,7 @@ from efishim.errors import ImageError
 from efishim.image.text import printable
 from efishim.wire import linux_header as wire
 from efishim.wire.bootparams import HDRS_MAGIC, SetupHeader
+from efishim.wire.layout import Leaf
 
 MAX_VERSION_LENGTH = 256
 SECTOR = 512
@@ -97,8 +98,8 @@ def is_bzimage(data: bytes) -> bool:
     header_at = wire.HEADER_START
     if len(data) < header_at + SetupHeader.SIZE:
         return False
-    header = SetupHeader(data[header_at : header_at + SetupHeader.SIZE])
-    return header.boot_flag == wire.BOOT_FLAG and int.from_bytes(data[0x202:0x206], "little") == HDRS_MAGIC
+    header = SetupHeader.parse(data[header_at : header_at + SetupHeader.SIZE])
+    return header.boot_flag == wire.BOOT_FLAG and header.header == HDRS_MAGIC
 
 
 def parse_bzimage(data: bytes) -> BzImage:
@@ -106,12 +107,12 @@ def parse_bzimage(data: bytes) -> BzImage:
     if not is_bzimage(data):
         raise ImageError("this is not a Linux boot image: no HdrS signature at 0x202")
     at = wire.HEADER_START
-    header = SetupHeader(data[at : at + SetupHeader.SIZE])
+    header = SetupHeader.parse(data[at : at + SetupHeader.SIZE])
     if header.version < 0x200:
         raise ImageError(f"boot protocol version {header.version:#x} of this image is older than 2.00")
     # "the jump's displacement gives the end of the header" (boot.rst, details of harder to find fields)
     header_end = wire.JUMP_AT + 2 + data[wire.JUMP_AT + 1]
-    fields = tuple(_field(header, leaf.name, at + leaf.offset, leaf.size, header_end) for leaf in SetupHeader.leaves())
+    fields = tuple(_field(header, leaf, header_end) for leaf in SetupHeader.leaves())
     values = {field.name: field.value or 0 for field in fields}
     setup_size = ((values["setup_sects"] or wire.DEFAULT_SETUP_SECTS) + 1) * SECTOR
     if setup_size >= len(data):
@@ -139,11 +140,10 @@ def parse_bzimage(data: bytes) -> BzImage:
     )
 
 
-def _field(header: SetupHeader, name: str, offset: int, size: int, header_end: int) -> HeaderField:
-    since = wire.SINCE.get(name, 0x200)
-    raw = int.from_bytes(header.raw[offset - wire.HEADER_START : offset - wire.HEADER_START + size], "little")
-    known = header.version >= since and offset + size <= header_end
-    return HeaderField(name, offset, size, since, raw if known else None)
+def _field(header: SetupHeader, leaf: Leaf, header_end: int) -> HeaderField:
+    since, offset = wire.SINCE.get(leaf.name, 0x200), wire.HEADER_START + leaf.offset
+    known = header.version >= since and offset + leaf.size <= header_end
+    return HeaderField(leaf.name, offset, leaf.size, since, getattr(header, leaf.name) if known else None)
 
 
 def _kernel_version(data: bytes, pointer: int, setup_size: int) -> str:
@@ -161,4 +161,4 @@ def _kernel_info(data: bytes, setup_size: int, offset: int) -> dict[str, int | s
         return {}
     if at + wire.KernelInfo.SIZE > len(data):
         raise ImageError(f"the Linux image's kernel_info at byte {at} lies outside the file of {len(data)} bytes")
-    return wire.KernelInfo(data[at : at + wire.KernelInfo.SIZE]).values()
+    return wire.KernelInfo.parse(data[at : at + wire.KernelInfo.SIZE]).values()

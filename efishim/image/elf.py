@@ -155,14 +155,14 @@ def parse_elf(data: Buffer, *, complete: bool = True) -> Elf:
     """
     if not is_elf(data) or len(data) < wire.ElfIdent.SIZE:
         raise ImageError("this is not an ELF file")
-    ident = wire.ElfIdent(data)
+    ident = wire.ElfIdent.parse(data)
     if ident.ei_class not in {wire.CLASS32, wire.CLASS64} or ident.ei_data != wire.DATA_LITTLE:
         raise ImageError(f"the ELF file has class {ident.ei_class} and byte order {ident.ei_data}, x86 has neither")
     wide = ident.ei_class == wire.CLASS64
     header_type = wire.ElfHeader64 if wide else wire.ElfHeader32
     if len(data) < header_type.SIZE:
         raise ImageError("the ELF file is truncated in its header")
-    header = header_type(data)
+    header = header_type.parse(data)
     row_type = wire.ProgramHeader64 if wide else wire.ProgramHeader32
     if header.e_phnum > MAX_HEADERS or (header.e_phnum and header.e_phentsize != row_type.SIZE):
         raise ImageError(f"the ELF file has {header.e_phnum} program headers of {header.e_phentsize} bytes")
@@ -172,7 +172,7 @@ def parse_elf(data: Buffer, *, complete: bool = True) -> Elf:
     notes: list[tuple[int, int, int]] = []
     for index in range(header.e_phnum):
         at = header.e_phoff + index * row_type.SIZE
-        row = row_type(data[at : at + row_type.SIZE])
+        row = row_type.parse(data[at : at + row_type.SIZE])
         if row.p_type not in {wire.PT_LOAD, wire.PT_NOTE}:
             continue
         if complete and row.p_filesz and row.p_offset + row.p_filesz > len(data):
@@ -217,7 +217,7 @@ def _notes_of(data: Buffer, at: int, size: int, alignment: int) -> Iterator[Note
     for _ in range(MAX_NOTES):
         if position + wire.NoteHeader.SIZE > len(raw):
             return
-        head = wire.NoteHeader(raw[position : position + wire.NoteHeader.SIZE])
+        head = wire.NoteHeader.parse(raw[position : position + wire.NoteHeader.SIZE])
         name_at = position + wire.NoteHeader.SIZE
         description_at = name_at + -(-head.n_namesz // step) * step if step == 4 else _align(name_at + head.n_namesz, 8)
         end = description_at + head.n_descsz
@@ -240,7 +240,7 @@ def parse_sections(data: Buffer, elf: Elf) -> tuple[Section, ...]:
         raise ImageError(f"the ELF file has {count} sections")
     if at + count * row_type.SIZE > len(data):
         raise ImageError(f"the ELF file is truncated: {count} section headers at byte {at}, the file has {len(data)}")
-    rows = [row_type(data[at + i * row_type.SIZE : at + (i + 1) * row_type.SIZE]) for i in range(count)]
+    rows = [row_type.parse(data[at + i * row_type.SIZE : at + (i + 1) * row_type.SIZE]) for i in range(count)]
     names = b""
     if name_index < count:
         names = bytes(data[rows[name_index].sh_offset : rows[name_index].sh_offset + rows[name_index].sh_size])

@@ -67,7 +67,7 @@ def find_multiboot(data: bytes) -> MultibootHeader | None:
     magic = wire.MULTIBOOT_HEADER_MAGIC.to_bytes(4, "little")
     size = wire.MultibootHeader.SIZE
     for at in _places(data, magic, wire.MULTIBOOT_SEARCH - 12, 4):
-        header = wire.MultibootHeader(data[at : at + size].ljust(size, b"\0"))
+        header = wire.MultibootHeader.parse(data[at : at + size].ljust(size, b"\0"))
         if (header.magic + header.flags + header.checksum) & 0xFFFFFFFF:
             continue
         needed = 48 if header.flags & VIDEO_FIELDS else 32 if header.flags & ADDRESS_FIELDS else 12
@@ -91,7 +91,7 @@ def find_multiboot2(data: bytes) -> Multiboot2Header | None:
     for at in _places(data, magic, wire.MULTIBOOT2_SEARCH - size, 8):
         if at + size > len(data):
             continue
-        header = wire.Multiboot2Header(data[at : at + size])
+        header = wire.Multiboot2Header.parse(data[at : at + size])
         total = header.magic + header.architecture + header.header_length + header.checksum
         if total & 0xFFFFFFFF or header.architecture != ARCHITECTURE_I386:
             continue
@@ -116,7 +116,7 @@ def _tags(raw: bytes) -> tuple[Multiboot2Tag, ...]:
     tags: list[Multiboot2Tag] = []
     at = 0
     while at + wire.Multiboot2HeaderTag.SIZE <= len(raw) and len(tags) < MAX_TAGS:
-        head = wire.Multiboot2HeaderTag(raw[at : at + wire.Multiboot2HeaderTag.SIZE])
+        head = wire.Multiboot2HeaderTag.parse(raw[at : at + wire.Multiboot2HeaderTag.SIZE])
         if head.type == END_TAG or head.size < head.SIZE or at + head.size > len(raw):
             break
         tags.append(Multiboot2Tag(head.type, bool(head.flags & 1), raw[at + head.SIZE : at + head.size]))

@@ -232,7 +232,7 @@ def _compat_entries(data: bytes, sections: tuple[PeSection, ...]) -> tuple[tuple
             continue
         at, end = section.pointer_to_raw_data, section.pointer_to_raw_data + section.loaded_size
         while at + wire.CompatEntry.SIZE <= end and len(entries) < len(wire.MACHINES):
-            record = wire.CompatEntry(data[at : at + wire.CompatEntry.SIZE])
+            record = wire.CompatEntry.parse(data[at : at + wire.CompatEntry.SIZE])
             if record.head.Type != wire.COMPAT_TYPE_1 or record.head.Size < wire.CompatEntry.SIZE:
                 break
             entries.append((record.Machine, record.AddressOfEntryPoint))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
 from efishim.firmware.calling.calls import CallLog
 from efishim.firmware.calling.functions import FUNCTIONS, Function
@@ -21,18 +22,18 @@ from efishim.lab.observe.address_names import KERNEL_HALF, Places
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
-from efishim.wire import guids, uefi
-from efishim.wire.uefi import Shape
+from efishim.wire import guids, uefi, uefi_protocols
+from efishim.wire.layout import Layout
 
 PROTOCOLS = MappingProxyType(
     {
-        guids.EFI_LOAD_FILE2_PROTOCOL_GUID: ("LoadFile2", uefi.LOAD_FILE2_PROTOCOL),
-        guids.EFI_RNG_PROTOCOL_GUID: ("RNG", uefi.RNG_PROTOCOL),
-        guids.EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID: ("MemoryAttribute", uefi.MEMORY_ATTRIBUTE_PROTOCOL),
-        guids.EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID: ("GraphicsOutput", uefi.GRAPHICS_OUTPUT_PROTOCOL),
-        guids.EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID: ("SimpleTextOutput", uefi.SIMPLE_TEXT_OUTPUT_PROTOCOL),
-        guids.EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID: ("SimpleTextInput", uefi.SIMPLE_TEXT_INPUT_PROTOCOL),
-        guids.EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID: ("SimpleTextInputEx", uefi.SIMPLE_TEXT_INPUT_EX_PROTOCOL),
+        guids.EFI_LOAD_FILE2_PROTOCOL_GUID: ("LoadFile2", uefi_protocols.LoadFile2Protocol),
+        guids.EFI_RNG_PROTOCOL_GUID: ("RNG", uefi_protocols.RngProtocol),
+        guids.EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID: ("MemoryAttribute", uefi_protocols.MemoryAttributeProtocol),
+        guids.EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID: ("GraphicsOutput", uefi_protocols.GraphicsOutputProtocol),
+        guids.EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID: ("SimpleTextOutput", uefi_protocols.SimpleTextOutputProtocol),
+        guids.EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID: ("SimpleTextInput", uefi_protocols.SimpleTextInputProtocol),
+        guids.EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID: ("SimpleTextInputEx", uefi_protocols.SimpleTextInputExProtocol),
     }
 )
 """Protocols whose functions the shim logs too: they are watched from when the kernel gets hold of one."""
@@ -63,6 +64,9 @@ class _Pending:
     rsp: int
 
 
+L = TypeVar("L", bound=Layout)
+
+
 @dataclass
 class CallTrace:
     """The trace of one boot. `system_table` is physical, as all of it is until SetVirtualAddressMap."""
@@ -85,12 +89,12 @@ class CallTrace:
 
     def arm(self) -> None:
         """Watch both tables and the console that the system table names."""
-        table = self._table(uefi.SYSTEM_TABLE, self.system_table)
-        self._runtime = table["RuntimeServices"]
-        self._watch("BootServices", uefi.BOOT_SERVICES_TABLE, table["BootServices"])
-        self._watch("RuntimeServices", uefi.RUNTIME_SERVICES_TABLE, self._runtime)
-        self._watch("SimpleTextOutput", uefi.SIMPLE_TEXT_OUTPUT_PROTOCOL, table["ConOut"])
-        self._watch("SimpleTextInput", uefi.SIMPLE_TEXT_INPUT_PROTOCOL, table["ConIn"])
+        table = self._table(uefi.SystemTable, self.system_table)
+        self._runtime = table.RuntimeServices
+        self._watch("BootServices", uefi.BootServicesTable, table.BootServices)
+        self._watch("RuntimeServices", uefi.RuntimeServicesTable, self._runtime)
+        self._watch("SimpleTextOutput", uefi_protocols.SimpleTextOutputProtocol, table.ConOut)
+        self._watch("SimpleTextInput", uefi_protocols.SimpleTextInputProtocol, table.ConIn)
 
     def calls(self) -> list[rec.FirmwareCall]:
         """The calls so far, as a record has them."""
@@ -102,14 +106,16 @@ class CallTrace:
             return []
         return [f"not traced after {PATIENCE} calls by firmware itself and none by the image: {', '.join(self._given_up)}"]
 
-    def _table(self, shape: Shape, address: int) -> dict[str, int]:
+    def _table(self, layout: type[L], address: int) -> L:
         try:
-            return shape.unpack(self.session.qemu.ram.read(address, shape.size()))
+            return layout.parse(self.session.qemu.ram.read(address, layout.sizeof()))
         except BusError:
-            return dict.fromkeys((name for name, _ in shape.fields), 0)
+            return layout()
 
-    def _watch(self, name: str, shape: Shape, address: int) -> None:
-        for place, target in self._table(shape, address).items():
+    def _watch(self, name: str, layout: type[Layout], address: int) -> None:
+        table = self._table(layout, address)
+        for place in layout.names():
+            target: int = getattr(table, place)
             function = FUNCTIONS.get(f"{name}.{place}")
             if function is None or not target or target in self._watched:
                 continue
@@ -172,7 +178,7 @@ class CallTrace:
             self._leave()
         elif name == "RuntimeServices.SetVirtualAddressMap":
             # The pointers in the table are virtual from now on.
-            self._watch("RuntimeServices", uefi.RUNTIME_SERVICES_TABLE, self._runtime)
+            self._watch("RuntimeServices", uefi.RuntimeServicesTable, self._runtime)
         elif name in GIVERS:
             try:
                 guid = self._guest.guid(call.values[PROTOCOL_ARGUMENT[name]])

@@ -8,30 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from efishim.errors import RouteError
 from efishim.image.opened import Image
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.oracle.session import Session
 from efishim.wire.guids import guid_text
+from efishim.wire.layout import Layout
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,
-    BOOT_SERVICES_TABLE,
-    LOADED_IMAGE_PROTOCOL,
-    SYSTEM_TABLE,
     SYSTEM_TABLE_SIGNATURE,
-    Shape,
+    BootServicesTable,
+    ConfigurationTable,
+    SystemTable,
+)
+from efishim.wire.uefi_protocols import (
+    DebugImageInfoNormal,
+    DebugImageInfoTableHeader,
+    LoadedImageProtocol,
+    SystemTablePointer,
 )
 
+L = TypeVar("L", bound=Layout)
 POINTER_STEP = 4 << 20
-SYSTEM_TABLE_POINTER = Shape("EFI_SYSTEM_TABLE_POINTER", "Signature:u64 EfiSystemTableBase:u64 Crc32:u32")
 DEBUG_IMAGE_INFO_TABLE = "49152e77-1ada-4764-b7a2-7afefed95e8b"
-DEBUG_IMAGE_INFO_TABLE_HEADER = Shape(
-    "EFI_DEBUG_IMAGE_INFO_TABLE_HEADER", "UpdateStatus:u32 TableSize:u32 EfiDebugImageInfoTable:ptr"
-)
-DEBUG_IMAGE_INFO_NORMAL = Shape(
-    "EFI_DEBUG_IMAGE_INFO_NORMAL", "ImageInfoType:u32 LoadedImageProtocolInstance:ptr ImageHandle:ptr"
-)
 MAX_IMAGES = 4096
 MAX_TABLES = 256
 HEAD = 0x200
@@ -51,54 +52,61 @@ def find_system_table(memory: PhysicalMemory) -> int | None:
     """Address of the system table once the firmware has its boot services, else None."""
     for region in memory:
         first = -(-region.start // POINTER_STEP) * POINTER_STEP
-        for at in range(first, region.end - SYSTEM_TABLE_POINTER.size(), POINTER_STEP):
-            pointer = SYSTEM_TABLE_POINTER.unpack(memory.read(at, SYSTEM_TABLE_POINTER.size()))
-            if pointer["Signature"] != SYSTEM_TABLE_SIGNATURE:
+        for at in range(first, region.end - SystemTablePointer.sizeof(), POINTER_STEP):
+            pointer = _structure(memory, SystemTablePointer, at)
+            if pointer is None or pointer.Signature != SYSTEM_TABLE_SIGNATURE:
                 continue
-            table = _shape(memory, SYSTEM_TABLE, pointer["EfiSystemTableBase"])
-            if table.get("Signature") == SYSTEM_TABLE_SIGNATURE and boot_services(memory, table):
-                return pointer["EfiSystemTableBase"]
+            table = _structure(memory, SystemTable, pointer.EfiSystemTableBase)
+            if table is not None and table.Signature == SYSTEM_TABLE_SIGNATURE and boot_services(memory, table):
+                return pointer.EfiSystemTableBase
     return None
 
 
-def boot_services(memory: PhysicalMemory, system_table: dict[str, int]) -> dict[str, int]:
-    """The boot services table by field, empty when it is not there yet."""
-    table = _shape(memory, BOOT_SERVICES_TABLE, system_table["BootServices"])
-    return table if table.get("Signature") == BOOT_SERVICES_SIGNATURE and table["StartImage"] else {}
+def boot_services(memory: PhysicalMemory, system_table: SystemTable) -> BootServicesTable | None:
+    """The boot services table, None when it is not there yet."""
+    table = _structure(memory, BootServicesTable, system_table.BootServices)
+    there = table is not None and table.Signature == BOOT_SERVICES_SIGNATURE and table.StartImage
+    return table if there else None
 
 
 def loaded_image(memory: PhysicalMemory, system_table: int, handle: int) -> LoadedImage | None:
     """The image of a handle by the table for debuggers."""
-    table = _shape(memory, SYSTEM_TABLE, system_table)
-    try:
-        for index in range(min(table.get("NumberOfTableEntries", 0), MAX_TABLES)):
-            entry = memory.read(table["ConfigurationTable"] + index * 24, 24)
-            if guid_text(entry[:16]) == DEBUG_IMAGE_INFO_TABLE:
-                return _in_table(memory, int.from_bytes(entry[16:], "little"), handle)
-    except BusError:
+    table = _structure(memory, SystemTable, system_table)
+    if table is None:
         return None
+    for index in range(min(table.NumberOfTableEntries, MAX_TABLES)):
+        entry = _structure(memory, ConfigurationTable, table.ConfigurationTable + index * ConfigurationTable.sizeof())
+        if entry is None:
+            return None
+        if guid_text(entry.VendorGuid) == DEBUG_IMAGE_INFO_TABLE:
+            return _in_table(memory, entry.VendorTable, handle)
     return None
 
 
 def _in_table(memory: PhysicalMemory, address: int, handle: int) -> LoadedImage | None:
-    header = _shape(memory, DEBUG_IMAGE_INFO_TABLE_HEADER, address)
-    for index in range(min(header.get("TableSize", 0), MAX_IMAGES)):
-        entry = memory.u64(header["EfiDebugImageInfoTable"] + index * 8)
-        info = _shape(memory, DEBUG_IMAGE_INFO_NORMAL, entry) if entry else {}
-        if info.get("ImageHandle") != handle:
+    header = _structure(memory, DebugImageInfoTableHeader, address)
+    if header is None:
+        return None
+    for index in range(min(header.TableSize, MAX_IMAGES)):
+        try:
+            entry = memory.u64(header.EfiDebugImageInfoTable + index * 8)
+        except BusError:
+            return None
+        info = _structure(memory, DebugImageInfoNormal, entry) if entry else None
+        if info is None or info.ImageHandle != handle:
             continue
-        image = _shape(memory, LOADED_IMAGE_PROTOCOL, info["LoadedImageProtocolInstance"])
-        if image:
-            return LoadedImage(handle, image["ImageBase"], image["ImageSize"])
+        image = _structure(memory, LoadedImageProtocol, info.LoadedImageProtocolInstance)
+        if image is not None:
+            return LoadedImage(handle, image.ImageBase, image.ImageSize)
     return None
 
 
-def _shape(memory: PhysicalMemory, shape: Shape, address: int) -> dict[str, int]:
-    """A structure by field, empty where there is no memory."""
+def _structure(memory: PhysicalMemory, layout: type[L], address: int) -> L | None:
+    """A structure of 64-bit firmware, None where there is no memory."""
     try:
-        return shape.unpack(memory.read(address, shape.size()))
+        return layout.parse(memory.read(address, layout.sizeof()))
     except BusError:
-        return {}
+        return None
 
 
 class EfiDoor:
@@ -134,8 +142,12 @@ class EfiDoor:
                 session.expect(sight, found)
                 return
             self.system_table = address
-            table = boot_services(memory, _shape(memory, SYSTEM_TABLE, address))
-            session.on(table["StartImage"], starting)
+            table = _structure(memory, SystemTable, address)
+            services = boot_services(memory, table) if table is not None else None
+            if services is None:
+                session.expect(sight, found)
+                return
+            session.on(services.StartImage, starting)
 
         def starting() -> None:
             image = loaded_image(memory, self.system_table, session.registers["rcx"])

@@ -17,7 +17,7 @@ from efishim.image.opened import Image
 from efishim.wire.bootparams import BootParams
 from efishim.wire.elf import XEN_ELFNOTE_PHYS32_ENTRY
 from efishim.wire.start_info import HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo
-from efishim.wire.uefi import BOOT_SERVICES_TABLE, MEMORY_DESCRIPTOR, SYSTEM_TABLE
+from efishim.wire.uefi import BootServicesTable, MemoryDescriptor, SystemTable
 
 MIB = 1 << 20
 PAGE = 0x1000
@@ -91,37 +91,37 @@ class Fault:
 
 def _start_info(guest: Guest) -> tuple[int, HvmStartInfo]:
     address = guest.get("rbx") & 0xFFFF_FFFF
-    return address, HvmStartInfo(bytearray(guest.read(address, HvmStartInfo.SIZE)))
+    return address, HvmStartInfo.parse(guest.read(address, HvmStartInfo.SIZE))
 
 
 def _wrong_magic(guest: Guest) -> None:
     address, info = _start_info(guest)
     info.magic ^= 1
-    guest.write(address, bytes(info))
+    guest.write(address, info.build())
 
 
 def _old_version(guest: Guest) -> None:
     """Version 0 has no memory map, and there is no hypervisor that could be asked for one."""
     address, info = _start_info(guest)
     info.version = 0
-    guest.write(address, bytes(info))
+    guest.write(address, info.build())
 
 
 def _told_memory(guest: Guest) -> list[tuple[int, int, int]]:
     _, info = _start_info(guest)
     size = HvmMemmapTableEntry.SIZE
     raw = guest.read(info.memmap_paddr, size * info.memmap_entries)
-    entries = [HvmMemmapTableEntry(raw[at : at + size]) for at in range(0, len(raw), size)]
+    entries = [HvmMemmapTableEntry.parse(raw[at : at + size]) for at in range(0, len(raw), size)]
     return [(one.addr, one.size, one.type) for one in entries]
 
 
 def _tell_memory(guest: Guest, entries: Iterable[tuple[int, int, int]]) -> None:
     """Put another memory map where there is room, and lead the kernel there."""
     address, info = _start_info(guest)
-    told = [HvmMemmapTableEntry.make(addr=addr, size=size, type=kind) for addr, size, kind in entries]
-    guest.write(SPARE, b"".join(map(bytes, told)))
+    told = [HvmMemmapTableEntry(addr=addr, size=size, type=kind) for addr, size, kind in entries]
+    guest.write(SPARE, b"".join(one.build() for one in told))
     info.memmap_paddr, info.memmap_entries = SPARE, len(told)
-    guest.write(address, bytes(info))
+    guest.write(address, info.build())
 
 
 def _only_memory(*ranges: tuple[int, int]) -> Spoil:
@@ -148,7 +148,7 @@ def _overlaps(guest: Guest) -> None:
 
 def _module(guest: Guest) -> tuple[int, HvmModlistEntry]:
     _, info = _start_info(guest)
-    return info.modlist_paddr, HvmModlistEntry(bytearray(guest.read(info.modlist_paddr, HvmModlistEntry.SIZE)))
+    return info.modlist_paddr, HvmModlistEntry.parse(guest.read(info.modlist_paddr, HvmModlistEntry.SIZE))
 
 
 def _ramdisk_at(target: int, *, there: bool) -> Spoil:
@@ -159,7 +159,7 @@ def _ramdisk_at(target: int, *, there: bool) -> Spoil:
         if there:
             guest.write(target, guest.read(module.paddr, module.size))
         module.paddr = target
-        guest.write(address, bytes(module))
+        guest.write(address, module.build())
 
     return spoil
 
@@ -170,7 +170,7 @@ def _ramdisk_of(size: int) -> Spoil:
     def spoil(guest: Guest) -> None:
         address, module = _module(guest)
         module.size = size
-        guest.write(address, bytes(module))
+        guest.write(address, module.build())
 
     return spoil
 
@@ -186,7 +186,7 @@ def _unterminated(guest: Guest) -> None:
     """A command line without an end."""
     address, info = _start_info(guest)
     info.cmdline_paddr = _without_end(guest, info.cmdline_paddr)
-    guest.write(address, bytes(info))
+    guest.write(address, info.build())
 
 
 # The image in memory
@@ -244,7 +244,7 @@ def _misplaced(alignment: int | None) -> Spoil:
             if alignment is not None:
                 address, params = _boot_params(guest)
                 params.hdr.kernel_alignment = alignment
-                guest.write(address, bytes(params))
+                guest.write(address, params.build())
             guest.set("rip", MISPLACED)
 
         guest.once(entry, at_entry)
@@ -257,7 +257,7 @@ def _misplaced(alignment: int | None) -> Spoil:
 
 def _boot_params(guest: Guest) -> tuple[int, BootParams]:
     address = guest.get("rsi") & 0xFFFF_FFFF
-    return address, BootParams(bytearray(guest.read(address, BootParams.SIZE)))
+    return address, BootParams.parse(guest.read(address, BootParams.SIZE))
 
 
 def _with_boot_params(change: Callable[[Guest, BootParams], None]) -> Spoil:
@@ -267,7 +267,7 @@ def _with_boot_params(change: Callable[[Guest, BootParams], None]) -> Spoil:
         def at_entry() -> None:
             address, params = _boot_params(guest)
             change(guest, params)
-            guest.write(address, bytes(params))
+            guest.write(address, params.build())
 
         header, _, _ = _bzimage(guest.image)
         guest.once(header["code32_start"], at_entry)
@@ -302,9 +302,10 @@ def without_note(kernel: bytes) -> bytes:
 
 def boot_service(guest: Guest, name: str) -> int:
     """Address of a boot service, at the EFI entry."""
-    table = SYSTEM_TABLE.unpack(guest.read(guest.get("rdx"), SYSTEM_TABLE.size()))
-    services = table["BootServices"]
-    return BOOT_SERVICES_TABLE.unpack(guest.read(services, BOOT_SERVICES_TABLE.size()))[name]
+    table = SystemTable.parse(guest.read(guest.get("rdx"), SystemTable.sizeof()))
+    services = BootServicesTable.parse(guest.read(table.BootServices, BootServicesTable.sizeof()))
+    address: int = getattr(services, name)
+    return address
 
 
 def _stale_key(times: int) -> Spoil:
@@ -343,28 +344,25 @@ def require(image: Image) -> None:
     _kernel_start(image)
 
 
-Descriptor = dict[str, int]
-
-
-def _change_map(guest: Guest, change: Callable[[Descriptor], Descriptor]) -> None:
+def _change_map(guest: Guest, change: Callable[[MemoryDescriptor], None]) -> None:
     """Change each descriptor of the memory map that the kernel got from the firmware, before it looks at it."""
     address = _kernel_start(guest.image)
 
     def at_start() -> None:
-        info = BootParams(guest.read(guest.get("rdi"), BootParams.SIZE)).efi_info
+        info = BootParams.parse(guest.read(guest.get("rdi"), BootParams.SIZE)).efi_info
         start = info.efi_memmap_hi << 32 | info.efi_memmap
         for at in range(start, start + info.efi_memmap_size, info.efi_memdesc_size):
-            before = MEMORY_DESCRIPTOR.unpack(guest.read(at, MEMORY_DESCRIPTOR.size()))
-            guest.write(at, MEMORY_DESCRIPTOR.pack(change(before)))
+            descriptor = MemoryDescriptor.parse(guest.read(at, MemoryDescriptor.sizeof()))
+            change(descriptor)
+            guest.write(at, descriptor.build())
 
     guest.once(address, at_start)
 
 
-def _without_runtime(descriptor: Descriptor, kind: int) -> Descriptor:
+def _without_runtime(descriptor: MemoryDescriptor, kind: int) -> None:
     """The descriptor does not say any more that this type of memory is needed at runtime."""
-    if descriptor["Type"] != kind:
-        return descriptor
-    return descriptor | {"Attribute": descriptor["Attribute"] & ~RUNTIME}
+    if descriptor.Type == kind:
+        descriptor.Attribute &= ~RUNTIME
 
 
 def _not_runtime(kind: int) -> Spoil:
@@ -375,14 +373,15 @@ def _not_runtime(kind: int) -> Spoil:
 def _short_runtime(guest: Guest) -> None:
     """Of the range in which the system table lies only the last pages are told, from the tables on; no other data at all."""
     system = guest.get("rdx")
-    services = SYSTEM_TABLE.unpack(guest.read(system, SYSTEM_TABLE.size()))["RuntimeServices"]
+    services = SystemTable.parse(guest.read(system, SystemTable.sizeof())).RuntimeServices
     low = min(system, services) // PAGE * PAGE
 
-    def change(descriptor: Descriptor) -> Descriptor:
-        start, end = descriptor["PhysicalStart"], descriptor["PhysicalStart"] + descriptor["NumberOfPages"] * PAGE
+    def change(descriptor: MemoryDescriptor) -> None:
+        start, end = descriptor.PhysicalStart, descriptor.PhysicalStart + descriptor.NumberOfPages * PAGE
         if start <= low < end:
-            return descriptor | {"PhysicalStart": low, "NumberOfPages": (end - low) // PAGE}
-        return _without_runtime(descriptor, RUNTIME_SERVICES_DATA)
+            descriptor.PhysicalStart, descriptor.NumberOfPages = low, (end - low) // PAGE
+        else:
+            _without_runtime(descriptor, RUNTIME_SERVICES_DATA)
 
     _change_map(guest, change)
 

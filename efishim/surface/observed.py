@@ -23,12 +23,12 @@ from efishim.lab.record import Consumption, FirmwareCall, Record
 from efishim.plugins import Registry
 from efishim.surface.offered import offered
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, guid_name
-from efishim.wire.uefi import BOOT_SERVICES_TABLE, CONFIGURATION_TABLE, RUNTIME_SERVICES_TABLE, SYSTEM_TABLE
+from efishim.wire.uefi import BootServicesTable, ConfigurationTable, RuntimeServicesTable, SystemTable
 
 TABLES = {
-    SYSTEM_TABLE.name: "SystemTable",
-    BOOT_SERVICES_TABLE.name: "BootServices",
-    RUNTIME_SERVICES_TABLE.name: "RuntimeServices",
+    SystemTable.NAME: "SystemTable",
+    BootServicesTable.NAME: "BootServices",
+    RuntimeServicesTable.NAME: "RuntimeServices",
 }
 ANSWERED = frozenset({"EFI_SUCCESS", "EFI_BUFFER_TOO_SMALL"})
 """What a lookup says when the thing is there."""
@@ -100,7 +100,7 @@ def _read(structure: Consumption, tables: Sequence[Item]) -> Iterator[tuple[Item
         if whole:  # who reads all of a table does it for its checksum
             yield Item(Kind.FIELD, f"{table}.CRC32"), whole
     for number, one in enumerate(tables):
-        if structure.structure == f"{CONFIGURATION_TABLE.name}[{number}]":
+        if structure.structure == f"{ConfigurationTable.NAME}[{number}]":
             reads = sum(use.reads for use in structure.fields if use.name == "VendorTable")
             if reads:
                 yield one, reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, Part, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, part, u8, u16, u32, u64
 
 RSDP_SIGNATURE = b"RSD PTR "
 GAS_MEMORY, GAS_IO = 0, 1
@@ -49,14 +49,14 @@ class Rsdp(Layout):
 
     SIZE = 36
 
-    signature = Bytes(0, 8)
-    checksum = u8(8)
-    oem_id = Bytes(9, 6)
-    revision = u8(15)
-    rsdt_address = u32(16)
-    length = u32(20)
-    xsdt_address = u64(24)
-    extended_checksum = u8(32)
+    signature: bytes = array(0, 8)
+    checksum: int = u8(8)
+    oem_id: bytes = array(9, 6)
+    revision: int = u8(15)
+    rsdt_address: int = u32(16)
+    length: int = u32(20)
+    xsdt_address: int = u64(24)
+    extended_checksum: int = u8(32)
 
 
 class SdtHeader(Layout):
@@ -64,15 +64,15 @@ class SdtHeader(Layout):
 
     SIZE = 36
 
-    signature = Bytes(0, 4)
-    length = u32(4)
-    revision = u8(8)
-    checksum = u8(9)
-    oem_id = Bytes(10, 6)
-    oem_table_id = Bytes(16, 8)
-    oem_revision = u32(24)
-    creator_id = Bytes(28, 4)
-    creator_revision = u32(32)
+    signature: bytes = array(0, 4)
+    length: int = u32(4)
+    revision: int = u8(8)
+    checksum: int = u8(9)
+    oem_id: bytes = array(10, 6)
+    oem_table_id: bytes = array(16, 8)
+    oem_revision: int = u32(24)
+    creator_id: bytes = array(28, 4)
+    creator_revision: int = u32(32)
 
 
 class GenericAddress(Layout):
@@ -80,11 +80,11 @@ class GenericAddress(Layout):
 
     SIZE = 12
 
-    space_id = u8(0)
-    bit_width = u8(1)
-    bit_offset = u8(2)
-    access_size = u8(3)
-    address = u64(4)
+    space_id: int = u8(0)
+    bit_width: int = u8(1)
+    bit_offset: int = u8(2)
+    access_size: int = u8(3)
+    address: int = u64(4)
 
 
 class Fadt(Layout):
@@ -92,60 +92,60 @@ class Fadt(Layout):
 
     SIZE = 276
 
-    header = Part(0, SdtHeader)
-    firmware_ctrl = u32(36)
-    dsdt = u32(40)
-    preferred_pm_profile = u8(45)
-    sci_int = u16(46)
-    smi_cmd = u32(48)
-    acpi_enable = u8(52)
-    acpi_disable = u8(53)
-    s4bios_req = u8(54)
-    pstate_cnt = u8(55)
-    pm1a_evt_blk = u32(56)
-    pm1b_evt_blk = u32(60)
-    pm1a_cnt_blk = u32(64)
-    pm1b_cnt_blk = u32(68)
-    pm2_cnt_blk = u32(72)
-    pm_tmr_blk = u32(76)
-    gpe0_blk = u32(80)
-    gpe1_blk = u32(84)
-    pm1_evt_len = u8(88)
-    pm1_cnt_len = u8(89)
-    pm2_cnt_len = u8(90)
-    pm_tmr_len = u8(91)
-    gpe0_blk_len = u8(92)
-    gpe1_blk_len = u8(93)
-    gpe1_base = u8(94)
-    cst_cnt = u8(95)
-    p_lvl2_lat = u16(96)
-    p_lvl3_lat = u16(98)
-    flush_size = u16(100)
-    flush_stride = u16(102)
-    duty_offset = u8(104)
-    duty_width = u8(105)
-    day_alrm = u8(106)
-    mon_alrm = u8(107)
-    century = u8(108)
-    iapc_boot_arch = u16(109)
-    flags = u32(112)
-    reset_reg = Part(116, GenericAddress)
-    reset_value = u8(128)
-    arm_boot_arch = u16(129)
-    minor_version = u8(131)
-    x_firmware_ctrl = u64(132)
-    x_dsdt = u64(140)
-    x_pm1a_evt_blk = Part(148, GenericAddress)
-    x_pm1b_evt_blk = Part(160, GenericAddress)
-    x_pm1a_cnt_blk = Part(172, GenericAddress)
-    x_pm1b_cnt_blk = Part(184, GenericAddress)
-    x_pm2_cnt_blk = Part(196, GenericAddress)
-    x_pm_tmr_blk = Part(208, GenericAddress)
-    x_gpe0_blk = Part(220, GenericAddress)
-    x_gpe1_blk = Part(232, GenericAddress)
-    sleep_control_reg = Part(244, GenericAddress)
-    sleep_status_reg = Part(256, GenericAddress)
-    hypervisor_vendor_identity = u64(268)
+    header: SdtHeader = part(0, SdtHeader)
+    firmware_ctrl: int = u32(36)
+    dsdt: int = u32(40)
+    preferred_pm_profile: int = u8(45)
+    sci_int: int = u16(46)
+    smi_cmd: int = u32(48)
+    acpi_enable: int = u8(52)
+    acpi_disable: int = u8(53)
+    s4bios_req: int = u8(54)
+    pstate_cnt: int = u8(55)
+    pm1a_evt_blk: int = u32(56)
+    pm1b_evt_blk: int = u32(60)
+    pm1a_cnt_blk: int = u32(64)
+    pm1b_cnt_blk: int = u32(68)
+    pm2_cnt_blk: int = u32(72)
+    pm_tmr_blk: int = u32(76)
+    gpe0_blk: int = u32(80)
+    gpe1_blk: int = u32(84)
+    pm1_evt_len: int = u8(88)
+    pm1_cnt_len: int = u8(89)
+    pm2_cnt_len: int = u8(90)
+    pm_tmr_len: int = u8(91)
+    gpe0_blk_len: int = u8(92)
+    gpe1_blk_len: int = u8(93)
+    gpe1_base: int = u8(94)
+    cst_cnt: int = u8(95)
+    p_lvl2_lat: int = u16(96)
+    p_lvl3_lat: int = u16(98)
+    flush_size: int = u16(100)
+    flush_stride: int = u16(102)
+    duty_offset: int = u8(104)
+    duty_width: int = u8(105)
+    day_alrm: int = u8(106)
+    mon_alrm: int = u8(107)
+    century: int = u8(108)
+    iapc_boot_arch: int = u16(109)
+    flags: int = u32(112)
+    reset_reg: GenericAddress = part(116, GenericAddress)
+    reset_value: int = u8(128)
+    arm_boot_arch: int = u16(129)
+    minor_version: int = u8(131)
+    x_firmware_ctrl: int = u64(132)
+    x_dsdt: int = u64(140)
+    x_pm1a_evt_blk: GenericAddress = part(148, GenericAddress)
+    x_pm1b_evt_blk: GenericAddress = part(160, GenericAddress)
+    x_pm1a_cnt_blk: GenericAddress = part(172, GenericAddress)
+    x_pm1b_cnt_blk: GenericAddress = part(184, GenericAddress)
+    x_pm2_cnt_blk: GenericAddress = part(196, GenericAddress)
+    x_pm_tmr_blk: GenericAddress = part(208, GenericAddress)
+    x_gpe0_blk: GenericAddress = part(220, GenericAddress)
+    x_gpe1_blk: GenericAddress = part(232, GenericAddress)
+    sleep_control_reg: GenericAddress = part(244, GenericAddress)
+    sleep_status_reg: GenericAddress = part(256, GenericAddress)
+    hypervisor_vendor_identity: int = u64(268)
 
 
 class Facs(Layout):
@@ -153,15 +153,15 @@ class Facs(Layout):
 
     SIZE = 64
 
-    signature = Bytes(0, 4)
-    length = u32(4)
-    hardware_signature = u32(8)
-    firmware_waking_vector = u32(12)
-    global_lock = u32(16)
-    flags = u32(20)
-    x_firmware_waking_vector = u64(24)
-    version = u8(32)
-    ospm_flags = u32(36)
+    signature: bytes = array(0, 4)
+    length: int = u32(4)
+    hardware_signature: int = u32(8)
+    firmware_waking_vector: int = u32(12)
+    global_lock: int = u32(16)
+    flags: int = u32(20)
+    x_firmware_waking_vector: int = u64(24)
+    version: int = u8(32)
+    ospm_flags: int = u32(36)
 
 
 class Madt(Layout):
@@ -169,9 +169,9 @@ class Madt(Layout):
 
     SIZE = 44
 
-    header = Part(0, SdtHeader)
-    local_interrupt_controller_address = u32(36)
-    flags = u32(40)
+    header: SdtHeader = part(0, SdtHeader)
+    local_interrupt_controller_address: int = u32(36)
+    flags: int = u32(40)
 
 
 class MadtEntry(Layout):
@@ -179,8 +179,8 @@ class MadtEntry(Layout):
 
     SIZE = 2
 
-    type = u8(0)
-    length = u8(1)
+    type: int = u8(0)
+    length: int = u8(1)
 
 
 class MadtLocalApic(Layout):
@@ -188,11 +188,11 @@ class MadtLocalApic(Layout):
 
     SIZE = 8
 
-    type = u8(0)
-    length = u8(1)
-    acpi_processor_uid = u8(2)
-    apic_id = u8(3)
-    flags = u32(4)
+    type: int = u8(0)
+    length: int = u8(1)
+    acpi_processor_uid: int = u8(2)
+    apic_id: int = u8(3)
+    flags: int = u32(4)
 
 
 class MadtIoApic(Layout):
@@ -200,11 +200,11 @@ class MadtIoApic(Layout):
 
     SIZE = 12
 
-    type = u8(0)
-    length = u8(1)
-    io_apic_id = u8(2)
-    io_apic_address = u32(4)
-    global_system_interrupt_base = u32(8)
+    type: int = u8(0)
+    length: int = u8(1)
+    io_apic_id: int = u8(2)
+    io_apic_address: int = u32(4)
+    global_system_interrupt_base: int = u32(8)
 
 
 class MadtOverride(Layout):
@@ -212,12 +212,12 @@ class MadtOverride(Layout):
 
     SIZE = 10
 
-    type = u8(0)
-    length = u8(1)
-    bus = u8(2)
-    source = u8(3)
-    global_system_interrupt = u32(4)
-    flags = u16(8)
+    type: int = u8(0)
+    length: int = u8(1)
+    bus: int = u8(2)
+    source: int = u8(3)
+    global_system_interrupt: int = u32(4)
+    flags: int = u16(8)
 
 
 class MadtLocalApicNmi(Layout):
@@ -225,8 +225,8 @@ class MadtLocalApicNmi(Layout):
 
     SIZE = 6
 
-    type = u8(0)
-    length = u8(1)
-    acpi_processor_uid = u8(2)
-    flags = u16(3)
-    local_apic_lint = u8(5)
+    type: int = u8(0)
+    length: int = u8(1)
+    acpi_processor_uid: int = u8(2)
+    flags: int = u16(3)
+    local_apic_lint: int = u8(5)

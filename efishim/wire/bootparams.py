@@ -7,7 +7,7 @@ e820 table is not among the leaves of BootParams, since only its first `e820_ent
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, Numbers, Part, Parts, text32, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, counted, numbers, part, parts, text32, u8, u16, u32, u64
 
 HDRS_MAGIC = 0x53726448
 """`hdr.header`: the letters HdrS."""
@@ -54,42 +54,42 @@ class ScreenInfo(Layout):
 
     SIZE = 0x40
 
-    orig_x = u8(0x00)
-    orig_y = u8(0x01)
-    ext_mem_k = u16(0x02)
-    orig_video_page = u16(0x04)
-    orig_video_mode = u8(0x06)
-    orig_video_cols = u8(0x07)
-    flags = u8(0x08)
-    unused2 = u8(0x09)
-    orig_video_ega_bx = u16(0x0A)
-    unused3 = u16(0x0C)
-    orig_video_lines = u8(0x0E)
-    orig_video_isVGA = u8(0x0F)
-    orig_video_points = u16(0x10)
-    lfb_width = u16(0x12)
-    lfb_height = u16(0x14)
-    lfb_depth = u16(0x16)
-    lfb_base = u32(0x18)
-    lfb_size = u32(0x1C)
-    cl_magic = u16(0x20)
-    cl_offset = u16(0x22)
-    lfb_linelength = u16(0x24)
-    red_size = u8(0x26)
-    red_pos = u8(0x27)
-    green_size = u8(0x28)
-    green_pos = u8(0x29)
-    blue_size = u8(0x2A)
-    blue_pos = u8(0x2B)
-    rsvd_size = u8(0x2C)
-    rsvd_pos = u8(0x2D)
-    vesapm_seg = u16(0x2E)
-    vesapm_off = u16(0x30)
-    pages = u16(0x32)
-    vesa_attributes = u16(0x34)
-    capabilities = u32(0x36)
-    ext_lfb_base = u32(0x3A)
-    _reserved = Bytes(0x3E, 2)
+    orig_x: int = u8(0x00)
+    orig_y: int = u8(0x01)
+    ext_mem_k: int = u16(0x02)
+    orig_video_page: int = u16(0x04)
+    orig_video_mode: int = u8(0x06)
+    orig_video_cols: int = u8(0x07)
+    flags: int = u8(0x08)
+    unused2: int = u8(0x09)
+    orig_video_ega_bx: int = u16(0x0A)
+    unused3: int = u16(0x0C)
+    orig_video_lines: int = u8(0x0E)
+    orig_video_isVGA: int = u8(0x0F)
+    orig_video_points: int = u16(0x10)
+    lfb_width: int = u16(0x12)
+    lfb_height: int = u16(0x14)
+    lfb_depth: int = u16(0x16)
+    lfb_base: int = u32(0x18)
+    lfb_size: int = u32(0x1C)
+    cl_magic: int = u16(0x20)
+    cl_offset: int = u16(0x22)
+    lfb_linelength: int = u16(0x24)
+    red_size: int = u8(0x26)
+    red_pos: int = u8(0x27)
+    green_size: int = u8(0x28)
+    green_pos: int = u8(0x29)
+    blue_size: int = u8(0x2A)
+    blue_pos: int = u8(0x2B)
+    rsvd_size: int = u8(0x2C)
+    rsvd_pos: int = u8(0x2D)
+    vesapm_seg: int = u16(0x2E)
+    vesapm_off: int = u16(0x30)
+    pages: int = u16(0x32)
+    vesa_attributes: int = u16(0x34)
+    capabilities: int = u32(0x36)
+    ext_lfb_base: int = u32(0x3A)
+    _reserved: bytes = array(0x3E, 2)
 
 
 class ApmBiosInfo(Layout):
@@ -97,15 +97,15 @@ class ApmBiosInfo(Layout):
 
     SIZE = 0x14
 
-    version = u16(0x00)
-    cseg = u16(0x02)
-    offset = u32(0x04)
-    cseg_16 = u16(0x08)
-    dseg = u16(0x0A)
-    flags = u16(0x0C)
-    cseg_len = u16(0x0E)
-    cseg_16_len = u16(0x10)
-    dseg_len = u16(0x12)
+    version: int = u16(0x00)
+    cseg: int = u16(0x02)
+    offset: int = u32(0x04)
+    cseg_16: int = u16(0x08)
+    dseg: int = u16(0x0A)
+    flags: int = u16(0x0C)
+    cseg_len: int = u16(0x0E)
+    cseg_16_len: int = u16(0x10)
+    dseg_len: int = u16(0x12)
 
 
 class IstInfo(Layout):
@@ -113,10 +113,10 @@ class IstInfo(Layout):
 
     SIZE = 0x10
 
-    signature = u32(0x00)
-    command = u32(0x04)
-    event = u32(0x08)
-    perf_level = u32(0x0C)
+    signature: int = u32(0x00)
+    command: int = u32(0x04)
+    event: int = u32(0x08)
+    perf_level: int = u32(0x0C)
 
 
 class SysDescTable(Layout):
@@ -124,8 +124,8 @@ class SysDescTable(Layout):
 
     SIZE = 0x10
 
-    length = u16(0x00)
-    table = Bytes(0x02, 14)
+    length: int = u16(0x00)
+    table: bytes = array(0x02, 14)
 
 
 class OlpcOfwHeader(Layout):
@@ -133,10 +133,10 @@ class OlpcOfwHeader(Layout):
 
     SIZE = 0x10
 
-    ofw_magic = u32(0x00)
-    ofw_version = u32(0x04)
-    cif_handler = u32(0x08)
-    irq_desc_table = u32(0x0C)
+    ofw_magic: int = u32(0x00)
+    ofw_version: int = u32(0x04)
+    cif_handler: int = u32(0x08)
+    irq_desc_table: int = u32(0x0C)
 
 
 class EfiInfo(Layout):
@@ -144,14 +144,14 @@ class EfiInfo(Layout):
 
     SIZE = 0x20
 
-    efi_loader_signature = text32(0x00)
-    efi_systab = u32(0x04)
-    efi_memdesc_size = u32(0x08)
-    efi_memdesc_version = u32(0x0C)
-    efi_memmap = u32(0x10)
-    efi_memmap_size = u32(0x14)
-    efi_systab_hi = u32(0x18)
-    efi_memmap_hi = u32(0x1C)
+    efi_loader_signature: int = text32(0x00)
+    efi_systab: int = u32(0x04)
+    efi_memdesc_size: int = u32(0x08)
+    efi_memdesc_version: int = u32(0x0C)
+    efi_memmap: int = u32(0x10)
+    efi_memmap_size: int = u32(0x14)
+    efi_systab_hi: int = u32(0x18)
+    efi_memmap_hi: int = u32(0x1C)
 
 
 class SetupHeader(Layout):
@@ -160,45 +160,45 @@ class SetupHeader(Layout):
     SIZE = 0x7B
     ORIGIN = 0x1F1
 
-    setup_sects = u8(0x1F1)
-    root_flags = u16(0x1F2)
-    syssize = u32(0x1F4)
-    ram_size = u16(0x1F8)
-    vid_mode = u16(0x1FA)
-    root_dev = u16(0x1FC)
-    boot_flag = u16(0x1FE)
-    jump = u16(0x200)
-    header = text32(0x202)
-    version = u16(0x206)
-    realmode_swtch = u32(0x208)
-    start_sys_seg = u16(0x20C)
-    kernel_version = u16(0x20E)
-    type_of_loader = u8(0x210)
-    loadflags = u8(0x211)
-    setup_move_size = u16(0x212)
-    code32_start = u32(0x214)
-    ramdisk_image = u32(0x218)
-    ramdisk_size = u32(0x21C)
-    bootsect_kludge = u32(0x220)
-    heap_end_ptr = u16(0x224)
-    ext_loader_ver = u8(0x226)
-    ext_loader_type = u8(0x227)
-    cmd_line_ptr = u32(0x228)
-    initrd_addr_max = u32(0x22C)
-    kernel_alignment = u32(0x230)
-    relocatable_kernel = u8(0x234)
-    min_alignment = u8(0x235)
-    xloadflags = u16(0x236)
-    cmdline_size = u32(0x238)
-    hardware_subarch = u32(0x23C)
-    hardware_subarch_data = u64(0x240)
-    payload_offset = u32(0x248)
-    payload_length = u32(0x24C)
-    setup_data = u64(0x250)
-    pref_address = u64(0x258)
-    init_size = u32(0x260)
-    handover_offset = u32(0x264)
-    kernel_info_offset = u32(0x268)
+    setup_sects: int = u8(0x1F1)
+    root_flags: int = u16(0x1F2)
+    syssize: int = u32(0x1F4)
+    ram_size: int = u16(0x1F8)
+    vid_mode: int = u16(0x1FA)
+    root_dev: int = u16(0x1FC)
+    boot_flag: int = u16(0x1FE)
+    jump: int = u16(0x200)
+    header: int = text32(0x202)
+    version: int = u16(0x206)
+    realmode_swtch: int = u32(0x208)
+    start_sys_seg: int = u16(0x20C)
+    kernel_version: int = u16(0x20E)
+    type_of_loader: int = u8(0x210)
+    loadflags: int = u8(0x211)
+    setup_move_size: int = u16(0x212)
+    code32_start: int = u32(0x214)
+    ramdisk_image: int = u32(0x218)
+    ramdisk_size: int = u32(0x21C)
+    bootsect_kludge: int = u32(0x220)
+    heap_end_ptr: int = u16(0x224)
+    ext_loader_ver: int = u8(0x226)
+    ext_loader_type: int = u8(0x227)
+    cmd_line_ptr: int = u32(0x228)
+    initrd_addr_max: int = u32(0x22C)
+    kernel_alignment: int = u32(0x230)
+    relocatable_kernel: int = u8(0x234)
+    min_alignment: int = u8(0x235)
+    xloadflags: int = u16(0x236)
+    cmdline_size: int = u32(0x238)
+    hardware_subarch: int = u32(0x23C)
+    hardware_subarch_data: int = u64(0x240)
+    payload_offset: int = u32(0x248)
+    payload_length: int = u32(0x24C)
+    setup_data: int = u64(0x250)
+    pref_address: int = u64(0x258)
+    init_size: int = u32(0x260)
+    handover_offset: int = u32(0x264)
+    kernel_info_offset: int = u32(0x268)
 
 
 class E820Entry(Layout):
@@ -206,9 +206,9 @@ class E820Entry(Layout):
 
     SIZE = 20
 
-    addr = u64(0)
-    size = u64(8)
-    type = u32(16)
+    addr: int = u64(0)
+    size: int = u64(8)
+    type: int = u32(16)
 
 
 class EddInfo(Layout):
@@ -216,13 +216,13 @@ class EddInfo(Layout):
 
     SIZE = 82
 
-    device = u8(0)
-    version = u8(1)
-    interface_support = u16(2)
-    legacy_max_cylinder = u16(4)
-    legacy_max_head = u8(6)
-    legacy_sectors_per_track = u8(7)
-    params = Bytes(8, 74)
+    device: int = u8(0)
+    version: int = u8(1)
+    interface_support: int = u16(2)
+    legacy_max_cylinder: int = u16(4)
+    legacy_max_head: int = u8(6)
+    legacy_sectors_per_track: int = u8(7)
+    params: bytes = array(8, 74)
 
 
 class BootParams(Layout):
@@ -230,54 +230,55 @@ class BootParams(Layout):
 
     SIZE = 0x1000
 
-    screen_info = Part(0x000, ScreenInfo)
-    apm_bios_info = Part(0x040, ApmBiosInfo)
-    _pad2 = Bytes(0x054, 4)
-    tboot_addr = u64(0x058)
-    ist_info = Part(0x060, IstInfo)
-    acpi_rsdp_addr = u64(0x070)
-    _pad3 = Bytes(0x078, 8)
-    hd0_info = Bytes(0x080, 16)
-    hd1_info = Bytes(0x090, 16)
-    sys_desc_table = Part(0x0A0, SysDescTable)
-    olpc_ofw_header = Part(0x0B0, OlpcOfwHeader)
-    ext_ramdisk_image = u32(0x0C0)
-    ext_ramdisk_size = u32(0x0C4)
-    ext_cmd_line_ptr = u32(0x0C8)
-    _pad4 = Bytes(0x0CC, 112)
-    cc_blob_address = u32(0x13C)
-    edid_info = Bytes(0x140, 128)
-    efi_info = Part(0x1C0, EfiInfo)
-    alt_mem_k = u32(0x1E0)
-    scratch = u32(0x1E4)
-    e820_entries = u8(0x1E8)
-    eddbuf_entries = u8(0x1E9)
-    edd_mbr_sig_buf_entries = u8(0x1EA)
-    kbd_status = u8(0x1EB)
-    secure_boot = u8(0x1EC)
-    _pad5 = Bytes(0x1ED, 2)
-    sentinel = u8(0x1EF)
-    _pad6 = Bytes(0x1F0, 1)
-    hdr = Part(0x1F1, SetupHeader)
-    _pad7 = Bytes(0x26C, 0x290 - 0x26C)
-    edd_mbr_sig_buffer = Numbers(0x290, 4, 16)
-    # e820_table fills 0x2d0 to 0xcd0: see e820().
-    _pad8 = Bytes(0xCD0, 48)
-    eddbuf = Parts(0xD00, EddInfo, 6)
-    _pad9 = Bytes(0xEEC, 276)
+    screen_info: ScreenInfo = part(0x000, ScreenInfo)
+    apm_bios_info: ApmBiosInfo = part(0x040, ApmBiosInfo)
+    _pad2: bytes = array(0x054, 4)
+    tboot_addr: int = u64(0x058)
+    ist_info: IstInfo = part(0x060, IstInfo)
+    acpi_rsdp_addr: int = u64(0x070)
+    _pad3: bytes = array(0x078, 8)
+    hd0_info: bytes = array(0x080, 16)
+    hd1_info: bytes = array(0x090, 16)
+    sys_desc_table: SysDescTable = part(0x0A0, SysDescTable)
+    olpc_ofw_header: OlpcOfwHeader = part(0x0B0, OlpcOfwHeader)
+    ext_ramdisk_image: int = u32(0x0C0)
+    ext_ramdisk_size: int = u32(0x0C4)
+    ext_cmd_line_ptr: int = u32(0x0C8)
+    _pad4: bytes = array(0x0CC, 112)
+    cc_blob_address: int = u32(0x13C)
+    edid_info: bytes = array(0x140, 128)
+    efi_info: EfiInfo = part(0x1C0, EfiInfo)
+    alt_mem_k: int = u32(0x1E0)
+    scratch: int = u32(0x1E4)
+    e820_entries: int = u8(0x1E8)
+    eddbuf_entries: int = u8(0x1E9)
+    edd_mbr_sig_buf_entries: int = u8(0x1EA)
+    kbd_status: int = u8(0x1EB)
+    secure_boot: int = u8(0x1EC)
+    _pad5: bytes = array(0x1ED, 2)
+    sentinel: int = u8(0x1EF)
+    _pad6: bytes = array(0x1F0, 1)
+    hdr: SetupHeader = part(0x1F1, SetupHeader)
+    _pad7: bytes = array(0x26C, 0x290 - 0x26C)
+    edd_mbr_sig_buffer: list[int] = numbers(0x290, 4, 16)
+    e820_table: bytes = counted(0x2D0, E820Entry.SIZE * E820_MAX_ENTRIES_ZEROPAGE)
+    _pad8: bytes = array(0xCD0, 48)
+    eddbuf: list[EddInfo] = parts(0xD00, EddInfo, 6)
+    _pad9: bytes = array(0xEEC, 276)
 
     def e820(self) -> list[E820Entry]:
-        """Views of the first `e820_entries` entries of e820_table, at most 128."""
+        """The first `e820_entries` entries of e820_table, at most 128."""
+        step = E820Entry.SIZE
         count = min(self.e820_entries, E820_MAX_ENTRIES_ZEROPAGE)
-        return [E820Entry(self.raw[at : at + 20]) for at in range(0x2D0, 0x2D0 + 20 * count, 20)]
+        return [E820Entry.parse(self.e820_table[at : at + step]) for at in range(0, count * step, step)]
 
     def set_e820(self, entries: list[tuple[int, int, int]]) -> None:
         """Fill e820_table and `e820_entries` from (addr, size, type). Raises ValueError for more than 128."""
         if len(entries) > E820_MAX_ENTRIES_ZEROPAGE:
             raise ValueError(f"{len(entries)} entries do not fit the 128 of e820_table")
         self.e820_entries = len(entries)
-        for entry, (addr, size, kind) in zip(self.e820(), entries, strict=True):
-            entry.addr, entry.size, entry.type = addr, size, kind
+        rows = b"".join(E820Entry(addr=addr, size=size, type=kind).build() for addr, size, kind in entries)
+        self.e820_table = rows + self.e820_table[len(rows) :]
 
     def cmd_line(self) -> int:
         """Physical address of the command line, its upper half from `ext_cmd_line_ptr`."""
@@ -294,9 +295,9 @@ class SetupData(Layout):
 
     SIZE = 16
 
-    next = u64(0)
-    type = u32(8)
-    len = u32(12)
+    next: int = u64(0)
+    type: int = u32(8)
+    len: int = u32(12)
 
 
 class SetupIndirect(Layout):
@@ -304,10 +305,10 @@ class SetupIndirect(Layout):
 
     SIZE = 24
 
-    type = u32(0)
-    reserved = u32(4)
-    len = u64(8)
-    addr = u64(16)
+    type: int = u32(0)
+    reserved: int = u32(4)
+    len: int = u64(8)
+    addr: int = u64(16)
 
 
 class PciSetupRom(Layout):
@@ -315,13 +316,13 @@ class PciSetupRom(Layout):
 
     SIZE = 48
 
-    vendor = u16(0)
-    devid = u16(2)
-    pcilen = u64(8)
-    segment = u64(16)
-    bus = u64(24)
-    device = u64(32)
-    function = u64(40)
+    vendor: int = u16(0)
+    devid: int = u16(2)
+    pcilen: int = u64(8)
+    segment: int = u64(16)
+    bus: int = u64(24)
+    device: int = u64(32)
+    function: int = u64(40)
 
 
 class EfiSetupData(Layout):
@@ -329,11 +330,11 @@ class EfiSetupData(Layout):
 
     SIZE = 96
 
-    fw_vendor = u64(0)
-    _unused = u64(8)
-    tables = u64(16)
-    smbios = u64(24)
-    reserved = Numbers(32, 8, 8)
+    fw_vendor: int = u64(0)
+    _unused: int = u64(8)
+    tables: int = u64(16)
+    smbios: int = u64(24)
+    reserved: list[int] = numbers(32, 8, 8)
 
 
 class JailhouseSetupData(Layout):
@@ -341,15 +342,15 @@ class JailhouseSetupData(Layout):
 
     SIZE = 280
 
-    version = u16(0)
-    compatible_version = u16(2)
-    pm_timer_address = u16(4)
-    num_cpus = u16(6)
-    pci_mmconfig_base = u64(8)
-    tsc_khz = u32(16)
-    apic_khz = u32(20)
-    standard_ioapic = u8(24)
-    cpu_ids = Bytes(25, 255)
+    version: int = u16(0)
+    compatible_version: int = u16(2)
+    pm_timer_address: int = u16(4)
+    num_cpus: int = u16(6)
+    pci_mmconfig_base: int = u64(8)
+    tsc_khz: int = u32(16)
+    apic_khz: int = u32(20)
+    standard_ioapic: int = u8(24)
+    cpu_ids: bytes = array(25, 255)
 
 
 class CcSetupData(Layout):
@@ -357,7 +358,7 @@ class CcSetupData(Layout):
 
     SIZE = 4
 
-    cc_blob_address = u32(0)
+    cc_blob_address: int = u32(0)
 
 
 class CcBlobSevInfo(Layout):
@@ -365,15 +366,15 @@ class CcBlobSevInfo(Layout):
 
     SIZE = 40
 
-    magic = text32(0)
-    version = u16(4)
-    reserved = u16(6)
-    secrets_phys = u64(8)
-    secrets_len = u32(16)
-    rsvd1 = u32(20)
-    cpuid_phys = u64(24)
-    cpuid_len = u32(32)
-    rsvd2 = u32(36)
+    magic: int = text32(0)
+    version: int = u16(4)
+    reserved: int = u16(6)
+    secrets_phys: int = u64(8)
+    secrets_len: int = u32(16)
+    rsvd1: int = u32(20)
+    cpuid_phys: int = u64(24)
+    cpuid_len: int = u32(32)
+    rsvd2: int = u32(36)
 
 
 class ImaSetupData(Layout):
@@ -381,8 +382,8 @@ class ImaSetupData(Layout):
 
     SIZE = 16
 
-    addr = u64(0)
-    size = u64(8)
+    addr: int = u64(0)
+    size: int = u64(8)
 
 
 class KhoData(Layout):
@@ -390,10 +391,10 @@ class KhoData(Layout):
 
     SIZE = 32
 
-    fdt_addr = u64(0)
-    fdt_size = u64(8)
-    scratch_addr = u64(16)
-    scratch_size = u64(24)
+    fdt_addr: int = u64(0)
+    fdt_size: int = u64(8)
+    scratch_addr: int = u64(16)
+    scratch_size: int = u64(24)
 
 
 class PropertiesHeader(Layout):
@@ -401,6 +402,6 @@ class PropertiesHeader(Layout):
 
     SIZE = 12
 
-    len = u32(0)
-    version = u32(4)
-    dev_count = u32(8)
+    len: int = u32(0)
+    version: int = u32(4)
+    dev_count: int = u32(8)

@@ -6,7 +6,7 @@ the note types, taken by number because the same numbers mean other things under
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, u8, u16, u32, u64
 
 ELF_MAGIC = b"\x7fELF"
 CLASS32 = 1
@@ -87,11 +87,11 @@ class ElfIdent(Layout):
 
     SIZE = 16
 
-    magic = Bytes(0, 4)
-    ei_class = u8(4)
-    ei_data = u8(5)
-    ei_version = u8(6)
-    ei_osabi = u8(7)
+    magic: bytes = array(0, 4)
+    ei_class: int = u8(4)
+    ei_data: int = u8(5)
+    ei_version: int = u8(6)
+    ei_osabi: int = u8(7)
 
 
 class ElfHeader32(Layout):
@@ -99,19 +99,19 @@ class ElfHeader32(Layout):
 
     SIZE = 52
 
-    e_type = u16(16)
-    e_machine = u16(18)
-    e_version = u32(20)
-    e_entry = u32(24)
-    e_phoff = u32(28)
-    e_shoff = u32(32)
-    e_flags = u32(36)
-    e_ehsize = u16(40)
-    e_phentsize = u16(42)
-    e_phnum = u16(44)
-    e_shentsize = u16(46)
-    e_shnum = u16(48)
-    e_shstrndx = u16(50)
+    e_type: int = u16(16)
+    e_machine: int = u16(18)
+    e_version: int = u32(20)
+    e_entry: int = u32(24)
+    e_phoff: int = u32(28)
+    e_shoff: int = u32(32)
+    e_flags: int = u32(36)
+    e_ehsize: int = u16(40)
+    e_phentsize: int = u16(42)
+    e_phnum: int = u16(44)
+    e_shentsize: int = u16(46)
+    e_shnum: int = u16(48)
+    e_shstrndx: int = u16(50)
 
 
 class ElfHeader64(Layout):
@@ -119,19 +119,19 @@ class ElfHeader64(Layout):
 
     SIZE = 64
 
-    e_type = u16(16)
-    e_machine = u16(18)
-    e_version = u32(20)
-    e_entry = u64(24)
-    e_phoff = u64(32)
-    e_shoff = u64(40)
-    e_flags = u32(48)
-    e_ehsize = u16(52)
-    e_phentsize = u16(54)
-    e_phnum = u16(56)
-    e_shentsize = u16(58)
-    e_shnum = u16(60)
-    e_shstrndx = u16(62)
+    e_type: int = u16(16)
+    e_machine: int = u16(18)
+    e_version: int = u32(20)
+    e_entry: int = u64(24)
+    e_phoff: int = u64(32)
+    e_shoff: int = u64(40)
+    e_flags: int = u32(48)
+    e_ehsize: int = u16(52)
+    e_phentsize: int = u16(54)
+    e_phnum: int = u16(56)
+    e_shentsize: int = u16(58)
+    e_shnum: int = u16(60)
+    e_shstrndx: int = u16(62)
 
 
 class ProgramHeader32(Layout):
@@ -139,14 +139,14 @@ class ProgramHeader32(Layout):
 
     SIZE = 32
 
-    p_type = u32(0)
-    p_offset = u32(4)
-    p_vaddr = u32(8)
-    p_paddr = u32(12)
-    p_filesz = u32(16)
-    p_memsz = u32(20)
-    p_flags = u32(24)
-    p_align = u32(28)
+    p_type: int = u32(0)
+    p_offset: int = u32(4)
+    p_vaddr: int = u32(8)
+    p_paddr: int = u32(12)
+    p_filesz: int = u32(16)
+    p_memsz: int = u32(20)
+    p_flags: int = u32(24)
+    p_align: int = u32(28)
 
 
 class ProgramHeader64(Layout):
@@ -154,14 +154,14 @@ class ProgramHeader64(Layout):
 
     SIZE = 56
 
-    p_type = u32(0)
-    p_flags = u32(4)
-    p_offset = u64(8)
-    p_vaddr = u64(16)
-    p_paddr = u64(24)
-    p_filesz = u64(32)
-    p_memsz = u64(40)
-    p_align = u64(48)
+    p_type: int = u32(0)
+    p_flags: int = u32(4)
+    p_offset: int = u64(8)
+    p_vaddr: int = u64(16)
+    p_paddr: int = u64(24)
+    p_filesz: int = u64(32)
+    p_memsz: int = u64(40)
+    p_align: int = u64(48)
 
 
 class SectionHeader32(Layout):
@@ -169,16 +169,16 @@ class SectionHeader32(Layout):
 
     SIZE = 40
 
-    sh_name = u32(0)
-    sh_type = u32(4)
-    sh_flags = u32(8)
-    sh_addr = u32(12)
-    sh_offset = u32(16)
-    sh_size = u32(20)
-    sh_link = u32(24)
-    sh_info = u32(28)
-    sh_addralign = u32(32)
-    sh_entsize = u32(36)
+    sh_name: int = u32(0)
+    sh_type: int = u32(4)
+    sh_flags: int = u32(8)
+    sh_addr: int = u32(12)
+    sh_offset: int = u32(16)
+    sh_size: int = u32(20)
+    sh_link: int = u32(24)
+    sh_info: int = u32(28)
+    sh_addralign: int = u32(32)
+    sh_entsize: int = u32(36)
 
 
 class SectionHeader64(Layout):
@@ -186,16 +186,16 @@ class SectionHeader64(Layout):
 
     SIZE = 64
 
-    sh_name = u32(0)
-    sh_type = u32(4)
-    sh_flags = u64(8)
-    sh_addr = u64(16)
-    sh_offset = u64(24)
-    sh_size = u64(32)
-    sh_link = u32(40)
-    sh_info = u32(44)
-    sh_addralign = u64(48)
-    sh_entsize = u64(56)
+    sh_name: int = u32(0)
+    sh_type: int = u32(4)
+    sh_flags: int = u64(8)
+    sh_addr: int = u64(16)
+    sh_offset: int = u64(24)
+    sh_size: int = u64(32)
+    sh_link: int = u32(40)
+    sh_info: int = u32(44)
+    sh_addralign: int = u64(48)
+    sh_entsize: int = u64(56)
 
 
 class Symbol32(Layout):
@@ -203,12 +203,12 @@ class Symbol32(Layout):
 
     SIZE = 16
 
-    st_name = u32(0)
-    st_value = u32(4)
-    st_size = u32(8)
-    st_info = u8(12)
-    st_other = u8(13)
-    st_shndx = u16(14)
+    st_name: int = u32(0)
+    st_value: int = u32(4)
+    st_size: int = u32(8)
+    st_info: int = u8(12)
+    st_other: int = u8(13)
+    st_shndx: int = u16(14)
 
 
 class Symbol64(Layout):
@@ -216,12 +216,12 @@ class Symbol64(Layout):
 
     SIZE = 24
 
-    st_name = u32(0)
-    st_info = u8(4)
-    st_other = u8(5)
-    st_shndx = u16(6)
-    st_value = u64(8)
-    st_size = u64(16)
+    st_name: int = u32(0)
+    st_info: int = u8(4)
+    st_other: int = u8(5)
+    st_shndx: int = u16(6)
+    st_value: int = u64(8)
+    st_size: int = u64(16)
 
 
 class NoteHeader(Layout):
@@ -229,6 +229,6 @@ class NoteHeader(Layout):
 
     SIZE = 12
 
-    n_namesz = u32(0)
-    n_descsz = u32(4)
-    n_type = u32(8)
+    n_namesz: int = u32(0)
+    n_descsz: int = u32(4)
+    n_type: int = u32(8)

@@ -1,23 +1,36 @@
-"""Structures declared field by field at the offsets their specification gives, seen through the bytes themselves.
+"""Structures, each declared once over a construct.Struct: parsed, built, and asked which field a byte belongs to.
 
-A layout is a class of descriptors over one memoryview: reading decodes, assigning encodes, and the bytes stay where
-they are. That keeps three things in one place: what producers write, what consumers read back, and which field an
-address belongs to. All numbers are little-endian, as everything in x86 boot protocols is. Why neither construct nor
-ctypes: docs/adr/0005-wire-layouts.md.
+A declaration is a class whose fields stand at the offsets that the specification prints:
+
+    class SetupData(Layout):
+        SIZE = 16
+
+        next: int = u64(0)
+        type: int = u32(8)
+        len: int = u32(12)
+
+Structures of UEFI have no printed offsets. Their fields come without, lie where a C compiler puts them, and have one form
+for each width of a pointer. All numbers are little-endian, as everything in x86 boot protocols is. Why construct, and what
+it costs: docs/adr/0012-layouts-over-construct.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, cast, dataclass_transform
+
+import construct as cs
 
 Buffer = bytes | bytearray | memoryview
+
+WIDTHS = (4, 8)
+"""Bytes of a pointer: IA-32 and x64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field with no structure below it, under its full name (`hdr.setup_sects`, `e820_table[3].addr`).
+    """One field with no structure below it, under its full name (`hdr.setup_sects`, `eddbuf[3].device`).
 
     `offset` is in bytes from the start of the outermost structure. `form` is `number`, `text` (a magic number that
     people write as letters) or `bytes`.
@@ -46,224 +59,294 @@ class Leaf:
         return f"{int.from_bytes(raw, 'little'):#x}"
 
 
-class Field:
-    """What all descriptors share: a name, a place, and the leaves below it."""
+class _Letters(cs.FormatField):
+    """A number of four bytes whose leaf has the form `text`."""
 
-    def __init__(self, offset: int, size: int) -> None:
-        self.offset = offset
-        self.size = size
-        self.name = ""
-
-    def __set_name__(self, owner: type[Layout], name: str) -> None:
-        self.name = name
-        self.offset -= owner.ORIGIN
-        if self.offset < 0 or self.offset + self.size > owner.SIZE:
-            raise TypeError(f"{owner.__name__}.{name} lies outside the {owner.SIZE} bytes of its structure")
-
-    def leaves(self) -> Iterator[Leaf]:
-        """The leaves of this field, offsets relative to the structure that holds it."""
-        yield Leaf(self.name, self.offset, self.size, "number")
+    def __init__(self) -> None:
+        cs.FormatField.__init__(self, "<", "L")
 
 
-class Number(Field):
-    """An unsigned integer of 1, 2, 4 or 8 bytes."""
+class _Array(cs.Bytes):
+    """Bytes of a fixed count; a shorter value is stored with zeroes behind it."""
 
-    def __init__(self, offset: int, size: int, *, text: bool = False) -> None:
-        super().__init__(offset, size)
-        self.text = text
+    def __init__(self, size: int) -> None:
+        cs.Bytes.__init__(self, size)
 
-    @overload
-    def __get__(self, layout: None, owner: type[Layout]) -> Number: ...
-    @overload
-    def __get__(self, layout: Layout, owner: type[Layout]) -> int: ...
-    def __get__(self, layout: Layout | None, owner: type[Layout]) -> Number | int:
-        if layout is None:
-            return self
-        return int.from_bytes(layout.raw[self.offset : self.offset + self.size], "little")
-
-    def __set__(self, layout: Layout, value: int) -> None:
-        try:
-            layout.raw[self.offset : self.offset + self.size] = value.to_bytes(self.size, "little")
-        except OverflowError:
-            raise ValueError(f"{value:#x} does not fit the {self.size * 8} bits of {self.name}") from None
-
-    def leaves(self) -> Iterator[Leaf]:
-        """One leaf: the number itself."""
-        yield Leaf(self.name, self.offset, self.size, "text" if self.text else "number")
+    def _build(self, obj: bytes, stream: Any, context: Any, path: str) -> Any:
+        return cs.Bytes._build(self, obj.ljust(self.length, b"\0"), stream, context, path)
 
 
-class Numbers(Field):
-    """An array of unsigned integers."""
-
-    def __init__(self, offset: int, size: int, count: int) -> None:
-        super().__init__(offset, size * count)
-        self.item = size
-        self.count = count
-
-    @overload
-    def __get__(self, layout: None, owner: type[Layout]) -> Numbers: ...
-    @overload
-    def __get__(self, layout: Layout, owner: type[Layout]) -> tuple[int, ...]: ...
-    def __get__(self, layout: Layout | None, owner: type[Layout]) -> Numbers | tuple[int, ...]:
-        if layout is None:
-            return self
-        places = range(self.offset, self.offset + self.size, self.item)
-        return tuple(int.from_bytes(layout.raw[at : at + self.item], "little") for at in places)
-
-    def __set__(self, layout: Layout, values: Sequence[int]) -> None:
-        if len(values) != self.count:
-            raise ValueError(f"{self.name} holds {self.count} numbers, not {len(values)}")
-        layout.raw[self.offset : self.offset + self.size] = b"".join(v.to_bytes(self.item, "little") for v in values)
-
-    def leaves(self) -> Iterator[Leaf]:
-        """One leaf per number."""
-        for index in range(self.count):
-            yield Leaf(f"{self.name}[{index}]", self.offset + index * self.item, self.item, "number")
+class _Unlisted(_Array):
+    """Bytes of which `leaves` says nothing."""
 
 
-class Bytes(Field):
+class _Value(cs.Adapter):
+    """Between construct's container and an object of the class that was declared."""
+
+    def __init__(self, struct: cs.Struct, layout: type[Layout]) -> None:
+        cs.Adapter.__init__(self, struct)
+        self.layout = layout
+        self.names = [sub.name for sub in struct.subcons]
+
+    def _decode(self, obj: Any, context: Any, path: str) -> Any:
+        value = self.layout.__new__(self.layout)
+        vars(value).update((name, obj[name]) for name in self.names)
+        return value
+
+    def _encode(self, obj: Any, context: Any, path: str) -> Any:
+        return vars(obj)
+
+
+class _Field(NamedTuple):
+    """What a declaration says of a field: construct's reader of it, its place, its bytes, and its value at first.
+
+    `size` and `align` (the boundary that C gives the type) are 0 where they are those of a pointer.
+    """
+
+    reader: Callable[[int], Any]
+    offset: int | None
+    size: int
+    align: int
+    initial: Callable[[], object]
+
+
+_U8, _U16, _U32, _U64 = (cs.FormatField("<", letter) for letter in "BHLQ")
+_NUMBERS = {1: _U8, 2: _U16, 4: _U32, 8: _U64}
+_TEXT32 = _Letters()
+
+
+def u8(offset: int | None = None) -> int:
+    """One byte."""
+    return cast(int, _Field(lambda _: _U8, offset, 1, 1, int))
+
+
+def u16(offset: int | None = None) -> int:
+    """Two bytes."""
+    return cast(int, _Field(lambda _: _U16, offset, 2, 2, int))
+
+
+def u32(offset: int | None = None) -> int:
+    """Four bytes."""
+    return cast(int, _Field(lambda _: _U32, offset, 4, 4, int))
+
+
+def u64(offset: int | None = None) -> int:
+    """Eight bytes. On IA-32 the Microsoft ABI that UEFI follows aligns them to 8 as well."""
+    return cast(int, _Field(lambda _: _U64, offset, 8, 8, int))
+
+
+def pointer() -> int:
+    """A pointer, a handle, a UINTN or anything else that has the machine's width."""
+    return cast(int, _Field(_NUMBERS.__getitem__, None, 0, 0, int))
+
+
+def text32(offset: int) -> int:
+    """A four-byte magic number that is shown as letters."""
+    return cast(int, _Field(lambda _: _TEXT32, offset, 4, 4, int))
+
+
+def array(offset: int, size: int) -> bytes:
     """A byte array without inner structure; a shorter value is stored with zeroes behind it."""
-
-    @overload
-    def __get__(self, layout: None, owner: type[Layout]) -> Bytes: ...
-    @overload
-    def __get__(self, layout: Layout, owner: type[Layout]) -> bytes: ...
-    def __get__(self, layout: Layout | None, owner: type[Layout]) -> Bytes | bytes:
-        if layout is None:
-            return self
-        return bytes(layout.raw[self.offset : self.offset + self.size])
-
-    def __set__(self, layout: Layout, value: bytes) -> None:
-        if len(value) > self.size:
-            raise ValueError(f"{len(value)} bytes do not fit the {self.size} of {self.name}")
-        layout.raw[self.offset : self.offset + self.size] = value.ljust(self.size, b"\0")
-
-    def leaves(self) -> Iterator[Leaf]:
-        """One leaf: the whole array."""
-        yield Leaf(self.name, self.offset, self.size, "bytes")
+    return cast(bytes, _Field(lambda _: _Array(size), offset, size, 1, lambda: bytes(size)))
 
 
+def guid() -> bytes:
+    """An EFI_GUID, which C aligns as the UINT32 that it begins with."""
+    return cast(bytes, _Field(lambda _: _Array(16), None, 16, 4, lambda: bytes(16)))
+
+
+def counted(offset: int, size: int) -> bytes:
+    """The bytes of a table whose count another field holds: no leaves, since only so many of its rows mean anything."""
+    return cast(bytes, _Field(lambda _: _Unlisted(size), offset, size, 1, lambda: bytes(size)))
+
+
+def numbers(offset: int, size: int, count: int) -> list[int]:
+    """An array of unsigned integers of `size` bytes."""
+    field = _Field(lambda _: cs.Array(count, _NUMBERS[size]), offset, size * count, size, lambda: [0] * count)
+    return cast(list[int], field)
+
+
+T = TypeVar("T", bound="Layout")
+
+
+def part(offset: int, layout: type[T]) -> T:
+    """A structure inside a structure."""
+    return cast(T, _Field(layout._reader, offset, layout.SIZE, 1, layout))
+
+
+def parts(offset: int, layout: type[T], count: int) -> list[T]:
+    """An array of structures."""
+
+    def reader(width: int) -> Any:
+        return cs.Array(count, layout._reader(width))
+
+    return cast(list[T], _Field(reader, offset, layout.SIZE * count, 1, lambda: [layout() for _ in range(count)]))
+
+
+@dataclass_transform(kw_only_default=True)
 class Layout:
     """Base of every structure. `SIZE` is in bytes; `ORIGIN` is the offset that the specification gives to its start
     (boot.rst counts the setup header from 0x1f1, because that is where it lies in the image).
+
+    An object is a value: what is assigned to its fields reaches no memory before `build`. Bytes between the fields are
+    kept from `parse` to `build`. Only structures whose fields have offsets have a SIZE; `sizeof` knows it of all. Those of
+    UEFI have a NAME, which is the specification's.
     """
 
     SIZE: ClassVar[int]
     ORIGIN: ClassVar[int] = 0
+    NAME: ClassVar[str]
+    _fields: ClassVar[dict[str, _Field]] = {}
+    _sizes: ClassVar[dict[int, int]]
+    _readers: ClassVar[dict[int, Any]]
+    _leaves: ClassVar[dict[int, tuple[Leaf, ...]]]
 
-    def __init__(self, data: Buffer | None = None) -> None:
-        """See `data` (at least SIZE bytes, kept by reference) as this structure; without it, fresh zeroes.
-
-        Raises ValueError when `data` is shorter. Assigning to fields of read-only bytes raises TypeError.
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError for fields that overlap, stand in another order than their offsets, or do not fit SIZE, and
+        where only some have an offset or one has the name of a method.
         """
-        view = memoryview(bytearray(self.SIZE) if data is None else data)
-        if len(view) < self.SIZE:
-            raise ValueError(f"{type(self).__name__} needs {self.SIZE} bytes, there are {len(view)}")
-        self.raw = view[: self.SIZE]
+        own = {name: field for name, field in vars(cls).items() if isinstance(field, _Field)}
+        if taken := own.keys() & vars(Layout):
+            raise TypeError(f"{cls.__name__}.{min(taken)}: every structure has a {min(taken)} of another kind")
+        cls._fields, cls._readers, cls._leaves = {**cls._fields, **own}, {}, {}
+        cls._sizes = {width: _places(cls, width)[1] for width in WIDTHS}
 
-    @classmethod
-    def make(cls, **values: int | bytes) -> Self:
-        """A structure of zeroes with some fields set by name. Raises AttributeError for a field that it does not have."""
-        layout = cls()
-        for name, value in values.items():
-            getattr(cls, name)
-            setattr(layout, name, value)
-        return layout
+    def __init__(self, **values: Any) -> None:
+        """A structure of zeroes with some fields set by name. Raises TypeError for a field that it does not have."""
+        unknown = values.keys() - self._fields.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        vars(self).update((name, values[name] if name in values else each.initial()) for name, each in self._fields.items())
 
-    def __bytes__(self) -> bytes:
-        return bytes(self.raw)
+    if not TYPE_CHECKING:  # a type checker that sees it would take every name for a field
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in self._fields:
+                raise AttributeError(f"{type(self).__name__} has no field {name}")
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.values()})"
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
 
-    def values(self) -> dict[str, int | str]:
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the fields, those of a base first."""
+        return tuple(cls._fields)
+
+    @classmethod
+    def struct(cls, width: int = 8) -> Any:
+        """What construct reads and writes this structure with."""
+        return cls._reader(width).subcon
+
+    @classmethod
+    def _reader(cls, width: int) -> Any:
+        if width not in cls._readers:
+            cls._readers[width] = _Value(_struct(cls, width), cls)
+        return cls._readers[width]
+
+    @classmethod
+    def sizeof(cls, width: int = 8) -> int:
+        """Bytes, including the padding at the end."""
+        return cls._sizes[width]
+
+    @classmethod
+    def parse(cls, data: Buffer, width: int = 8) -> Self:
+        """The structure at the start of `data`. Raises ValueError when that is shorter."""
+        if len(data) < cls.sizeof(width):
+            raise ValueError(f"{cls.__name__} needs {cls.sizeof(width)} bytes, there are {len(data)}")
+        return cast(Self, cls._reader(width).parse(data))
+
+    @classmethod
+    def rows(cls, data: Buffer, step: int = 0, width: int = 8) -> list[Self]:
+        """An array of the structure, each `step` bytes behind the one before (0: as long as it is). What is too short for one
+        at the end is left.
+        """
+        size = cls.sizeof(width)
+        return [cls.parse(data[at : at + size], width) for at in range(0, len(data) - size + 1, step or size)]
+
+    def build(self, width: int = 8) -> bytes:
+        """The bytes. Raises ValueError for a value that does not fit its field."""
+        try:
+            return cast(bytes, type(self)._reader(width).build(self))
+        except cs.ConstructError as error:
+            place = ".".join([type(self).__name__, *(error.path or "").split(" -> ")[1:]])
+            raise ValueError(f"{place}: {str(error).rpartition(chr(10))[2]}") from error
+
+    def values(self, width: int = 8) -> dict[str, int | str]:
         """Every leaf under its full name, in the order of the structure, as records carry it (see Leaf.show)."""
-        return {leaf.name: leaf.show(self.raw) for leaf in self.leaves()}
+        raw = self.build(width)
+        return {leaf.name: leaf.show(raw) for leaf in self.leaves(width)}
 
     @classmethod
-    def leaves(cls) -> tuple[Leaf, ...]:
+    def leaves(cls, width: int = 8) -> tuple[Leaf, ...]:
         """All leaves in the order of their offsets."""
-        fields = [field for klass in cls.__mro__ for field in vars(klass).values() if isinstance(field, Field)]
-        return tuple(leaf for field in sorted(fields, key=lambda f: f.offset) for leaf in field.leaves())
+        if width not in cls._leaves:
+            cls._leaves[width] = tuple(_walk("", 0, cls.struct(width)))
+        return cls._leaves[width]
 
     @classmethod
-    def leaf_at(cls, offset: int) -> Leaf | None:
+    def leaf(cls, name: str, width: int = 8) -> Leaf:
+        """The leaf with this full name. Raises KeyError without one."""
+        found = next((leaf for leaf in cls.leaves(width) if leaf.name == name), None)
+        if found is None:
+            raise KeyError(f"{cls.__name__} has no {name}")
+        return found
+
+    @classmethod
+    def leaf_at(cls, offset: int, width: int = 8) -> Leaf | None:
         """The leaf that holds the byte at `offset`, None for bytes that the structure leaves unnamed."""
-        return next((leaf for leaf in cls.leaves() if leaf.offset <= offset < leaf.offset + leaf.size), None)
+        return next((leaf for leaf in cls.leaves(width) if leaf.offset <= offset < leaf.offset + leaf.size), None)
 
 
-T = TypeVar("T", bound=Layout)
+def _places(layout: type[Layout], width: int) -> tuple[list[int], int]:
+    """Where each field begins, and the size of the whole. Raises TypeError for a declaration that cannot be."""
+    places: list[int] = []
+    end, widest = 0, 1
+    for name, field in layout._fields.items():
+        if (field.offset is None) == hasattr(layout, "SIZE"):
+            raise TypeError(f"{layout.__name__}.{name}: either all fields have offsets, and there is a SIZE, or none has")
+        align = field.align or width
+        start = -(-end // align) * align if field.offset is None else field.offset - layout.ORIGIN
+        if start < end:
+            raise TypeError(f"{layout.__name__}.{name} begins at {start:#x}, where the fields before it end at {end:#x}")
+        places.append(start)
+        end, widest = start + (field.size or width), max(widest, align)
+    size = getattr(layout, "SIZE", -(-end // widest) * widest)
+    if size < end:
+        raise TypeError(f"the fields of {layout.__name__} end at {end:#x}, outside its {size} bytes")
+    return places, size
 
 
-class Part(Field, Generic[T]):
-    """A structure inside a structure. Reading gives a view of it: assigning to its fields writes through."""
+def _struct(layout: type[Layout], width: int) -> Any:
+    """The fields and the bytes between them, with a name for each.
 
-    def __init__(self, offset: int, layout: type[T]) -> None:
-        super().__init__(offset, layout.SIZE)
-        self.layout = layout
-
-    @overload
-    def __get__(self, layout: None, owner: type[Layout]) -> Part[T]: ...
-    @overload
-    def __get__(self, layout: Layout, owner: type[Layout]) -> T: ...
-    def __get__(self, layout: Layout | None, owner: type[Layout]) -> Part[T] | T:
-        if layout is None:
-            return self
-        return self.layout(layout.raw[self.offset : self.offset + self.size])
-
-    def leaves(self) -> Iterator[Leaf]:
-        """The leaves of the inner structure, their names behind this one's and a dot."""
-        for leaf in self.layout.leaves():
-            yield Leaf(f"{self.name}.{leaf.name}", self.offset + leaf.offset, leaf.size, leaf.form)
+    Names of bytes that no field covers begin with a plus sign, so that they are none that a field can have.
+    """
+    places, size = _places(layout, width)
+    rows: list[Any] = []
+    at = 0
+    for start, (name, field) in zip(places, layout._fields.items(), strict=True):
+        rows += [*_between(at, start), name / field.reader(width)]
+        at = start + (field.size or width)
+    return cs.Struct(*rows, *_between(at, size))
 
 
-class Parts(Field, Generic[T]):
-    """An array of structures."""
-
-    def __init__(self, offset: int, layout: type[T], count: int) -> None:
-        super().__init__(offset, layout.SIZE * count)
-        self.layout = layout
-        self.count = count
-
-    @overload
-    def __get__(self, layout: None, owner: type[Layout]) -> Parts[T]: ...
-    @overload
-    def __get__(self, layout: Layout, owner: type[Layout]) -> list[T]: ...
-    def __get__(self, layout: Layout | None, owner: type[Layout]) -> Parts[T] | list[T]:
-        if layout is None:
-            return self
-        step = self.layout.SIZE
-        return [self.layout(layout.raw[at : at + step]) for at in range(self.offset, self.offset + self.size, step)]
-
-    def leaves(self) -> Iterator[Leaf]:
-        """The leaves of every item."""
-        inner = self.layout.leaves()
-        for index in range(self.count):
-            at = self.offset + index * self.layout.SIZE
-            for leaf in inner:
-                yield Leaf(f"{self.name}[{index}].{leaf.name}", at + leaf.offset, leaf.size, leaf.form)
+def _between(start: int, end: int) -> list[Any]:
+    return [f"+{start:#x}" / cs.Default(_Unlisted(end - start), bytes(end - start))] if start < end else []
 
 
-def u8(offset: int) -> Number:
-    """One byte."""
-    return Number(offset, 1)
-
-
-def u16(offset: int) -> Number:
-    """Two bytes."""
-    return Number(offset, 2)
-
-
-def u32(offset: int) -> Number:
-    """Four bytes."""
-    return Number(offset, 4)
-
-
-def u64(offset: int) -> Number:
-    """Eight bytes."""
-    return Number(offset, 8)
-
-
-def text32(offset: int) -> Number:
-    """A four-byte magic number that is shown as letters."""
-    return Number(offset, 4, text=True)
+def _walk(name: str, at: int, reader: Any) -> Iterator[Leaf]:
+    """The leaves of one of construct's objects that lies at `at` and has this name."""
+    if isinstance(reader, cs.Struct):
+        for sub in reader.subcons:
+            yield from _walk(f"{name}.{sub.name}" if name else sub.name, at, sub.subcon)
+            at += sub.sizeof()
+    elif isinstance(reader, cs.Array):
+        for index in range(reader.count):
+            yield from _walk(f"{name}[{index}]", at + index * reader.subcon.sizeof(), reader.subcon)
+    elif isinstance(reader, _Value):
+        yield from _walk(name, at, reader.subcon)
+    elif isinstance(reader, cs.FormatField):
+        yield Leaf(name, at, reader.length, "text" if isinstance(reader, _Letters) else "number")
+    elif isinstance(reader, _Array) and not isinstance(reader, _Unlisted):
+        yield Leaf(name, at, reader.length, "bytes")

@@ -88,7 +88,7 @@ class KernelInfo(Layout):
 
     SIZE = 0x10
 
-    header = text32(0x00)
-    size = u32(0x04)
-    size_total = u32(0x08)
-    setup_type_max = u32(0x0C)
+    header: int = text32(0x00)
+    size: int = u32(0x04)
+    size_total: int = u32(0x08)
+    setup_type_max: int = u32(0x0C)

@@ -6,7 +6,7 @@ Sources: Multiboot Specification 0.6.96 (section 3.1 for the header, 3.3 for the
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, Part, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, part, u8, u16, u32, u64
 
 MULTIBOOT_HEADER_MAGIC = 0x1BADB002
 MULTIBOOT_BOOTLOADER_MAGIC = 0x2BADB002
@@ -84,18 +84,18 @@ class MultibootHeader(Layout):
 
     SIZE = 48
 
-    magic = u32(0)
-    flags = u32(4)
-    checksum = u32(8)
-    header_addr = u32(12)
-    load_addr = u32(16)
-    load_end_addr = u32(20)
-    bss_end_addr = u32(24)
-    entry_addr = u32(28)
-    mode_type = u32(32)
-    width = u32(36)
-    height = u32(40)
-    depth = u32(44)
+    magic: int = u32(0)
+    flags: int = u32(4)
+    checksum: int = u32(8)
+    header_addr: int = u32(12)
+    load_addr: int = u32(16)
+    load_end_addr: int = u32(20)
+    bss_end_addr: int = u32(24)
+    entry_addr: int = u32(28)
+    mode_type: int = u32(32)
+    width: int = u32(36)
+    height: int = u32(40)
+    depth: int = u32(44)
 
 
 class MultibootElfSections(Layout):
@@ -103,10 +103,10 @@ class MultibootElfSections(Layout):
 
     SIZE = 16
 
-    num = u32(0)
-    size = u32(4)
-    addr = u32(8)
-    shndx = u32(12)
+    num: int = u32(0)
+    size: int = u32(4)
+    addr: int = u32(8)
+    shndx: int = u32(12)
 
 
 class MultibootInfo(Layout):
@@ -114,34 +114,34 @@ class MultibootInfo(Layout):
 
     SIZE = 116
 
-    flags = u32(0)
-    mem_lower = u32(4)
-    mem_upper = u32(8)
-    boot_device = u32(12)
-    cmdline = u32(16)
-    mods_count = u32(20)
-    mods_addr = u32(24)
-    syms = Part(28, MultibootElfSections)
-    mmap_length = u32(44)
-    mmap_addr = u32(48)
-    drives_length = u32(52)
-    drives_addr = u32(56)
-    config_table = u32(60)
-    boot_loader_name = u32(64)
-    apm_table = u32(68)
-    vbe_control_info = u32(72)
-    vbe_mode_info = u32(76)
-    vbe_mode = u16(80)
-    vbe_interface_seg = u16(82)
-    vbe_interface_off = u16(84)
-    vbe_interface_len = u16(86)
-    framebuffer_addr = u64(88)
-    framebuffer_pitch = u32(96)
-    framebuffer_width = u32(100)
-    framebuffer_height = u32(104)
-    framebuffer_bpp = u8(108)
-    framebuffer_type = u8(109)
-    color_info = Bytes(110, 6)
+    flags: int = u32(0)
+    mem_lower: int = u32(4)
+    mem_upper: int = u32(8)
+    boot_device: int = u32(12)
+    cmdline: int = u32(16)
+    mods_count: int = u32(20)
+    mods_addr: int = u32(24)
+    syms: MultibootElfSections = part(28, MultibootElfSections)
+    mmap_length: int = u32(44)
+    mmap_addr: int = u32(48)
+    drives_length: int = u32(52)
+    drives_addr: int = u32(56)
+    config_table: int = u32(60)
+    boot_loader_name: int = u32(64)
+    apm_table: int = u32(68)
+    vbe_control_info: int = u32(72)
+    vbe_mode_info: int = u32(76)
+    vbe_mode: int = u16(80)
+    vbe_interface_seg: int = u16(82)
+    vbe_interface_off: int = u16(84)
+    vbe_interface_len: int = u16(86)
+    framebuffer_addr: int = u64(88)
+    framebuffer_pitch: int = u32(96)
+    framebuffer_width: int = u32(100)
+    framebuffer_height: int = u32(104)
+    framebuffer_bpp: int = u8(108)
+    framebuffer_type: int = u8(109)
+    color_info: bytes = array(110, 6)
 
 
 class MultibootModule(Layout):
@@ -149,10 +149,10 @@ class MultibootModule(Layout):
 
     SIZE = 16
 
-    mod_start = u32(0)
-    mod_end = u32(4)
-    string = u32(8)
-    reserved = u32(12)
+    mod_start: int = u32(0)
+    mod_end: int = u32(4)
+    string: int = u32(8)
+    reserved: int = u32(12)
 
 
 class MultibootMmapEntry(Layout):
@@ -160,10 +160,10 @@ class MultibootMmapEntry(Layout):
 
     SIZE = 24
 
-    size = u32(0)
-    base_addr = u64(4)
-    length = u64(12)
-    type = u32(20)
+    size: int = u32(0)
+    base_addr: int = u64(4)
+    length: int = u64(12)
+    type: int = u32(20)
 
 
 class Multiboot2Header(Layout):
@@ -171,10 +171,10 @@ class Multiboot2Header(Layout):
 
     SIZE = 16
 
-    magic = u32(0)
-    architecture = u32(4)
-    header_length = u32(8)
-    checksum = u32(12)
+    magic: int = u32(0)
+    architecture: int = u32(4)
+    header_length: int = u32(8)
+    checksum: int = u32(12)
 
 
 class Multiboot2HeaderTag(Layout):
@@ -182,9 +182,9 @@ class Multiboot2HeaderTag(Layout):
 
     SIZE = 8
 
-    type = u16(0)
-    flags = u16(2)
-    size = u32(4)
+    type: int = u16(0)
+    flags: int = u16(2)
+    size: int = u32(4)
 
 
 class Multiboot2HeaderAddress(Layout):
@@ -192,10 +192,10 @@ class Multiboot2HeaderAddress(Layout):
 
     SIZE = 16
 
-    header_addr = u32(0)
-    load_addr = u32(4)
-    load_end_addr = u32(8)
-    bss_end_addr = u32(12)
+    header_addr: int = u32(0)
+    load_addr: int = u32(4)
+    load_end_addr: int = u32(8)
+    bss_end_addr: int = u32(12)
 
 
 class Multiboot2HeaderRelocatable(Layout):
@@ -203,10 +203,10 @@ class Multiboot2HeaderRelocatable(Layout):
 
     SIZE = 16
 
-    min_addr = u32(0)
-    max_addr = u32(4)
-    align = u32(8)
-    preference = u32(12)
+    min_addr: int = u32(0)
+    max_addr: int = u32(4)
+    align: int = u32(8)
+    preference: int = u32(12)
 
 
 class Multiboot2Info(Layout):
@@ -214,8 +214,8 @@ class Multiboot2Info(Layout):
 
     SIZE = 8
 
-    total_size = u32(0)
-    reserved = u32(4)
+    total_size: int = u32(0)
+    reserved: int = u32(4)
 
 
 class Multiboot2Tag(Layout):
@@ -223,8 +223,8 @@ class Multiboot2Tag(Layout):
 
     SIZE = 8
 
-    type = u32(0)
-    size = u32(4)
+    type: int = u32(0)
+    size: int = u32(4)
 
 
 class Multiboot2Module(Multiboot2Tag):
@@ -232,8 +232,8 @@ class Multiboot2Module(Multiboot2Tag):
 
     SIZE = 16
 
-    mod_start = u32(8)
-    mod_end = u32(12)
+    mod_start: int = u32(8)
+    mod_end: int = u32(12)
 
 
 class Multiboot2BasicMeminfo(Multiboot2Tag):
@@ -241,8 +241,8 @@ class Multiboot2BasicMeminfo(Multiboot2Tag):
 
     SIZE = 16
 
-    mem_lower = u32(8)
-    mem_upper = u32(12)
+    mem_lower: int = u32(8)
+    mem_upper: int = u32(12)
 
 
 class Multiboot2Mmap(Multiboot2Tag):
@@ -250,8 +250,8 @@ class Multiboot2Mmap(Multiboot2Tag):
 
     SIZE = 16
 
-    entry_size = u32(8)
-    entry_version = u32(12)
+    entry_size: int = u32(8)
+    entry_version: int = u32(12)
 
 
 class Multiboot2MmapEntry(Layout):
@@ -259,10 +259,10 @@ class Multiboot2MmapEntry(Layout):
 
     SIZE = 24
 
-    base_addr = u64(0)
-    length = u64(8)
-    type = u32(16)
-    reserved = u32(20)
+    base_addr: int = u64(0)
+    length: int = u64(8)
+    type: int = u32(16)
+    reserved: int = u32(20)
 
 
 class Multiboot2Framebuffer(Multiboot2Tag):
@@ -270,13 +270,13 @@ class Multiboot2Framebuffer(Multiboot2Tag):
 
     SIZE = 32
 
-    framebuffer_addr = u64(8)
-    framebuffer_pitch = u32(16)
-    framebuffer_width = u32(20)
-    framebuffer_height = u32(24)
-    framebuffer_bpp = u8(28)
-    framebuffer_type = u8(29)
-    reserved = u16(30)
+    framebuffer_addr: int = u64(8)
+    framebuffer_pitch: int = u32(16)
+    framebuffer_width: int = u32(20)
+    framebuffer_height: int = u32(24)
+    framebuffer_bpp: int = u8(28)
+    framebuffer_type: int = u8(29)
+    reserved: int = u16(30)
 
 
 class Multiboot2Pointer32(Multiboot2Tag):
@@ -284,7 +284,7 @@ class Multiboot2Pointer32(Multiboot2Tag):
 
     SIZE = 12
 
-    pointer = u32(8)
+    pointer: int = u32(8)
 
 
 class Multiboot2Pointer64(Multiboot2Tag):
@@ -292,7 +292,7 @@ class Multiboot2Pointer64(Multiboot2Tag):
 
     SIZE = 16
 
-    pointer = u64(8)
+    pointer: int = u64(8)
 
 
 class Multiboot2EfiMmap(Multiboot2Tag):
@@ -300,5 +300,5 @@ class Multiboot2EfiMmap(Multiboot2Tag):
 
     SIZE = 16
 
-    descriptor_size = u32(8)
-    descriptor_version = u32(12)
+    descriptor_size: int = u32(8)
+    descriptor_version: int = u32(12)

@@ -7,7 +7,7 @@ record).
 
 from __future__ import annotations
 
-from efishim.wire.layout import Layout, Part, u8, u16, u32
+from efishim.wire.layout import Layout, part, u8, u16, u32
 
 DOS_SIGNATURE = b"MZ"
 DOS_HEADER_SIZE = 64
@@ -168,8 +168,8 @@ class CompatHead(Layout):
 
     SIZE = 2
 
-    Type = u8(0)
-    Size = u8(1)
+    Type: int = u8(0)
+    Size: int = u8(1)
 
 
 class CompatEntry(Layout):
@@ -177,6 +177,6 @@ class CompatEntry(Layout):
 
     SIZE = 8
 
-    head = Part(0, CompatHead)
-    Machine = u16(2)
-    AddressOfEntryPoint = u32(4)
+    head: CompatHead = part(0, CompatHead)
+    Machine: int = u16(2)
+    AddressOfEntryPoint: int = u32(4)

@@ -5,7 +5,7 @@ Only the formatted areas are here; the strings that follow each, and the double 
 
 from __future__ import annotations
 
-from efishim.wire.layout import Bytes, Layout, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, u8, u16, u32, u64
 
 ANCHOR3 = b"_SM3_"
 
@@ -15,15 +15,15 @@ class EntryPoint3(Layout):
 
     SIZE = 24
 
-    anchor = Bytes(0, 5)
-    checksum = u8(5)
-    length = u8(6)
-    major_version = u8(7)
-    minor_version = u8(8)
-    docrev = u8(9)
-    revision = u8(10)
-    table_maximum_size = u32(12)
-    table_address = u64(16)
+    anchor: bytes = array(0, 5)
+    checksum: int = u8(5)
+    length: int = u8(6)
+    major_version: int = u8(7)
+    minor_version: int = u8(8)
+    docrev: int = u8(9)
+    revision: int = u8(10)
+    table_maximum_size: int = u32(12)
+    table_address: int = u64(16)
 
 
 ANCHOR2, INTERMEDIATE = b"_SM_", b"_DMI_"
@@ -34,19 +34,19 @@ class EntryPoint2(Layout):
 
     SIZE = 31
 
-    anchor = Bytes(0, 4)
-    checksum = u8(4)
-    length = u8(5)
-    major_version = u8(6)
-    minor_version = u8(7)
-    maximum_structure_size = u16(8)
-    revision = u8(10)
-    intermediate = Bytes(16, 5)
-    intermediate_checksum = u8(21)
-    table_length = u16(22)
-    table_address = u32(24)
-    structures = u16(28)
-    bcd_revision = u8(30)
+    anchor: bytes = array(0, 4)
+    checksum: int = u8(4)
+    length: int = u8(5)
+    major_version: int = u8(6)
+    minor_version: int = u8(7)
+    maximum_structure_size: int = u16(8)
+    revision: int = u8(10)
+    intermediate: bytes = array(16, 5)
+    intermediate_checksum: int = u8(21)
+    table_length: int = u16(22)
+    table_address: int = u32(24)
+    structures: int = u16(28)
+    bcd_revision: int = u8(30)
 
 
 class StructureHeader(Layout):
@@ -54,9 +54,9 @@ class StructureHeader(Layout):
 
     SIZE = 4
 
-    type = u8(0)
-    length = u8(1)
-    handle = u16(2)
+    type: int = u8(0)
+    length: int = u8(1)
+    handle: int = u16(2)
 
 
 class BiosInformation(StructureHeader):
@@ -64,17 +64,17 @@ class BiosInformation(StructureHeader):
 
     SIZE = 24
 
-    vendor = u8(4)
-    version = u8(5)
-    starting_segment = u16(6)
-    release_date = u8(8)
-    rom_size = u8(9)
-    characteristics = u64(10)
-    characteristics_extension = u16(18)
-    major_release = u8(20)
-    minor_release = u8(21)
-    ec_major_release = u8(22)
-    ec_minor_release = u8(23)
+    vendor: int = u8(4)
+    version: int = u8(5)
+    starting_segment: int = u16(6)
+    release_date: int = u8(8)
+    rom_size: int = u8(9)
+    characteristics: int = u64(10)
+    characteristics_extension: int = u16(18)
+    major_release: int = u8(20)
+    minor_release: int = u8(21)
+    ec_major_release: int = u8(22)
+    ec_minor_release: int = u8(23)
 
 
 class SystemInformation(StructureHeader):
@@ -82,14 +82,14 @@ class SystemInformation(StructureHeader):
 
     SIZE = 27
 
-    manufacturer = u8(4)
-    product_name = u8(5)
-    version = u8(6)
-    serial_number = u8(7)
-    uuid = Bytes(8, 16)
-    wake_up_type = u8(24)
-    sku_number = u8(25)
-    family = u8(26)
+    manufacturer: int = u8(4)
+    product_name: int = u8(5)
+    version: int = u8(6)
+    serial_number: int = u8(7)
+    uuid: bytes = array(8, 16)
+    wake_up_type: int = u8(24)
+    sku_number: int = u8(25)
+    family: int = u8(26)
 
 
 class Enclosure(StructureHeader):
@@ -97,21 +97,21 @@ class Enclosure(StructureHeader):
 
     SIZE = 22
 
-    manufacturer = u8(4)
-    chassis_type = u8(5)
-    version = u8(6)
-    serial_number = u8(7)
-    asset_tag = u8(8)
-    boot_up_state = u8(9)
-    power_supply_state = u8(10)
-    thermal_state = u8(11)
-    security_status = u8(12)
-    oem_defined = u32(13)
-    height = u8(17)
-    power_cords = u8(18)
-    contained_elements = u8(19)
-    contained_element_length = u8(20)
-    sku_number = u8(21)
+    manufacturer: int = u8(4)
+    chassis_type: int = u8(5)
+    version: int = u8(6)
+    serial_number: int = u8(7)
+    asset_tag: int = u8(8)
+    boot_up_state: int = u8(9)
+    power_supply_state: int = u8(10)
+    thermal_state: int = u8(11)
+    security_status: int = u8(12)
+    oem_defined: int = u32(13)
+    height: int = u8(17)
+    power_cords: int = u8(18)
+    contained_elements: int = u8(19)
+    contained_element_length: int = u8(20)
+    sku_number: int = u8(21)
 
 
 class Processor(StructureHeader):
@@ -119,32 +119,32 @@ class Processor(StructureHeader):
 
     SIZE = 48
 
-    socket = u8(4)
-    processor_type = u8(5)
-    family = u8(6)
-    manufacturer = u8(7)
-    processor_id = u64(8)
-    version = u8(16)
-    voltage = u8(17)
-    external_clock = u16(18)
-    max_speed = u16(20)
-    current_speed = u16(22)
-    status = u8(24)
-    upgrade = u8(25)
-    l1_cache = u16(26)
-    l2_cache = u16(28)
-    l3_cache = u16(30)
-    serial_number = u8(32)
-    asset_tag = u8(33)
-    part_number = u8(34)
-    core_count = u8(35)
-    core_enabled = u8(36)
-    thread_count = u8(37)
-    characteristics = u16(38)
-    family2 = u16(40)
-    core_count2 = u16(42)
-    core_enabled2 = u16(44)
-    thread_count2 = u16(46)
+    socket: int = u8(4)
+    processor_type: int = u8(5)
+    family: int = u8(6)
+    manufacturer: int = u8(7)
+    processor_id: int = u64(8)
+    version: int = u8(16)
+    voltage: int = u8(17)
+    external_clock: int = u16(18)
+    max_speed: int = u16(20)
+    current_speed: int = u16(22)
+    status: int = u8(24)
+    upgrade: int = u8(25)
+    l1_cache: int = u16(26)
+    l2_cache: int = u16(28)
+    l3_cache: int = u16(30)
+    serial_number: int = u8(32)
+    asset_tag: int = u8(33)
+    part_number: int = u8(34)
+    core_count: int = u8(35)
+    core_enabled: int = u8(36)
+    thread_count: int = u8(37)
+    characteristics: int = u16(38)
+    family2: int = u16(40)
+    core_count2: int = u16(42)
+    core_enabled2: int = u16(44)
+    thread_count2: int = u16(46)
 
 
 class MemoryArray(StructureHeader):
@@ -152,13 +152,13 @@ class MemoryArray(StructureHeader):
 
     SIZE = 23
 
-    location = u8(4)
-    use = u8(5)
-    error_correction = u8(6)
-    maximum_capacity = u32(7)
-    error_information = u16(11)
-    devices = u16(13)
-    extended_maximum_capacity = u64(15)
+    location: int = u8(4)
+    use: int = u8(5)
+    error_correction: int = u8(6)
+    maximum_capacity: int = u32(7)
+    error_information: int = u16(11)
+    devices: int = u16(13)
+    extended_maximum_capacity: int = u64(15)
 
 
 class MemoryDevice(StructureHeader):
@@ -166,28 +166,28 @@ class MemoryDevice(StructureHeader):
 
     SIZE = 40
 
-    array = u16(4)
-    error_information = u16(6)
-    total_width = u16(8)
-    data_width = u16(10)
-    size = u16(12)
-    form_factor = u8(14)
-    device_set = u8(15)
-    device_locator = u8(16)
-    bank_locator = u8(17)
-    memory_type = u8(18)
-    type_detail = u16(19)
-    speed = u16(21)
-    manufacturer = u8(23)
-    serial_number = u8(24)
-    asset_tag = u8(25)
-    part_number = u8(26)
-    attributes = u8(27)
-    extended_size = u32(28)
-    configured_speed = u16(32)
-    minimum_voltage = u16(34)
-    maximum_voltage = u16(36)
-    configured_voltage = u16(38)
+    array: int = u16(4)
+    error_information: int = u16(6)
+    total_width: int = u16(8)
+    data_width: int = u16(10)
+    size: int = u16(12)
+    form_factor: int = u8(14)
+    device_set: int = u8(15)
+    device_locator: int = u8(16)
+    bank_locator: int = u8(17)
+    memory_type: int = u8(18)
+    type_detail: int = u16(19)
+    speed: int = u16(21)
+    manufacturer: int = u8(23)
+    serial_number: int = u8(24)
+    asset_tag: int = u8(25)
+    part_number: int = u8(26)
+    attributes: int = u8(27)
+    extended_size: int = u32(28)
+    configured_speed: int = u16(32)
+    minimum_voltage: int = u16(34)
+    maximum_voltage: int = u16(36)
+    configured_voltage: int = u16(38)
 
 
 class MappedAddress(StructureHeader):
@@ -195,12 +195,12 @@ class MappedAddress(StructureHeader):
 
     SIZE = 31
 
-    starting_address = u32(4)
-    ending_address = u32(8)
-    array = u16(12)
-    partition_width = u8(14)
-    extended_starting_address = u64(15)
-    extended_ending_address = u64(23)
+    starting_address: int = u32(4)
+    ending_address: int = u32(8)
+    array: int = u16(12)
+    partition_width: int = u8(14)
+    extended_starting_address: int = u64(15)
+    extended_ending_address: int = u64(23)
 
 
 class BootInformation(StructureHeader):
@@ -208,5 +208,5 @@ class BootInformation(StructureHeader):
 
     SIZE = 11
 
-    reserved = Bytes(4, 6)
-    status = u8(10)
+    reserved: bytes = array(4, 6)
+    status: int = u8(10)

@@ -36,13 +36,13 @@ class HvmStartInfoV0(Layout):
 
     SIZE = 40
 
-    magic = u32(0)
-    version = u32(4)
-    flags = u32(8)
-    nr_modules = u32(12)
-    modlist_paddr = u64(16)
-    cmdline_paddr = u64(24)
-    rsdp_paddr = u64(32)
+    magic: int = u32(0)
+    version: int = u32(4)
+    flags: int = u32(8)
+    nr_modules: int = u32(12)
+    modlist_paddr: int = u64(16)
+    cmdline_paddr: int = u64(24)
+    rsdp_paddr: int = u64(32)
 
 
 class HvmStartInfo(HvmStartInfoV0):
@@ -50,9 +50,9 @@ class HvmStartInfo(HvmStartInfoV0):
 
     SIZE = 56
 
-    memmap_paddr = u64(40)
-    memmap_entries = u32(48)
-    reserved = u32(52)
+    memmap_paddr: int = u64(40)
+    memmap_entries: int = u32(48)
+    reserved: int = u32(52)
 
 
 class HvmModlistEntry(Layout):
@@ -60,10 +60,10 @@ class HvmModlistEntry(Layout):
 
     SIZE = 32
 
-    paddr = u64(0)
-    size = u64(8)
-    cmdline_paddr = u64(16)
-    reserved = u64(24)
+    paddr: int = u64(0)
+    size: int = u64(8)
+    cmdline_paddr: int = u64(16)
+    reserved: int = u64(24)
 
 
 class HvmMemmapTableEntry(Layout):
@@ -71,7 +71,7 @@ class HvmMemmapTableEntry(Layout):
 
     SIZE = 24
 
-    addr = u64(0)
-    size = u64(8)
-    type = u32(16)
-    reserved = u32(20)
+    addr: int = u64(0)
+    size: int = u64(8)
+    type: int = u32(16)
+    reserved: int = u32(20)

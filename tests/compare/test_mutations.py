@@ -153,8 +153,8 @@ def test_a_changed_byte_of_an_acpi_table_is_named(offset: int) -> None:
 
     def change(board: Any, facts: Any) -> None:
         memory = board.memory
-        root = Rsdp(memory.read(facts.rsdp, Rsdp.SIZE)).xsdt_address
-        count = (SdtHeader(memory.read(root, SdtHeader.SIZE)).length - SdtHeader.SIZE) // 8
+        root = Rsdp.parse(memory.read(facts.rsdp, Rsdp.SIZE)).xsdt_address
+        count = (SdtHeader.parse(memory.read(root, SdtHeader.SIZE)).length - SdtHeader.SIZE) // 8
         tables = [int.from_bytes(memory.read(root + SdtHeader.SIZE + 8 * i, 8), "little") for i in range(count)]
         at = next(table for table in tables if memory.read(table, 4) == b"APIC")
         seen.append(memory.read(at, 4))

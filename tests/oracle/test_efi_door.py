@@ -6,21 +6,18 @@ import pytest
 
 from efishim.machine.memory import PhysicalMemory
 from efishim.oracle.efi_door import (
-    DEBUG_IMAGE_INFO_NORMAL,
     DEBUG_IMAGE_INFO_TABLE,
-    DEBUG_IMAGE_INFO_TABLE_HEADER,
-    SYSTEM_TABLE_POINTER,
     LoadedImage,
     find_system_table,
     loaded_image,
 )
 from efishim.wire.guids import guid_bytes
-from efishim.wire.uefi import (
-    BOOT_SERVICES_SIGNATURE,
-    BOOT_SERVICES_TABLE,
-    LOADED_IMAGE_PROTOCOL,
-    SYSTEM_TABLE,
-    SYSTEM_TABLE_SIGNATURE,
+from efishim.wire.uefi import BOOT_SERVICES_SIGNATURE, SYSTEM_TABLE_SIGNATURE, BootServicesTable, SystemTable
+from efishim.wire.uefi_protocols import (
+    DebugImageInfoNormal,
+    DebugImageInfoTableHeader,
+    LoadedImageProtocol,
+    SystemTablePointer,
 )
 
 POINTER = 12 << 20
@@ -34,16 +31,21 @@ def memory() -> PhysicalMemory:
     ram = PhysicalMemory()
     ram.add(0, 0xA0000)
     ram.add(0x10_0000, 15 << 20)
-    ram.write(POINTER, SYSTEM_TABLE_POINTER.pack({"Signature": SYSTEM_TABLE_SIGNATURE, "EfiSystemTableBase": TABLE}))
-    fields = {"BootServices": SERVICES, "NumberOfTableEntries": 2, "ConfigurationTable": CONFIGURATION}
-    ram.write(TABLE, SYSTEM_TABLE.pack({"Signature": SYSTEM_TABLE_SIGNATURE, **fields}))
-    ram.write(SERVICES, BOOT_SERVICES_TABLE.pack({"Signature": BOOT_SERVICES_SIGNATURE, "StartImage": 0x7000}))
+    ram.write(POINTER, SystemTablePointer(Signature=SYSTEM_TABLE_SIGNATURE, EfiSystemTableBase=TABLE).build())
+    table = SystemTable(
+        Signature=SYSTEM_TABLE_SIGNATURE,
+        BootServices=SERVICES,
+        NumberOfTableEntries=2,
+        ConfigurationTable=CONFIGURATION,
+    )
+    ram.write(TABLE, table.build())
+    ram.write(SERVICES, BootServicesTable(Signature=BOOT_SERVICES_SIGNATURE, StartImage=0x7000).build())
     ram.write(CONFIGURATION, bytes(24) + guid_bytes(DEBUG_IMAGE_INFO_TABLE) + INFO.to_bytes(8, "little"))
-    ram.write(INFO, DEBUG_IMAGE_INFO_TABLE_HEADER.pack({"TableSize": 2, "EfiDebugImageInfoTable": LIST}))
+    ram.write(INFO, DebugImageInfoTableHeader(TableSize=2, EfiDebugImageInfoTable=LIST).build())
     ram.write(LIST, bytes(8) + NORMAL.to_bytes(8, "little"))  # the first image was unloaded
-    fields = {"ImageInfoType": 1, "LoadedImageProtocolInstance": PROTOCOL, "ImageHandle": HANDLE}
-    ram.write(NORMAL, DEBUG_IMAGE_INFO_NORMAL.pack(fields))
-    ram.write(PROTOCOL, LOADED_IMAGE_PROTOCOL.pack({"ImageBase": 0x80_0000, "ImageSize": 0x1000}))
+    info = DebugImageInfoNormal(ImageInfoType=1, LoadedImageProtocolInstance=PROTOCOL, ImageHandle=HANDLE)
+    ram.write(NORMAL, info.build())
+    ram.write(PROTOCOL, LoadedImageProtocol(ImageBase=0x80_0000, ImageSize=0x1000).build())
     return ram
 
 
@@ -58,7 +60,7 @@ def test_it_is_not_found_before_everything_is_there(memory: PhysicalMemory, miss
 
 
 def test_boot_services_without_functions_are_not_there_yet(memory: PhysicalMemory) -> None:
-    memory.fill(SERVICES + 24, BOOT_SERVICES_TABLE.size() - 24)
+    memory.fill(SERVICES + 24, BootServicesTable.sizeof() - 24)
     assert find_system_table(memory) is None
 
 

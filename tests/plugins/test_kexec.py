@@ -124,9 +124,9 @@ def test_from_efi() -> None:
 
 def test_setup_efi() -> None:
     memory, _, params = made("efi", loaders.facts(efi=EFI))
-    head = SetupData(memory.read(params.hdr.setup_data, 16))
+    head = SetupData.parse(memory.read(params.hdr.setup_data, 16))
     assert (head.type, head.len, head.next) == (4, 96, 0)
-    body = EfiSetupData(memory.read(params.hdr.setup_data + 16, 96))
+    body = EfiSetupData.parse(memory.read(params.hdr.setup_data + 16, 96))
     assert (body.fw_vendor, body.tables, body.smbios) == (0x1F52_AA18, 0x1F5E_BC98, 0x1F52_0000)
 
 

@@ -25,7 +25,7 @@ def made(**words: object) -> tuple[Ram, Handover, SetupHeader]:
     memory = Ram(loaders.MEMORY)
     memory.write(SETUP, wanted.image[: 0x28 * 512])
     handover = LILO.produce(wanted, memory, _no_arena())
-    return memory, handover, SetupHeader(memory.read(SETUP + 0x1F1, SetupHeader.SIZE))
+    return memory, handover, SetupHeader.parse(memory.read(SETUP + 0x1F1, SetupHeader.SIZE))
 
 
 def _no_arena() -> Arena:
@@ -35,7 +35,7 @@ def _no_arena() -> Arena:
 
 def changed(header: SetupHeader) -> dict[str, int | str]:
     """Fields that are not as in the image."""
-    image = SetupHeader.make(**HEADER).values()
+    image = SetupHeader(**HEADER).values()
     return {name: value for name, value in header.values().items() if value != image[name]}
 
 

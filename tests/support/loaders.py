@@ -74,8 +74,8 @@ SEABIOS: Sequence[tuple[int, int, int]] = (
 
 def image(**changes: int) -> bytes:
     """A kernel that is all header; `changes` are fields of it."""
-    header = SetupHeader.make(**{**HEADER, **changes})
-    return (bytes(HEADER_AT) + bytes(header)).ljust(0x40 * 512, b"\xcc")
+    header = SetupHeader(**{**HEADER, **changes})
+    return (bytes(HEADER_AT) + header.build()).ljust(0x40 * 512, b"\xcc")
 
 
 def facts(
@@ -113,7 +113,7 @@ def produced(provider: Provider, wanted: BootRequest) -> tuple[Ram, Handover]:
 def params_of(memory: Ram, handover: Handover) -> BootParams:
     """The structure as it lies in memory."""
     assert handover.address is not None
-    return BootParams(memory.read(handover.address, BootParams.SIZE))
+    return BootParams.parse(memory.read(handover.address, BootParams.SIZE))
 
 
 def fields(params: BootParams) -> dict[str, int | str]:

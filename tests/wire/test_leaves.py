@@ -13,35 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import efishim.wire
-from efishim.wire.layout import Layout, Leaf
-from efishim.wire.uefi import GUID, PTR, Shape
+from efishim.wire.layout import WIDTHS, Layout
 
 LIST = Path(__file__).with_name("leaves.txt")
-SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, GUID: 16}
 
 
-def paragraph(name: str, size: int, leaves: tuple[Leaf, ...]) -> str:
-    rows = [f"    {leaf.offset:#x} {leaf.size} {leaf.form} {leaf.name}" for leaf in leaves]
-    return "\n".join([f"{name} {size:#x}", *rows])
-
-
-def of_shape(shape: Shape, width: int) -> tuple[Leaf, ...]:
-    sizes = {**SIZES, PTR: width}
-    return tuple(
-        Leaf(name, shape.offset(name, width), sizes[kind], "bytes" if kind == GUID else "number") for name, kind in shape.fields
-    )
+def paragraph(name: str, layout: type[Layout], width: int) -> str:
+    rows = [f"    {leaf.offset:#x} {leaf.size} {leaf.form} {leaf.name}" for leaf in layout.leaves(width)]
+    return "\n".join([f"{name} {layout.sizeof(width):#x}", *rows])
 
 
 def paragraphs() -> Iterator[str]:
     for module in sorted(each.name for each in pkgutil.iter_modules(efishim.wire.__path__)):
         here = f"efishim.wire.{module}"
         for name, found in vars(importlib.import_module(here)).items():
-            if isinstance(found, Shape):
-                title = "".join(word.capitalize() for word in name.split("_"))
-                for width in (4, 8):
-                    yield paragraph(f"{module}.{title}/{width}", found.size(width), of_shape(found, width))
-            elif isinstance(found, type) and issubclass(found, Layout) and found.__module__ == here and found is not Layout:
-                yield paragraph(f"{module}.{name}", found.SIZE, found.leaves())
+            if not (isinstance(found, type) and issubclass(found, Layout) and found.__module__ == here) or found is Layout:
+                continue
+            if hasattr(found, "SIZE"):
+                yield paragraph(f"{module}.{name}", found, 8)
+            else:
+                yield from (paragraph(f"{module}.{name}/{width}", found, width) for width in WIDTHS)
 
 
 def test_every_structure_has_the_leaves_of_the_list() -> None:

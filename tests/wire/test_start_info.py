@@ -23,7 +23,7 @@ V1 = struct.pack("<4I4QII", 0x336EC578, 1, 3, 2, 0x1000, 0x2000, 0xE0000, 0x3000
 
 
 def test_version_1_has_the_fields_of_the_header() -> None:
-    info = HvmStartInfo(V1)
+    info = HvmStartInfo.parse(V1)
     assert info.values() == {
         "magic": XEN_HVM_START_MAGIC_VALUE,
         "version": 1,
@@ -39,23 +39,23 @@ def test_version_1_has_the_fields_of_the_header() -> None:
 
 
 def test_version_0_ends_before_the_memory_map() -> None:
-    assert HvmStartInfoV0(V1[:40]).rsdp_paddr == 0xE0000
-    assert "memmap_paddr" not in HvmStartInfoV0(V1).values()
+    assert HvmStartInfoV0.parse(V1[:40]).rsdp_paddr == 0xE0000
+    assert "memmap_paddr" not in HvmStartInfoV0.parse(V1).values()
     with pytest.raises(ValueError, match="needs 56 bytes"):
-        HvmStartInfo(V1[:40])
+        HvmStartInfo.parse(V1[:40])
 
 
 def test_the_entries_of_the_lists() -> None:
-    module = HvmModlistEntry(struct.pack("<4Q", 0x1FF00000, 0x5000, 0x2100, 0))
+    module = HvmModlistEntry.parse(struct.pack("<4Q", 0x1FF00000, 0x5000, 0x2100, 0))
     assert (module.paddr, module.size, module.cmdline_paddr) == (0x1FF00000, 0x5000, 0x2100)
-    entry = HvmMemmapTableEntry(struct.pack("<QQII", 0x100000, 0x1FF00000, 1, 0))
+    entry = HvmMemmapTableEntry.parse(struct.pack("<QQII", 0x100000, 0x1FF00000, 1, 0))
     assert (entry.addr, entry.size, entry.type) == (0x100000, 0x1FF00000, 1)
 
 
 @pytest.mark.skipif(not DUMPS, reason="the dumps of real firmware (shared/oracle) do not lie beside this tree")
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: "/".join(dump.parts[-3:-1]))
 def test_what_qemu_gave_agrees_with_what_the_kernel_made_of_it(dump: Path) -> None:
-    info = HvmStartInfo(dump.read_bytes())
+    info = HvmStartInfo.parse(dump.read_bytes())
     kernel = json.loads(dump.with_name("conv.json").read_text())
     assert (info.magic, info.version, info.nr_modules) == (XEN_HVM_START_MAGIC_VALUE, 1, 1)
     # xen_prepare_pvh takes the command line where it is, and adds one entry for the ISA hole to the memory map.

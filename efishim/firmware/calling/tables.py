@@ -11,26 +11,24 @@ from efishim.machine.memory import PhysicalMemory
 from efishim.wire.guids import guid_bytes
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,
-    BOOT_SERVICES_TABLE,
-    CONFIGURATION_TABLE,
     REVISION_2_10,
     RUNTIME_SERVICES_SIGNATURE,
-    RUNTIME_SERVICES_TABLE,
-    SYSTEM_TABLE,
     SYSTEM_TABLE_SIGNATURE,
-    TABLE_HEADER,
-    Shape,
+    BootServicesTable,
+    ConfigurationTable,
+    RuntimeServicesTable,
+    SystemTable,
+    TableHeader,
 )
 
 CONFIGURATION_LIMIT = 300
 """Most configuration tables; one more is EFI_OUT_OF_RESOURCES."""
 
 FIRMWARE_REVISION = 1 << 16
-CRC_OFFSET = TABLE_HEADER.offset("CRC32")
-_TABLES = {
-    SYSTEM_TABLE.name: "SystemTable",
-    BOOT_SERVICES_TABLE.name: "BootServices",
-    RUNTIME_SERVICES_TABLE.name: "RuntimeServices",
+_TABLES: dict[type[TableHeader], str] = {
+    SystemTable: "SystemTable",
+    BootServicesTable: "BootServices",
+    RuntimeServicesTable: "RuntimeServices",
 }
 _ONLY_BOOT = ("ConsoleInHandle", "ConIn", "ConsoleOutHandle", "ConOut", "StandardErrorHandle", "StdErr", "BootServices")
 
@@ -52,40 +50,40 @@ class Tables:
         self._entries: list[tuple[str, int]] = []
         self._virtual: dict[str, int] = {}
         memory.write(self.vendor, vendor.encode("utf-16-le")[:0x400] + b"\0\0")
-        self._system: dict[str, int | bytes] = {
+        self._system: dict[str, int] = {
             "FirmwareVendor": self.vendor,
             "FirmwareRevision": FIRMWARE_REVISION,
             "RuntimeServices": self.runtime,
             "BootServices": self.boot,
             "ConfigurationTable": self.configuration,
         }
-        self._runtime: dict[str, int | bytes] = {}
+        self._runtime: dict[str, int] = {}
         self.has_field: Callable[[str], bool] = lambda name: True
         """Fields (`SystemTable.ConOut`) for which this is false are zero. Services are not asked for."""
 
     def fill(self, boot: Mapping[str, int], runtime: Mapping[str, int]) -> None:
         """Service addresses by name, NULL for those that are missing."""
-        self._write(self.boot, BOOT_SERVICES_TABLE, BOOT_SERVICES_SIGNATURE, dict(boot))
+        self._write(self.boot, BootServicesTable, BOOT_SERVICES_SIGNATURE, boot)
         self._runtime = dict(runtime)
-        self._write(self.runtime, RUNTIME_SERVICES_TABLE, RUNTIME_SERVICES_SIGNATURE, self._runtime)
+        self._write(self.runtime, RuntimeServicesTable, RUNTIME_SERVICES_SIGNATURE, self._runtime)
         self.update()
 
     def update(self, **fields: int) -> None:
         """Change fields of the system table, and its CRC."""
         self._system.update(fields)
         self._system["NumberOfTableEntries"] = len(self._entries)
-        self._write(self.system, SYSTEM_TABLE, SYSTEM_TABLE_SIGNATURE, self._system)
+        self._write(self.system, SystemTable, SYSTEM_TABLE_SIGNATURE, self._system)
 
-    def _write(self, address: int, shape: Shape, signature: int, fields: dict[str, int | bytes]) -> None:
-        size = shape.size(self._width)
+    def _write(self, address: int, layout: type[TableHeader], signature: int, fields: Mapping[str, int]) -> None:
+        size = layout.sizeof(self._width)
         header = {"Signature": signature, "Revision": REVISION_2_10, "HeaderSize": size}
-        table = _TABLES[shape.name]
-        kept = header if shape is not SYSTEM_TABLE else {**fields, **header}
-        zeroed = {name: 0 for name in kept if not self.has_field(f"{table}.{name}")}
-        data = bytearray(shape.pack({**fields, **header, **zeroed}, self._width))
-        if self.has_field(f"{table}.CRC32"):
-            data[CRC_OFFSET : CRC_OFFSET + 4] = zlib.crc32(data).to_bytes(4, "little")
-        self._memory.write(address, bytes(data))
+        name = _TABLES[layout]
+        kept = header if layout is not SystemTable else {**fields, **header}
+        zeroed = {field: 0 for field in kept if not self.has_field(f"{name}.{field}")}
+        table = layout(**{**fields, **header, **zeroed})
+        if self.has_field(f"{name}.CRC32"):
+            table.CRC32 = zlib.crc32(table.build(self._width))
+        self._memory.write(address, table.build(self._width))
 
     # -- configuration tables (4.6, 7.5.8) ----------------------------------------------------------------------
 
@@ -102,10 +100,9 @@ class Tables:
             demand(len(self._entries) < CONFIGURATION_LIMIT, Status.OUT_OF_RESOURCES)
             self._entries.append((guid, address))
         data = b"".join(
-            CONFIGURATION_TABLE.pack({"VendorGuid": guid_bytes(known), "VendorTable": at}, self._width)
-            for known, at in self._entries
+            ConfigurationTable(VendorGuid=guid_bytes(known), VendorTable=at).build(self._width) for known, at in self._entries
         )
-        self._memory.write(self.configuration, data + bytes(CONFIGURATION_TABLE.size(self._width)))
+        self._memory.write(self.configuration, data + bytes(ConfigurationTable.sizeof(self._width)))
         self.update()
 
     @property
@@ -118,25 +115,20 @@ class Tables:
     def leave_boot_services(self) -> None:
         """ExitBootServices (7.4.6): what only boot services have is NULL from now on."""
         self.update(**dict.fromkeys(_ONLY_BOOT, 0))
-        self._memory.fill(self.boot, BOOT_SERVICES_TABLE.size(self._width))
+        self._memory.fill(self.boot, BootServicesTable.sizeof(self._width))
 
     def relocate(self, virtual: Mapping[int, int]) -> None:
         """SetVirtualAddressMap (8.4.1): `virtual` gives the new value for each pointer that runtime code uses."""
-        moved: dict[str, int | bytes] = {
-            name: virtual.get(value, value) if isinstance(value, int) and name not in _STAY else value
-            for name, value in self._runtime.items()
-        }
-        self._write(self.runtime, RUNTIME_SERVICES_TABLE, RUNTIME_SERVICES_SIGNATURE, moved)
+        moved = {name: value if name in _STAY else virtual.get(value, value) for name, value in self._runtime.items()}
+        self._write(self.runtime, RuntimeServicesTable, RUNTIME_SERVICES_SIGNATURE, moved)
         for name in _MOVED:
-            value = self._system[name]
-            assert isinstance(value, int)
-            self._system[name] = virtual.get(value, value)
+            self._system[name] = virtual.get(self._system[name], self._system[name])
         self.update()
 
     def pointers(self) -> list[int]:
         """Every pointer that `relocate` converts."""
         values = [self._system[name] for name in _MOVED] + list(self._runtime.values())
-        return [value for value in values if isinstance(value, int) and value]
+        return [value for value in values if value]
 
 
 _MOVED = ("FirmwareVendor", "RuntimeServices", "ConfigurationTable")

@@ -11,7 +11,7 @@ from efishim.firmware.memory.memory_map import MemoryType
 from efishim.firmware.memory.pool import Pool
 from efishim.firmware.services.events import Events
 from efishim.machine.cpu import Board
-from efishim.wire.uefi import Shape
+from efishim.wire.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Workshop:
         return address
 
     def interface(
-        self, table: str, shape: Shape, handlers: Mapping[str, Handler], fields: Mapping[str, int] | None = None
+        self, table: str, layout: type[Layout], handlers: Mapping[str, Handler], fields: Mapping[str, int] | None = None
     ) -> int:
         """Build a protocol's structure: a stub for each handler, and other fields as given."""
-        values: dict[str, int | bytes] = dict(fields or {})
+        values: dict[str, int] = dict(fields or {})
         for name, handler in handlers.items():
             values[name] = self.function(f"{table}.{name}", handler)
-        return self.place(shape.pack(values, self.guest.width))
+        return self.place(layout(**values).build(self.guest.width))

@@ -6,11 +6,7 @@ from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID
-from efishim.wire.uefi import (
-    GRAPHICS_OUTPUT_MODE,
-    GRAPHICS_OUTPUT_MODE_INFORMATION,
-    GRAPHICS_OUTPUT_PROTOCOL,
-)
+from efishim.wire.uefi_protocols import GraphicsOutputMode, GraphicsOutputModeInformation, GraphicsOutputProtocol
 
 MODES = ((1280, 800), (1024, 768), (800, 600), (640, 480))
 """Width and height; the first is set at start, as OVMF does on QEMU's standard VGA."""
@@ -32,11 +28,11 @@ class GraphicsOutput:
         self._memory = workshop.board.memory
         self.framebuffer = framebuffer
         self._number = 0
-        self._info_at = workshop.place(bytes(GRAPHICS_OUTPUT_MODE_INFORMATION.size()))
-        self._mode_at = workshop.place(bytes(GRAPHICS_OUTPUT_MODE.size(workshop.guest.width)))
+        self._info_at = workshop.place(bytes(GraphicsOutputModeInformation.sizeof()))
+        self._mode_at = workshop.place(bytes(GraphicsOutputMode.sizeof(workshop.guest.width)))
         handlers: dict[str, Handler] = {"QueryMode": self.query_mode, "SetMode": self.set_mode, "Blt": self.blt}
         fields = {"Mode": self._mode_at}
-        self.interface = workshop.interface("GraphicsOutput", GRAPHICS_OUTPUT_PROTOCOL, handlers, fields)
+        self.interface = workshop.interface("GraphicsOutput", GraphicsOutputProtocol, handlers, fields)
         self._select(0)
         self.handle = workshop.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, workshop.place(path))
         self.handle = workshop.install(self.handle, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID, self.interface)
@@ -44,29 +40,27 @@ class GraphicsOutput:
     @staticmethod
     def _info(number: int) -> bytes:
         width, height = MODES[number]
-        return GRAPHICS_OUTPUT_MODE_INFORMATION.pack(
-            {
-                "HorizontalResolution": width,
-                "VerticalResolution": height,
-                "PixelFormat": BGR_RESERVED,
-                "PixelsPerScanLine": width,
-            }
-        )
+        return GraphicsOutputModeInformation(
+            HorizontalResolution=width,
+            VerticalResolution=height,
+            PixelFormat=BGR_RESERVED,
+            PixelsPerScanLine=width,
+        ).build()
 
     def _select(self, number: int) -> None:
         self._number = number
         width, height = MODES[number]
         info = self._info(number)
         self._memory.write(self._info_at, info)
-        mode: dict[str, int | bytes] = {
-            "MaxMode": len(MODES),
-            "Mode": number,
-            "Info": self._info_at,
-            "SizeOfInfo": len(info),
-            "FrameBufferBase": self.framebuffer,
-            "FrameBufferSize": width * height * PIXEL,
-        }
-        self._memory.write(self._mode_at, GRAPHICS_OUTPUT_MODE.pack(mode, self._guest.width))
+        mode = GraphicsOutputMode(
+            MaxMode=len(MODES),
+            Mode=number,
+            Info=self._info_at,
+            SizeOfInfo=len(info),
+            FrameBufferBase=self.framebuffer,
+            FrameBufferSize=width * height * PIXEL,
+        )
+        self._memory.write(self._mode_at, mode.build(self._guest.width))
         self._memory.fill(self.framebuffer, width * height * PIXEL)
 
     def query_mode(self, this: int, number: int, size: int, info: int) -> int:

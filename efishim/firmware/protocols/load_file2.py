@@ -14,7 +14,7 @@ from efishim.firmware.calling.device_path import END, END_ENTIRE, path_bytes, ve
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_LOAD_FILE2_PROTOCOL_GUID, LINUX_EFI_INITRD_MEDIA_GUID
-from efishim.wire.uefi import LOAD_FILE2_PROTOCOL
+from efishim.wire.uefi_protocols import LoadFile2Protocol
 
 CHUNK = 1 << 20
 ALIGNMENT = 4
@@ -46,7 +46,7 @@ class LoadFile2:
         self._ramdisks = tuple(ramdisks)
         padded = [-(-_size(ramdisk) // ALIGNMENT) * ALIGNMENT for ramdisk in ramdisks]
         self.size = _size(ramdisks[0]) if len(ramdisks) == 1 else sum(padded)
-        self.interface = workshop.interface("LoadFile2", LOAD_FILE2_PROTOCOL, {"LoadFile": self.load_file})
+        self.interface = workshop.interface("LoadFile2", LoadFile2Protocol, {"LoadFile": self.load_file})
         path = workshop.place(path_bytes(vendor_media(LINUX_EFI_INITRD_MEDIA_GUID)))
         self.handle = workshop.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
         self.handle = workshop.install(self.handle, EFI_LOAD_FILE2_PROTOCOL_GUID, self.interface)

@@ -8,7 +8,7 @@ from efishim.firmware.memory.paging import NX, PRESENT, WRITABLE, PageTables
 from efishim.firmware.protocols.base import Workshop
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
-from efishim.wire.uefi import MEMORY_ATTRIBUTE_PROTOCOL
+from efishim.wire.uefi_protocols import MemoryAttributeProtocol
 
 KNOWN = RO | RP | XP
 
@@ -25,7 +25,7 @@ class MemoryAttribute:
             "SetMemoryAttributes": self.set_memory_attributes,
             "ClearMemoryAttributes": self.clear_memory_attributes,
         }
-        self.interface = workshop.interface("MemoryAttribute", MEMORY_ATTRIBUTE_PROTOCOL, handlers)
+        self.interface = workshop.interface("MemoryAttribute", MemoryAttributeProtocol, handlers)
         self.handle = workshop.install(0, EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID, self.interface)
 
     def _check(self, this: int, base: int, length: int) -> None:

@@ -8,7 +8,7 @@ from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
 from efishim.wire.guids import EFI_RNG_ALGORITHM_RAW, EFI_RNG_PROTOCOL_GUID, guid_bytes
-from efishim.wire.uefi import RNG_PROTOCOL
+from efishim.wire.uefi_protocols import RngProtocol
 
 LARGEST = 1 << 20
 """Most bytes of one request; more is EFI_UNSUPPORTED."""
@@ -37,7 +37,7 @@ class Rng:
         self._guest = workshop.guest
         self._generator = Generator(seed, "EFI_RNG_PROTOCOL")
         handlers: dict[str, Handler] = {"GetInfo": self.get_info, "GetRNG": self.get_rng}
-        self.interface = workshop.interface("RNG", RNG_PROTOCOL, handlers)
+        self.interface = workshop.interface("RNG", RngProtocol, handlers)
         self.handle = workshop.install(0, EFI_RNG_PROTOCOL_GUID, self.interface)
 
     def get_info(self, this: int, size: int, algorithms: int) -> int:

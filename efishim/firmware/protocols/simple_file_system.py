@@ -6,23 +6,25 @@ their own configuration beside themselves, like Xen's loader, read it here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.efi_time import efi_time
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.protocols.base import Workshop
 from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
-from efishim.wire.uefi import (
-    FILE_INFO,
-    FILE_PROTOCOL,
+from efishim.wire.layout import Layout
+from efishim.wire.uefi_protocols import (
     FILE_PROTOCOL_REVISION,
-    FILE_SYSTEM_INFO_HEAD,
-    SIMPLE_FILE_SYSTEM_PROTOCOL,
     SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION,
-    TIME,
+    FileInfo,
+    FileProtocol,
+    FileSystemInfoHead,
+    SimpleFileSystemProtocol,
 )
 
 MODE_READ, MODE_WRITE, MODE_CREATE = 1, 2, 1 << 63
@@ -68,7 +70,7 @@ class SimpleFileSystem:
         self._guest = workshop.guest
         self._files = tuple(files)
         self._numbers = _by_name(self._files)
-        self._time = _time(epoch)
+        self._time = efi_time(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)).build()
         self._opened: dict[int, _Open] = {}
         handlers: dict[str, Handler] = {
             "Open": self.open,
@@ -82,11 +84,12 @@ class SimpleFileSystem:
             "SetInfo": self.set_info,
             "Flush": self.flush,
         }
-        fields: dict[str, int | bytes] = {name: workshop.function(f"File.{name}", one) for name, one in handlers.items()}
-        self._protocol = FILE_PROTOCOL.pack({**fields, "Revision": FILE_PROTOCOL_REVISION}, workshop.guest.width)
+        layout: type[Layout] = FileProtocol
+        functions = {name: workshop.function(f"File.{name}", one) for name, one in handlers.items()}
+        self._protocol = layout(Revision=FILE_PROTOCOL_REVISION, **functions).build(workshop.guest.width)
         self.interface = workshop.interface(
             "SimpleFileSystem",
-            SIMPLE_FILE_SYSTEM_PROTOCOL,
+            SimpleFileSystemProtocol,
             {"OpenVolume": self.open_volume},
             {"Revision": SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION},
         )
@@ -247,26 +250,18 @@ class SimpleFileSystem:
         if file is not None:
             name, size, attributes = self._files[file][0], len(self._files[file][1]), READ_ONLY
         text = _text(name)
-        fields: dict[str, int | bytes] = {
-            "Size": FILE_INFO.size() + len(text),
-            "FileSize": size,
-            "PhysicalSize": _blocks(size),
-            "Attribute": attributes,
-        }
-        for field in ("CreateTime", "LastAccessTime", "ModificationTime"):
-            fields |= {f"{field}{n}": int.from_bytes(self._time[8 * n : 8 * n + 8], "little") for n in (0, 1)}
-        return FILE_INFO.pack(fields) + text
+        low, high = struct.unpack("<2Q", self._time)
+        info = FileInfo(Size=FileInfo.sizeof() + len(text), FileSize=size, PhysicalSize=_blocks(size), Attribute=attributes)
+        info.CreateTime0, info.LastAccessTime0, info.ModificationTime0 = low, low, low
+        info.CreateTime1, info.LastAccessTime1, info.ModificationTime1 = high, high, high
+        return info.build() + text
 
     def _system_info(self) -> bytes:
         """EFI_FILE_SYSTEM_INFO (13.5.17)."""
         text = _text(LABEL)
-        fields: dict[str, int | bytes] = {
-            "Size": SYSTEM_INFO_SIZE + len(text),
-            "ReadOnly": 1,
-            "VolumeSize": sum(_blocks(len(data)) for _, data in self._files),
-            "BlockSize": BLOCK,
-        }
-        return FILE_SYSTEM_INFO_HEAD.pack(fields)[:SYSTEM_INFO_SIZE] + text
+        volume = sum(_blocks(len(data)) for _, data in self._files)
+        head = FileSystemInfoHead(Size=SYSTEM_INFO_SIZE + len(text), ReadOnly=1, VolumeSize=volume, BlockSize=BLOCK)
+        return head.build()[:SYSTEM_INFO_SIZE] + text
 
 
 def _by_name(files: Sequence[tuple[str, bytes]]) -> dict[str, int]:
@@ -295,10 +290,3 @@ def _text(text: str) -> bytes:
 
 def _blocks(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
-
-
-def _time(epoch: int) -> bytes:
-    """An EFI_TIME in UTC."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)
-    names = ("Year", "Month", "Day", "Hour", "Minute", "Second")
-    return TIME.pack({name: getattr(moment, name.lower()) for name in names})

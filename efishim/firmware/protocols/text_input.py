@@ -9,12 +9,7 @@ from efishim.firmware.calling.dispatch import Idle, Steps
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
 from efishim.firmware.services.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
-from efishim.wire.uefi import (
-    INPUT_KEY,
-    KEY_DATA,
-    SIMPLE_TEXT_INPUT_EX_PROTOCOL,
-    SIMPLE_TEXT_INPUT_PROTOCOL,
-)
+from efishim.wire.uefi_protocols import InputKey, KeyData, SimpleTextInputExProtocol, SimpleTextInputProtocol
 
 SCAN_CODES = {"UP": 1, "DOWN": 2, "RIGHT": 3, "LEFT": 4, "HOME": 5, "END": 6, "ESC": 0x17}
 """Table 12.2: keys without a character."""
@@ -55,13 +50,13 @@ class TextInput:
         self._wait_ex = self._make_event()
         self.interface = workshop.interface(
             "SimpleTextInput",
-            SIMPLE_TEXT_INPUT_PROTOCOL,
+            SimpleTextInputProtocol,
             {"Reset": self.reset, "ReadKeyStroke": self.read_key_stroke},
             {"WaitForKey": self._wait.address},
         )
         self.interface_ex = workshop.interface(
             "SimpleTextInputEx",
-            SIMPLE_TEXT_INPUT_EX_PROTOCOL,
+            SimpleTextInputExProtocol,
             {
                 "Reset": self.reset_ex,
                 "ReadKeyStrokeEx": self.read_key_stroke_ex,
@@ -86,12 +81,12 @@ class TextInput:
                 if wanted == key:
                     self._events.signal(event)
 
-    def _read(self, place: int, pack: Callable[[Key], bytes]) -> int | Steps:
+    def _read(self, place: int, form: Callable[[Key], InputKey | KeyData]) -> int | Steps:
         """Store the next key, or let a moment pass."""
-        self._guest.write(place, pack((0, 0)))
+        self._guest.write(place, form((0, 0)).build())
         if not self._keys:
             return self._nothing()
-        self._guest.write(place, pack(self._keys.popleft()))
+        self._guest.write(place, form(self._keys.popleft()).build())
         self._polls = 0
         return Status.SUCCESS
 
@@ -114,7 +109,7 @@ class TextInput:
     def read_key_stroke(self, this: int, key: int) -> int | Steps:
         """ReadKeyStroke (12.3.5)."""
         demand(this == self.interface and key)
-        return self._read(key, lambda k: INPUT_KEY.pack({"ScanCode": k[0], "UnicodeChar": k[1]}))
+        return self._read(key, lambda k: InputKey(ScanCode=k[0], UnicodeChar=k[1]))
 
     def reset_ex(self, this: int, extended: int) -> int:
         """Reset (12.2.3)."""
@@ -126,8 +121,8 @@ class TextInput:
     def read_key_stroke_ex(self, this: int, data: int) -> int | Steps:
         """ReadKeyStrokeEx (12.2.4)."""
         demand(this == self.interface_ex and data)
-        state = {"KeyShiftState": SHIFT_STATE_VALID, "KeyToggleState": TOGGLE_STATE_VALID}
-        return self._read(data, lambda k: KEY_DATA.pack({"ScanCode": k[0], "UnicodeChar": k[1], **state}))
+        shift, toggle = SHIFT_STATE_VALID, TOGGLE_STATE_VALID
+        return self._read(data, lambda k: KeyData(ScanCode=k[0], UnicodeChar=k[1], KeyShiftState=shift, KeyToggleState=toggle))
 
     def set_state(self, this: int, toggle: int) -> int:
         """SetState (12.2.5)."""
@@ -138,14 +133,14 @@ class TextInput:
     def register_key_notify(self, this: int, data: int, function: int, handle: int) -> int:
         """RegisterKeyNotify (12.2.6): called with the key's data at TPL_CALLBACK when it is typed."""
         demand(this == self.interface_ex and data and function and handle)
-        raw = self._guest.read(data, KEY_DATA.size())
-        key = KEY_DATA.unpack(raw)
+        raw = self._guest.read(data, KeyData.sizeof())
+        key = KeyData.parse(raw)
         demand(len(self._notifies) < NOTIFY_LIMIT, Status.OUT_OF_RESOURCES)
         self._guest.put_uintn(handle, 0)
         copy = self._workshop.place(raw)
         event = self._events.make(EVT_NOTIFY_SIGNAL, TPL_CALLBACK, function, copy)
         event.arguments = (copy,)
-        self._notifies[copy] = (key["ScanCode"], key["UnicodeChar"]), event
+        self._notifies[copy] = (key.ScanCode, key.UnicodeChar), event
         self._guest.put_uintn(handle, copy)
         return Status.SUCCESS
 

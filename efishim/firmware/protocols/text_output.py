@@ -1,4 +1,4 @@
-"""EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL (UEFI 2.10, 12.4) on a console that takes text: a serial line, say.
+"""EFI_SimpleTextOutputProtocol (UEFI 2.10, 12.4) on a console that takes text: a serial line, say.
 
 Text goes to the sink as it is; the mode structure follows the cursor as a screen of 80 by 25 would, so that programs which
 draw see what they expect.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import Workshop
-from efishim.wire.uefi import SIMPLE_TEXT_OUTPUT_MODE, SIMPLE_TEXT_OUTPUT_PROTOCOL
+from efishim.wire.uefi_protocols import SimpleTextOutputMode, SimpleTextOutputProtocol
 
 MODES = ((80, 25), None, (100, 31))
 """Columns and rows; mode 1 (80 by 50) must be listed and may be missing (12.4.5)."""
@@ -28,8 +28,8 @@ class TextOutput:
         self._guest = workshop.guest
         self._board = workshop.board
         self._sink = sink
-        self._state = {"MaxMode": len(MODES), "Attribute": STARTING_ATTRIBUTE, "CursorVisible": 1}
-        self._mode_at = workshop.place(bytes(SIMPLE_TEXT_OUTPUT_MODE.size()))
+        self._state = SimpleTextOutputMode(MaxMode=len(MODES), Attribute=STARTING_ATTRIBUTE, CursorVisible=1)
+        self._mode_at = workshop.place(bytes(SimpleTextOutputMode.sizeof()))
         handlers: dict[str, Handler] = {
             "Reset": self.reset,
             "OutputString": self.output_string,
@@ -42,17 +42,18 @@ class TextOutput:
             "EnableCursor": self.enable_cursor,
         }
         fields = {"Mode": self._mode_at}
-        self.interface = workshop.interface("SimpleTextOutput", SIMPLE_TEXT_OUTPUT_PROTOCOL, handlers, fields)
+        self.interface = workshop.interface("SimpleTextOutput", SimpleTextOutputProtocol, handlers, fields)
         self._update()
 
     def _update(self, **changes: int) -> int:
-        self._state |= changes
-        self._board.memory.write(self._mode_at, SIMPLE_TEXT_OUTPUT_MODE.pack(self._state))
+        for name, value in changes.items():
+            setattr(self._state, name, value)
+        self._board.memory.write(self._mode_at, self._state.build())
         return Status.SUCCESS
 
     @property
     def _size(self) -> tuple[int, int]:
-        return MODES[self._state.get("Mode", 0)] or (80, 25)
+        return MODES[self._state.Mode] or (80, 25)
 
     def reset(self, this: int, extended: int) -> int:
         """Reset (12.4.2)."""
@@ -70,7 +71,7 @@ class TextOutput:
 
     def _move(self, text: str) -> None:
         columns, rows = self._size
-        column, row = self._state.get("CursorColumn", 0), self._state.get("CursorRow", 0)
+        column, row = self._state.CursorColumn, self._state.CursorRow
         for character in text:
             match ord(character):
                 case 8:

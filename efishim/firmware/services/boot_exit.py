@@ -13,7 +13,7 @@ from efishim.firmware.services.events import IF, Events
 from efishim.firmware.services.images import Images
 from efishim.machine.cpu import Board
 from efishim.wire.guids import EFI_EVENT_GROUP_BEFORE_EXIT_BOOT_SERVICES, EFI_EVENT_GROUP_EXIT_BOOT_SERVICES
-from efishim.wire.uefi import MEMORY_ATTRIBUTES_TABLE, MEMORY_DESCRIPTOR
+from efishim.wire.uefi import MemoryAttributesTable, MemoryDescriptor
 
 MEMORY_SERVICES = frozenset({"AllocatePages", "FreePages", "GetMemoryMap", "AllocatePool", "FreePool", "ExitBootServices"})
 """What may still be called after an ExitBootServices that failed (7.4.6)."""
@@ -90,17 +90,12 @@ class ExitServices:
         if not self.attributes_table:
             return
         runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.type != MemoryType.MMIO]
-        room = (ATTRIBUTES_SIZE - MEMORY_ATTRIBUTES_TABLE.size()) // ATTRIBUTES_STEP
+        room = (ATTRIBUTES_SIZE - MemoryAttributesTable.sizeof()) // ATTRIBUTES_STEP
         kept = runtime[:room]
-        header = {"Version": ATTRIBUTES_VERSION, "NumberOfEntries": len(kept), "DescriptorSize": ATTRIBUTES_STEP}
-        data = MEMORY_ATTRIBUTES_TABLE.pack(header)
+        header = MemoryAttributesTable(Version=ATTRIBUTES_VERSION, NumberOfEntries=len(kept), DescriptorSize=ATTRIBUTES_STEP)
+        data = header.build()
         for d in kept:
             protection = RO if d.type == MemoryType.RUNTIME_SERVICES_CODE else XP
-            fields: dict[str, int | bytes] = {
-                "Type": d.type,
-                "PhysicalStart": d.start,
-                "NumberOfPages": d.pages,
-                "Attribute": RUNTIME | protection,
-            }
-            data += MEMORY_DESCRIPTOR.pack(fields).ljust(ATTRIBUTES_STEP, b"\0")
+            entry = MemoryDescriptor(Type=d.type, PhysicalStart=d.start, NumberOfPages=d.pages, Attribute=RUNTIME | protection)
+            data += entry.build().ljust(ATTRIBUTES_STEP, b"\0")
         self._board.memory.write(self.attributes_table, data)

@@ -20,7 +20,7 @@ from efishim.wire.guids import (
     EFI_DRIVER_FAMILY_OVERRIDE_PROTOCOL_GUID,
     EFI_PLATFORM_DRIVER_OVERRIDE_PROTOCOL_GUID,
 )
-from efishim.wire.uefi import DRIVER_BINDING_PROTOCOL
+from efishim.wire.uefi_protocols import DriverBindingProtocol
 
 SUPPORTED, START, STOP = 0, 1, 2
 DRIVER_LIMIT = 1024
@@ -106,7 +106,7 @@ class Drivers:
         bus = self._handles.find(controller, EFI_BUS_SPECIFIC_DRIVER_OVERRIDE_PROTOCOL_GUID)
         if bus is not None:
             yield from self._ask_override(bus.address, (bus.address,), add)
-        version = DRIVER_BINDING_PROTOCOL.offset("Version", self._guest.width)
+        version = DriverBindingProtocol.leaf("Version", self._guest.width).offset
         everyone = [interface.address for interface in self._handles.interfaces(EFI_DRIVER_BINDING_PROTOCOL_GUID)]
         everyone.sort(key=lambda address: -self._guest.number(address + version, 4))
         return ordered + [address for address in everyone if address not in ordered]

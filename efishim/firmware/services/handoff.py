@@ -13,7 +13,7 @@ from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Steps
 from efishim.firmware.memory.memory_map import RUNTIME, Descriptor, MemoryType
 from efishim.machine.memory import PAGE
-from efishim.wire.uefi import MEMORY_DESCRIPTOR
+from efishim.wire.uefi import MemoryDescriptor
 
 DESCRIPTOR_SIZE = 48
 """What GetMemoryMap reports: larger than the structure, as EDK II does, so that nobody gets away with sizeof."""
@@ -47,15 +47,15 @@ def pack_descriptors(descriptors: Iterable[Descriptor], bases: Mapping[int, int]
     """Descriptors as GetMemoryMap reports them, with VirtualStart from `bases` (physical start to virtual)."""
     virtual = bases or {}
     return b"".join(
-        MEMORY_DESCRIPTOR.pack(
-            {
-                "Type": d.type,
-                "PhysicalStart": d.start,
-                "VirtualStart": virtual.get(d.start, 0),
-                "NumberOfPages": d.pages,
-                "Attribute": d.attributes,
-            }
-        ).ljust(DESCRIPTOR_SIZE, b"\0")
+        MemoryDescriptor(
+            Type=d.type,
+            PhysicalStart=d.start,
+            VirtualStart=virtual.get(d.start, 0),
+            NumberOfPages=d.pages,
+            Attribute=d.attributes,
+        )
+        .build()
+        .ljust(DESCRIPTOR_SIZE, b"\0")
         for d in descriptors
     )
 

@@ -26,7 +26,7 @@ from efishim.wire.guids import (
     EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
 )
 from efishim.wire.pe import MACHINE_X64
-from efishim.wire.uefi import LOADED_IMAGE_PROTOCOL, LOADED_IMAGE_PROTOCOL_REVISION
+from efishim.wire.uefi_protocols import LOADED_IMAGE_PROTOCOL_REVISION, LoadedImageProtocol
 
 APPLICATION, BOOT_DRIVER, RUNTIME_DRIVER = 10, 11, 12
 """Subsystems (2.1.1)."""
@@ -232,24 +232,24 @@ class Images:
         """Give an image that is in memory its protocols and its handle."""
         code, data_type = _TYPES[image.subsystem]
         width = self._guest.width
-        image.protocol = self._pool_struct(LOADED_IMAGE_PROTOCOL.size(width))
+        image.protocol = self._pool_struct(LoadedImageProtocol.sizeof(width))
         image.device_path = self._pool_struct(len(origin.path_data)) if origin.path_data else 0
         if image.device_path:
             self._guest.write(image.device_path, origin.path_data)
-        fields: dict[str, int | bytes] = {
-            "Revision": LOADED_IMAGE_PROTOCOL_REVISION,
-            "ParentHandle": origin.parent,
-            "SystemTable": self._system_table,
-            "DeviceHandle": origin.device,
-            "FilePath": origin.file_path or image.device_path,
-            "LoadOptions": origin.options[0],
-            "LoadOptionsSize": origin.options[1],
-            "ImageBase": image.base,
-            "ImageSize": image.size,
-            "ImageCodeType": code,
-            "ImageDataType": data_type,
-        }
-        self._guest.write(image.protocol, LOADED_IMAGE_PROTOCOL.pack(fields, width))
+        protocol = LoadedImageProtocol(
+            Revision=LOADED_IMAGE_PROTOCOL_REVISION,
+            ParentHandle=origin.parent,
+            SystemTable=self._system_table,
+            DeviceHandle=origin.device,
+            FilePath=origin.file_path or image.device_path,
+            LoadOptions=origin.options[0],
+            LoadOptionsSize=origin.options[1],
+            ImageBase=image.base,
+            ImageSize=image.size,
+            ImageCodeType=code,
+            ImageDataType=data_type,
+        )
+        self._guest.write(image.protocol, protocol.build(width))
         own = (
             (EFI_LOADED_IMAGE_PROTOCOL_GUID, image.protocol),
             (EFI_LOADED_IMAGE_DEVICE_PATH_PROTOCOL_GUID, image.device_path),
@@ -323,7 +323,7 @@ class Images:
         if not image.started:
             self._remove(image)
             return Status.SUCCESS
-        unload = self._guest.uintn(image.protocol + LOADED_IMAGE_PROTOCOL.offset("Unload", self._guest.width))
+        unload = self._guest.uintn(image.protocol + LoadedImageProtocol.leaf("Unload", self._guest.width).offset)
         demand(unload, Status.UNSUPPORTED)
         return self._unload(image, unload)
 

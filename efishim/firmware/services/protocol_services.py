@@ -21,7 +21,7 @@ from efishim.firmware.services.handles import (
     Interface,
 )
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID
-from efishim.wire.uefi import OPEN_PROTOCOL_INFORMATION_ENTRY
+from efishim.wire.uefi import OpenProtocolInformationEntry
 
 ALL_HANDLES, BY_REGISTER_NOTIFY, BY_PROTOCOL = 0, 1, 2
 """EFI_LOCATE_SEARCH_TYPE (7.3.6)."""
@@ -256,15 +256,12 @@ class ProtocolServices:
         demand(interface is not None, Status.NOT_FOUND)
         assert interface is not None
         entries = [
-            OPEN_PROTOCOL_INFORMATION_ENTRY.pack(
-                {
-                    "AgentHandle": entry.agent,
-                    "ControllerHandle": entry.controller,
-                    "Attributes": entry.attributes,
-                    "OpenCount": entry.count,
-                },
-                self._guest.width,
-            )
+            OpenProtocolInformationEntry(
+                AgentHandle=entry.agent,
+                ControllerHandle=entry.controller,
+                Attributes=entry.attributes,
+                OpenCount=entry.count,
+            ).build(self._guest.width)
             for entry in interface.opens
         ]
         self._give_array(buffer, count, b"".join(entries), len(entries))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.efi_time import efi_time
 from efishim.firmware.calling.guest import STRING_LIMIT, Guest
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.services.variables import (
@@ -18,7 +19,7 @@ from efishim.firmware.services.variables import (
 )
 from efishim.machine.cpu import Board
 from efishim.wire.guids import MTC_VENDOR_GUID
-from efishim.wire.uefi import TIME, TIME_CAPABILITIES
+from efishim.wire.uefi import Time, TimeCapabilities
 
 UNSPECIFIED_TIMEZONE = 0x07FF
 ACCURACY = 50_000_000
@@ -121,35 +122,32 @@ class ClockServices:
         demand(time)
         total = self._offset + self._board.now()
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=total // NS)
-        fields = {"Year": moment.year, "Month": moment.month, "Day": moment.day, "Hour": moment.hour}
-        fields |= {"Minute": moment.minute, "Second": moment.second, "Nanosecond": 0}
-        fields |= {"TimeZone": self._zone, "Daylight": self._daylight}
-        self._guest.write(time, TIME.pack(fields))
+        shown = efi_time(moment)
+        shown.TimeZone, shown.Daylight = self._zone, self._daylight
+        self._guest.write(time, shown.build())
         if capabilities:
-            offered = {"Resolution": 1, "Accuracy": ACCURACY, "SetsToZero": 0}
-            self._guest.write(capabilities, TIME_CAPABILITIES.pack(offered))
+            self._guest.write(capabilities, TimeCapabilities(Resolution=1, Accuracy=ACCURACY, SetsToZero=0).build())
         return Status.SUCCESS
 
-    def _read_time(self, address: int) -> tuple[dict[str, int], int]:
+    def _read_time(self, address: int) -> tuple[Time, int]:
         """An EFI_TIME and its seconds since 1970. Raises EfiError(INVALID_PARAMETER) for what is no time (8.3.1)."""
         demand(address)
-        fields = TIME.unpack(self._guest.read(address, TIME.size()))
-        zone = fields["TimeZone"] - 0x10000 if fields["TimeZone"] & 0x8000 else fields["TimeZone"]
-        demand(fields["Nanosecond"] <= 999_999_999 and fields["Daylight"] & ~3 == 0)
+        told = Time.parse(self._guest.read(address, Time.sizeof()))
+        zone = told.TimeZone - 0x10000 if told.TimeZone & 0x8000 else told.TimeZone
+        demand(told.Nanosecond <= 999_999_999 and told.Daylight & ~3 == 0)
         demand(zone == UNSPECIFIED_TIMEZONE or -1440 <= zone <= 1440)
-        demand(FIRST_YEAR <= fields["Year"] <= LAST_YEAR)
+        demand(FIRST_YEAR <= told.Year <= LAST_YEAR)
         try:
-            names = ("Year", "Month", "Day", "Hour", "Minute", "Second")
-            moment = datetime(*(fields[name] for name in names), tzinfo=UTC)  # type: ignore[arg-type,misc]
+            moment = datetime(told.Year, told.Month, told.Day, told.Hour, told.Minute, told.Second, tzinfo=UTC)
         except ValueError as error:
             raise EfiError(Status.INVALID_PARAMETER) from error
-        return fields, int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+        return told, int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
 
     def set_time(self, time: int) -> int:
         """SetTime (8.3.2). It moves what GetTime shows; the CMOS clock is the platform's."""
-        fields, seconds = self._read_time(time)
+        told, seconds = self._read_time(time)
         self._offset = seconds * NS - self._board.now()
-        self._zone, self._daylight = fields["TimeZone"], fields["Daylight"]
+        self._zone, self._daylight = told.TimeZone, told.Daylight
         return Status.SUCCESS
 
     def get_wakeup_time(self, enabled: int, pending: int, time: int) -> int:
@@ -158,7 +156,7 @@ class ClockServices:
         due = self._alarm is not None and self._alarm_at * NS <= self._offset + self._board.now()
         self._guest.put(enabled, int(self._alarm is not None), 1)
         self._guest.put(pending, int(due), 1)
-        self._guest.write(time, self._alarm or TIME.pack({"Year": 2000, "Month": 1, "Day": 1}))
+        self._guest.write(time, self._alarm or Time(Year=2000, Month=1, Day=1).build())
         return Status.SUCCESS
 
     def set_wakeup_time(self, enable: int, time: int) -> int:
@@ -167,7 +165,7 @@ class ClockServices:
             self._alarm = None
             return Status.SUCCESS
         _, seconds = self._read_time(time)
-        self._alarm, self._alarm_at = self._guest.read(time, TIME.size()), seconds
+        self._alarm, self._alarm_at = self._guest.read(time, Time.sizeof()), seconds
         return Status.SUCCESS
 
 

@@ -14,7 +14,7 @@ from efishim.firmware.memory.memory_map import RUNTIME, MemoryMap
 from efishim.firmware.services.events import Events
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_EVENT_GROUP_VIRTUAL_ADDRESS_CHANGE
-from efishim.wire.uefi import MEMORY_DESCRIPTOR, MEMORY_DESCRIPTOR_VERSION
+from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION, MemoryDescriptor
 
 OPTIONAL_POINTER = 1
 """EFI_OPTIONAL_PTR: a NULL is fine (8.4.2)."""
@@ -62,7 +62,7 @@ class VirtualMode:
         """SetVirtualAddressMap (8.4.1): once, after ExitBootServices. Raises GuestFault."""
         self._demand_runtime()
         self._touch()
-        demand(version == MEMORY_DESCRIPTOR_VERSION and descriptor_size >= MEMORY_DESCRIPTOR.size())
+        demand(version == MEMORY_DESCRIPTOR_VERSION and descriptor_size >= MemoryDescriptor.sizeof())
         demand(virtual_map and 0 < size <= MAP_LIMIT)
         mappings = self._read(size, descriptor_size, virtual_map)
         self._check(mappings)
@@ -91,12 +91,10 @@ class VirtualMode:
 
     def _read(self, size: int, step: int, address: int) -> list[Mapping]:
         data = self._guest.read(address, size)
-        mappings = []
-        for at in range(0, size - step + 1, step):
-            d = MEMORY_DESCRIPTOR.unpack(data, at=at)
-            end = d["PhysicalStart"] + d["NumberOfPages"] * PAGE
-            mappings.append(Mapping(d["PhysicalStart"], end, d["VirtualStart"], d["Attribute"]))
-        return mappings
+        return [
+            Mapping(d.PhysicalStart, d.PhysicalStart + d.NumberOfPages * PAGE, d.VirtualStart, d.Attribute)
+            for d in MemoryDescriptor.rows(data[: size // step * step], step)
+        ]
 
     def _check(self, mappings: list[Mapping]) -> None:
         """NO_MAPPING when a runtime range has no virtual address, NOT_FOUND for one that is not in the memory map."""

@@ -40,7 +40,7 @@ def check(moment: Moment, findings: Findings) -> None:
     findings.demand(LINE, text is not None, f"at {params.cmd_line():#x} there is none")
     ramdisk.check(findings, hdr, *params.ramdisk(), None)
     # The upper halves of the addresses belong to the fields that a loader fills.
-    raw = bytearray(bytes(params))
+    raw = bytearray(params.build())
     raw[0xC0:0xCC] = bytes(12)
     # A loader that takes the header over takes it with what lies behind it in a newer protocol's, up to 0x290.
     rest = bytes(raw[:HEADER_START]) + bytes(raw[0x290:])

@@ -77,7 +77,7 @@ def check(moment: Moment, findings: Findings) -> None:
         findings.demand(MEMORY, False, str(error))
         return
     findings.demand(MEMORY, setup + SEGMENT_SIZE <= CONVENTIONAL_END, f"it is at {setup:#x}")
-    header = SetupHeader(raw[HEADER_START:])
+    header = SetupHeader.parse(raw[HEADER_START:])
     magics = header.boot_flag == BOOT_FLAG and header.header == HDRS_MAGIC
     if findings.demand(HEADER, magics, f"there is {header.boot_flag:#x} and {header.header:#x}"):
         _header(moment, findings, setup, header)
@@ -105,7 +105,7 @@ def _header(moment: Moment, findings: Findings, setup: int, header: SetupHeader)
 
 
 def _old_line(moment: Moment, findings: Findings, setup: int, raw: bytes) -> None:
-    screen = BootParams(raw).screen_info
+    screen = BootParams.parse(raw).screen_info
     if screen.cl_magic == OLD_LINE_MAGIC:
         ends = _text(moment, setup + screen.cl_offset, setup + SEGMENT_SIZE)
         findings.demand(OLD_LINE, ends, f"at {setup + screen.cl_offset:#x} there is none")

@@ -102,7 +102,7 @@ def _modules(memory: PhysicalMemory, findings: Findings, info: MultibootInfo) ->
     except Unreadable as error:
         findings.demand(MODULES, False, str(error))
         return []
-    entries = [MultibootModule(raw[at : at + size]) for at in range(0, len(raw), size)]
+    entries = [MultibootModule.parse(raw[at : at + size]) for at in range(0, len(raw), size)]
     for entry in entries:
         one = entry.mod_start, entry.mod_end
         there = one[0] <= one[1] and memory.find(one[0], max(one[1] - one[0], 1)) is not None
@@ -125,7 +125,7 @@ def _map(memory: PhysicalMemory, findings: Findings, info: MultibootInfo) -> Non
         whole = step >= MultibootMmapEntry.SIZE and at + step <= len(raw)
         if not findings.demand(MAP, whole, f"the entry at {at:#x} has {step:#x} bytes"):
             return
-        entry = MultibootMmapEntry(raw[at : at + MultibootMmapEntry.SIZE])
+        entry = MultibootMmapEntry.parse(raw[at : at + MultibootMmapEntry.SIZE])
         one = entry.base_addr, entry.base_addr + entry.length
         findings.demand(MAP, one[0] < one[1] <= 1 << 64, f"one is {named(one)}")
         at += step

@@ -108,7 +108,7 @@ def check(moment: Moment, findings: Findings) -> None:
 def _tags(findings: Findings, raw: bytes, at: int) -> Iterator[tuple[int, bytes]]:
     """(type, the whole tag), without the last."""
     while at + Multiboot2Tag.SIZE <= len(raw):
-        tag = Multiboot2Tag(raw[at : at + Multiboot2Tag.SIZE])
+        tag = Multiboot2Tag.parse(raw[at : at + Multiboot2Tag.SIZE])
         if tag.type == TAG["END"]:
             good = tag.size == Multiboot2Tag.SIZE and at + tag.size == len(raw)
             findings.demand(TAGS, good, f"it has {tag.size} bytes and {len(raw) - at} are left")
@@ -127,10 +127,10 @@ def _contents(findings: Findings, tags: list[tuple[int, bytes]]) -> None:
         if kind in starts:
             findings.demand(TEXTS, 0 in data[starts[kind] :], f"{MULTIBOOT2_TAGS[kind]} has none")
         elif kind == TAG["BASIC_MEMINFO"]:
-            lower = Multiboot2BasicMeminfo(data.ljust(Multiboot2BasicMeminfo.SIZE, b"\xff")).mem_lower
+            lower = Multiboot2BasicMeminfo.parse(data.ljust(Multiboot2BasicMeminfo.SIZE, b"\xff")).mem_lower
             findings.demand(LOWER, lower <= LOWER_LIMIT, f"it is {lower}")
         elif kind == TAG["MMAP"]:
-            head = Multiboot2Mmap(data.ljust(Multiboot2Mmap.SIZE, b"\0"))
+            head = Multiboot2Mmap.parse(data.ljust(Multiboot2Mmap.SIZE, b"\0"))
             step, rest = head.entry_size, len(data) - Multiboot2Mmap.SIZE
             good = step >= Multiboot2MmapEntry.SIZE and not step % 8 and rest > 0 and not rest % step
             findings.demand(
@@ -149,7 +149,7 @@ def _modules(
     for kind, data in tags:
         if kind != TAG["MODULE"] or len(data) < Multiboot2Module.SIZE:
             continue
-        module = Multiboot2Module(data)
+        module = Multiboot2Module.parse(data)
         one = module.mod_start, module.mod_end
         there = one[0] <= one[1] and moment.memory.find(one[0], max(one[1] - one[0], 1)) is not None
         findings.demand(MODULES, there, f"{named(one)} is no memory")

@@ -122,7 +122,7 @@ def _modules(moment: Moment, findings: Findings, info: HvmStartInfoV0) -> list[R
         return []
     ranges = []
     for at in range(0, len(raw), HvmModlistEntry.SIZE):
-        entry = HvmModlistEntry(raw[at : at + HvmModlistEntry.SIZE])
+        entry = HvmModlistEntry.parse(raw[at : at + HvmModlistEntry.SIZE])
         one = entry.paddr, entry.paddr + entry.size
         there = bool(entry.paddr) and moment.memory.find(entry.paddr, max(entry.size, 1)) is not None
         findings.demand(MODULES, there, f"{named(one)} is no memory")
@@ -147,7 +147,7 @@ def _memory_map(memory: PhysicalMemory, findings: Findings, info: HvmStartInfo) 
         return []
     everything, ram = [], []
     for at in range(0, len(raw), HvmMemmapTableEntry.SIZE):
-        entry = HvmMemmapTableEntry(raw[at : at + HvmMemmapTableEntry.SIZE])
+        entry = HvmMemmapTableEntry.parse(raw[at : at + HvmMemmapTableEntry.SIZE])
         one = entry.addr, entry.addr + entry.size
         good = entry.size > 0 and one[1] <= 1 << 64 and entry.type in XEN_HVM_MEMMAP_TYPES
         findings.demand(MAP, good, f"one is {named(one)} of type {entry.type}")

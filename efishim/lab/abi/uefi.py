@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
 
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import named
@@ -15,16 +16,16 @@ from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,
-    BOOT_SERVICES_TABLE,
-    CONFIGURATION_TABLE,
     RUNTIME_SERVICES_SIGNATURE,
-    RUNTIME_SERVICES_TABLE,
-    SYSTEM_TABLE,
     SYSTEM_TABLE_SIGNATURE,
-    TABLE_HEADER,
-    Shape,
+    BootServicesTable,
+    ConfigurationTable,
+    RuntimeServicesTable,
+    SystemTable,
+    TableHeader,
 )
 
+Table = TypeVar("Table", bound=TableHeader)
 STATE = "UEFI 2.10, section 2.3.4 for x64 and section 2.3.2 for IA-32"
 STACK_SIZE = 128 << 10
 MAX_TABLES = 1024
@@ -93,56 +94,50 @@ def execution(moment: Moment, findings: Findings, width: int = 8) -> None:
 def tables(moment: Moment, findings: Findings, address: int, width: int = 8) -> None:
     """The system table and what hangs on it."""
     memory = moment.memory
-    found = _table(memory, address, SYSTEM_TABLE, SYSTEM_TABLE_SIGNATURE, width)
+    found = _table(memory, address, SystemTable, SYSTEM_TABLE_SIGNATURE, width)
     if isinstance(found, str):
         findings.demand(SYSTEM, False, found)
         return
-    gap = moment.not_identity_mapped(address, SYSTEM_TABLE.size(width))
+    gap = moment.not_identity_mapped(address, SystemTable.sizeof(width))
     findings.demand(MAPPED, gap is None, f"in the system table {gap or 0:#x} is not")
-    for rule, field, shape, signature in (
-        (BOOT, "BootServices", BOOT_SERVICES_TABLE, BOOT_SERVICES_SIGNATURE),
-        (RUNTIME, "RuntimeServices", RUNTIME_SERVICES_TABLE, RUNTIME_SERVICES_SIGNATURE),
-    ):
-        services = _table(memory, found[field], shape, signature, width)
+    boot = _table(memory, found.BootServices, BootServicesTable, BOOT_SERVICES_SIGNATURE, width)
+    runtime = _table(memory, found.RuntimeServices, RuntimeServicesTable, RUNTIME_SERVICES_SIGNATURE, width)
+    for rule, services in ((BOOT, boot), (RUNTIME, runtime)):
         if isinstance(services, str):
             findings.demand(rule, False, services)
-    _configuration(memory, findings, found["ConfigurationTable"], found["NumberOfTableEntries"], width)
+    _configuration(memory, findings, found.ConfigurationTable, found.NumberOfTableEntries, width)
 
 
-def _table(memory: PhysicalMemory, address: int, shape: Shape, signature: int, width: int) -> dict[str, int] | str:
-    """The fields of a table with a header, or what is wrong with it."""
+def _table(memory: PhysicalMemory, address: int, layout: type[Table], signature: int, width: int) -> Table | str:
+    """A table with a header, or what is wrong with it."""
     try:
-        header = TABLE_HEADER.unpack(memory.read(address, TABLE_HEADER.size()))
-        size = header["HeaderSize"]
-        if header["Signature"] != signature:
-            return f"the signature at {address:#x} is {header['Signature']:#x}"
-        if not shape.size(width) <= size <= LARGEST_TABLE:
-            return f"HeaderSize is {size}, the table has {shape.size(width)} bytes"
-        if header["Reserved"]:
-            return f"the reserved field of its header is {header['Reserved']:#x}"
-        data = bytearray(memory.read(address, size))
+        header = TableHeader.parse(memory.read(address, TableHeader.sizeof()))
+        size = header.HeaderSize
+        if header.Signature != signature:
+            return f"the signature at {address:#x} is {header.Signature:#x}"
+        if not layout.sizeof(width) <= size <= LARGEST_TABLE:
+            return f"HeaderSize is {size}, the table has {layout.sizeof(width)} bytes"
+        if header.Reserved:
+            return f"the reserved field of its header is {header.Reserved:#x}"
+        data = memory.read(address, size)
     except BusError as error:
         return str(error)
-    at = TABLE_HEADER.offset("CRC32")
-    data[at : at + 4] = bytes(4)
-    if zlib.crc32(data) != header["CRC32"]:
-        return f"the CRC at {address:#x} is {header['CRC32']:#x} and should be {zlib.crc32(data):#x}"
-    return shape.unpack(bytes(data), width)
+    told, header.CRC32 = header.CRC32, 0
+    crc = zlib.crc32(header.build() + data[header.sizeof() :])
+    if crc != told:
+        return f"the CRC at {address:#x} is {told:#x} and should be {crc:#x}"
+    return layout.parse(data, width)
 
 
 def _configuration(memory: PhysicalMemory, findings: Findings, address: int, count: int, width: int) -> None:
     if not findings.demand(CONFIGURATION, count <= MAX_TABLES, f"there are {count}") or not count:
         return
-    step = CONFIGURATION_TABLE.size(width)
     try:
-        raw = memory.read(address, count * step)
+        raw = memory.read(address, count * ConfigurationTable.sizeof(width))
     except BusError as error:
         findings.demand(CONFIGURATION, False, str(error))
         return
-    for at in range(0, len(raw), step):
-        table = CONFIGURATION_TABLE.unpack(raw, width, at)["VendorTable"]
-        guid = CONFIGURATION_TABLE.unpack_guid("VendorGuid", raw, width, at)
-        if findings.demand(CONFIGURATION, table != 0, f"number {at // step} has none") and guid == guid_bytes(
-            EFI_ACPI_20_TABLE_GUID
-        ):
-            acpi.check(findings, RSDP, memory, table)
+    for number, entry in enumerate(ConfigurationTable.rows(raw, width=width)):
+        there = findings.demand(CONFIGURATION, entry.VendorTable != 0, f"number {number} has none")
+        if there and entry.VendorGuid == guid_bytes(EFI_ACPI_20_TABLE_GUID):
+            acpi.check(findings, RSDP, memory, entry.VendorTable)

@@ -80,7 +80,7 @@ class Watching:
             found += [_Entry(target, Lasting.ALWAYS) for target in acpi_targets(memory, rsdp, since)]
         if system_table is not None:
             for target in efi_targets(memory, system_table, width=width, since=since):
-                short = target.name == uefi.BOOT_SERVICES_TABLE.name
+                short = target.name == uefi.BootServicesTable.NAME
                 found.append(_Entry(target, Lasting.EXIT_BOOT_SERVICES if short else Lasting.ALWAYS))
         self._add(found, legacy_watches(memory, self._areas))
 
@@ -93,7 +93,7 @@ class Watching:
         machine = self._machine
         at = machine.cpu.get("rsi") & 0xFFFF_FFFF
         if machine.memory.find(at, BootParams.SIZE) is not None:
-            entries = BootParams(machine.memory.read(at, BootParams.SIZE)).e820_entries
+            entries = BootParams.parse(machine.memory.read(at, BootParams.SIZE)).e820_entries
             self._add([_Entry(boot_params_target(GIVEN, at, entries, machine.insns), Lasting.START_KERNEL)])
 
     def at_startup(self) -> None:
@@ -103,7 +103,7 @@ class Watching:
         if machine.memory.find(at, BootParams.SIZE) is None:
             return
         found = []
-        entries = BootParams(machine.memory.read(at, BootParams.SIZE)).e820_entries
+        entries = BootParams.parse(machine.memory.read(at, BootParams.SIZE)).e820_entries
         if not any(one.target.name == GIVEN and one.target.address == at for one in self._entries):
             found.append(_Entry(boot_params_target(GIVEN, at, entries, since), Lasting.START_KERNEL))
         own = self._own(GIVEN)

@@ -40,7 +40,7 @@ def default_ramdisk(blob: Blob) -> Blob:
     """
     head = blob.head(HEAD)
     if is_bzimage(head):
-        header = SetupHeader(head[HEADER_START:])
+        header = SetupHeader.parse(head[HEADER_START:])
         if header.version >= XLOADFLAGS_FROM and header.xloadflags & XLF_KERNEL_64:
             return _wide()
     try:

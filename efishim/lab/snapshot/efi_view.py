@@ -11,7 +11,7 @@ from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.wire.bootparams import EfiInfo
 from efishim.wire.guids import NAMES, guid_text
-from efishim.wire.uefi import MEMORY_DESCRIPTOR, SYSTEM_TABLE, SYSTEM_TABLE_SIGNATURE
+from efishim.wire.uefi import SYSTEM_TABLE_SIGNATURE, ConfigurationTable, MemoryDescriptor, SystemTable
 
 MAX_DESCRIPTORS = 4096
 MAX_TABLES = 256
@@ -113,7 +113,7 @@ class EfiView(Struct, frozen=True):
 
 def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
     """Decode from physical memory, before the guest moved the runtime services to virtual addresses. Never raises."""
-    signature = bytes(info.raw[0:4])
+    signature = info.efi_loader_signature.to_bytes(4, "little")
     if signature not in {b"EL64", b"EL32"}:
         return EfiView(str(info.values()["efi_loader_signature"]))
     return EfiView(
@@ -143,7 +143,7 @@ def memory_map_view(memory: PhysicalMemory, address: int, *, size: int, descript
     step = descriptor_size
     problem = ""
     descriptors: list[EfiMemoryView] = []
-    if step < MEMORY_DESCRIPTOR.size() or step > PAGE:
+    if step < MemoryDescriptor.sizeof() or step > PAGE:
         problem = f"descriptors of {step} bytes are not possible"
     else:
         count = min(size // step, MAX_DESCRIPTORS)
@@ -155,18 +155,18 @@ def memory_map_view(memory: PhysicalMemory, address: int, *, size: int, descript
             raw = read(memory, address, count * step, "the memory map")
         except Unreadable as error:
             raw, problem = b"", str(error)
-        descriptors = [_descriptor(MEMORY_DESCRIPTOR.unpack(raw, at=at)) for at in range(0, len(raw), step)]
+        descriptors = [_descriptor(one) for one in MemoryDescriptor.rows(raw, step)]
     return EfiMemoryMapView(address, size, step, version, tuple(descriptors), problem)
 
 
-def _descriptor(raw: dict[str, int]) -> EfiMemoryView:
-    kind, attribute = raw["Type"], raw["Attribute"]
+def _descriptor(raw: MemoryDescriptor) -> EfiMemoryView:
+    kind, attribute = raw.Type, raw.Attribute
     return EfiMemoryView(
         type=kind,
         type_name=MEMORY_TYPES[kind] if kind < len(MEMORY_TYPES) else "unknown",
-        physical_start=raw["PhysicalStart"],
-        virtual_start=raw["VirtualStart"],
-        number_of_pages=raw["NumberOfPages"],
+        physical_start=raw.PhysicalStart,
+        virtual_start=raw.VirtualStart,
+        number_of_pages=raw.NumberOfPages,
         attribute=attribute,
         attribute_names=attribute_names(attribute),
     )
@@ -175,21 +175,21 @@ def _descriptor(raw: dict[str, int]) -> EfiMemoryView:
 def system_table_view(memory: PhysicalMemory, address: int, *, width: int) -> SystemTableView:
     """Decode the system table at a physical address; `width` is that of its pointers, 4 or 8. Never raises."""
     try:
-        raw = read(memory, address, SYSTEM_TABLE.size(width), "the system table")
+        raw = read(memory, address, SystemTable.sizeof(width), "the system table")
     except Unreadable as error:
         return SystemTableView(address, problem=str(error))
-    table = SYSTEM_TABLE.unpack(raw, width)
+    table = SystemTable.parse(raw, width)
     problems: list[str] = []
-    if table["Signature"] != SYSTEM_TABLE_SIGNATURE:
+    if table.Signature != SYSTEM_TABLE_SIGNATURE:
         problems.append("the signature is not IBI SYST")
     return SystemTableView(
         address,
         signature=raw[:8].decode("ascii", "backslashreplace"),
-        revision=table["Revision"],
-        vendor=_vendor(memory, table["FirmwareVendor"], problems),
-        firmware_revision=table["FirmwareRevision"],
-        runtime_services=table["RuntimeServices"],
-        boot_services=table["BootServices"],
+        revision=table.Revision,
+        vendor=_vendor(memory, table.FirmwareVendor, problems),
+        firmware_revision=table.FirmwareRevision,
+        runtime_services=table.RuntimeServices,
+        boot_services=table.BootServices,
         configuration_tables=_tables(memory, table, problems, width=width),
         problem="; ".join(problems),
     )
@@ -212,22 +212,21 @@ def _vendor(memory: PhysicalMemory, address: int, problems: list[str]) -> str:
 
 
 def _tables(
-    memory: PhysicalMemory, table: dict[str, int], problems: list[str], *, width: int
+    memory: PhysicalMemory, table: SystemTable, problems: list[str], *, width: int
 ) -> tuple[ConfigurationTableView, ...]:
-    step = 16 + width  # EFI_CONFIGURATION_TABLE: a GUID and a pointer (4.6)
-    count = table["NumberOfTableEntries"]
+    count = table.NumberOfTableEntries
     if count > MAX_TABLES:
         problems.append(f"only the first {MAX_TABLES} of {count} configuration tables are shown")
         count = MAX_TABLES
     if not count:
         return ()
     try:
-        raw = read(memory, table["ConfigurationTable"], count * step, "the configuration tables")
+        raw = read(memory, table.ConfigurationTable, count * ConfigurationTable.sizeof(width), "the configuration tables")
     except Unreadable as error:
         problems.append(str(error))
         return ()
-    entries = [raw[at : at + step] for at in range(0, len(raw), step)]
-    return tuple(_table(guid_text(entry[:16]), int.from_bytes(entry[16:], "little")) for entry in entries)
+    entries = ConfigurationTable.rows(raw, width=width)
+    return tuple(_table(guid_text(entry.VendorGuid), entry.VendorTable) for entry in entries)
 
 
 def _table(guid: str, address: int) -> ConfigurationTableView:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from efishim.lab.snapshot.boot_view import hexadecimal_tree
-from efishim.lab.snapshot.guest_read import Unreadable, read, sha256
+from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout, sha256
 from efishim.lab.snapshot.processor import CpuState
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Module, Structure
@@ -64,9 +64,7 @@ def _structure(memory: PhysicalMemory, one: Structure) -> StructureView:
         if one.layout is None:
             raw = read(memory, one.address, min(one.size, MAX_PLAIN), one.name)
             return StructureView(one.name, one.address, one.size, text=raw.rstrip(b"\0").decode("utf-8", "backslashreplace"))
-        return StructureView(
-            one.name, one.address, one.size, one.layout(read(memory, one.address, one.layout.SIZE, one.name)).values()
-        )
+        return StructureView(one.name, one.address, one.size, read_layout(memory, one.address, one.layout, one.name).values())
     except Unreadable as error:
         return StructureView(one.name, one.address, one.size, problem=str(error))
 

@@ -29,7 +29,7 @@ def read(memory: PhysicalMemory, address: int, size: int, what: str) -> bytes:
 
 def read_layout(memory: PhysicalMemory, address: int, layout: type[L], what: str) -> L:
     """A structure at a physical address (a copy of it). Raises Unreadable."""
-    return layout(read(memory, address, layout.SIZE, what))
+    return layout.parse(read(memory, address, layout.SIZE, what))
 
 
 def sha256(memory: PhysicalMemory, address: int, size: int) -> str:

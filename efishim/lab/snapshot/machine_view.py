@@ -16,7 +16,7 @@ from efishim.platform.definition import PlatformFacts
 from efishim.wire.acpi import Fadt
 from efishim.wire.bootparams import E820_TYPES
 
-FADT, CHECKSUM_AT = b"FACP", 9
+FADT = b"FACP"
 ROOTS = frozenset({"RSDP", "XSDT"})
 """They only say where the others are."""
 
@@ -78,8 +78,8 @@ def acpi_tables(memory: PhysicalMemory, rsdp: int | None) -> tuple[TableView, ..
             continue
         data = bytearray(memory.read(target.address, target.size))
         if data[:4] == FADT and len(data) >= Fadt.SIZE:
-            fadt = Fadt(data)
-            fadt.dsdt = fadt.x_dsdt = fadt.firmware_ctrl = fadt.x_firmware_ctrl = 0
-            data[CHECKSUM_AT] = 0
+            fadt = Fadt.parse(data)
+            fadt.dsdt = fadt.x_dsdt = fadt.firmware_ctrl = fadt.x_firmware_ctrl = fadt.header.checksum = 0
+            data[: Fadt.SIZE] = fadt.build()
         views.append(TableView(target.name, target.size, hashlib.sha256(data).hexdigest()))
     return tuple(views)

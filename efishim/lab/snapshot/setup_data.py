@@ -118,17 +118,17 @@ def _decode(memory: PhysicalMemory, kind: int, data: bytes) -> tuple[Body, bytes
     """Fields, what follows them, and memory map entries of a body."""
     if kind == 1:
         count = len(data) // E820Entry.SIZE
-        entries = tuple(e820_view(E820Entry(data[i * 20 : i * 20 + 20])) for i in range(min(count, MAX_E820)))
+        entries = tuple(e820_view(E820Entry.parse(data[i * 20 : i * 20 + 20])) for i in range(min(count, MAX_E820)))
         return {"entries": count}, data[count * E820Entry.SIZE :], entries
     if kind & SETUP_INDIRECT:
         fields, rest = _fields(SetupIndirect, data)
-        indirect = SetupIndirect(data)
+        indirect = SetupIndirect.parse(data)
         fields["type_name"] = type_name(indirect.type)
         fields.update(_indirect(memory, indirect))
         return fields, rest, ()
     if kind == 7:
         fields, rest = _fields(bootparams.CcSetupData, data)
-        fields.update(_cc_blob(memory, bootparams.CcSetupData(data).cc_blob_address))
+        fields.update(_cc_blob(memory, bootparams.CcSetupData.parse(data).cc_blob_address))
         return fields, rest, ()
     decoder = _DECODERS.get(kind)
     return (*decoder(data), ()) if decoder else ({}, data, ())
@@ -137,7 +137,7 @@ def _decode(memory: PhysicalMemory, kind: int, data: bytes) -> tuple[Body, bytes
 def _fields(layout: type[Layout], data: bytes) -> tuple[Body, bytes]:
     if len(data) < layout.SIZE:
         raise Unreadable(f"a body of {len(data)} bytes is shorter than the {layout.SIZE} of its type")
-    return layout(data).values(), data[layout.SIZE :]
+    return layout.parse(data).values(), data[layout.SIZE :]
 
 
 def _indirect(memory: PhysicalMemory, indirect: SetupIndirect) -> Body:

@@ -17,7 +17,6 @@ from efishim.wire import uefi
 from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader
 from efishim.wire.bootparams import BootParams, E820Entry
 from efishim.wire.layout import Layout, Leaf
-from efishim.wire.uefi import Shape
 
 TABLE_LIMIT = 64
 TABLE_SIZE_LIMIT = 1 << 20
@@ -61,7 +60,7 @@ def acpi_targets(memory: PhysicalMemory, rsdp: int, since: int = 0) -> list[Targ
 
 def _acpi(memory: PhysicalMemory, rsdp: int, since: int) -> Iterator[Target]:
     try:
-        pointer = Rsdp(read(memory, rsdp, Rsdp.SIZE, "the RSDP"))
+        pointer = Rsdp.parse(read(memory, rsdp, Rsdp.SIZE, "the RSDP"))
         yield _target("RSDP", rsdp, Rsdp.SIZE, Rsdp, since)
         xsdt = pointer.xsdt_address
         size = _length(memory, xsdt)
@@ -84,7 +83,7 @@ def _table(memory: PhysicalMemory, address: int, since: int) -> Iterator[Target]
     size = _length(memory, address)
     yield _target(_name(signature), address, size, _LAYOUTS.get(signature, SdtHeader), since)
     if signature == b"FACP" and size >= 148:
-        fadt = Fadt(read(memory, address, size, "the FADT").ljust(Fadt.SIZE, b"\0"))
+        fadt = Fadt.parse(read(memory, address, size, "the FADT").ljust(Fadt.SIZE, b"\0"))
         for pointer in (fadt.x_dsdt or fadt.dsdt, fadt.x_firmware_ctrl or fadt.firmware_ctrl):
             if pointer:
                 kind = read(memory, pointer, 4, "an ACPI table")
@@ -109,33 +108,26 @@ def _target(name: str, address: int, size: int, layout: type[Layout], since: int
 
 def efi_targets(memory: PhysicalMemory, system_table: int, *, width: int = 8, since: int = 0) -> list[Target]:
     """The EFI system table and the tables that it points to; `width` is that of a pointer, 4 or 8 bytes."""
-    shape = uefi.SYSTEM_TABLE
+    layout = uefi.SystemTable
     try:
-        table = shape.unpack(read(memory, system_table, shape.size(width), "the system table"), width)
+        table = layout.parse(read(memory, system_table, layout.sizeof(width), "the system table"), width)
     except Unreadable:
         return []
-    found = [(shape.name, system_table, shape)]
+    found: list[tuple[str, int, type[Layout]]] = [(layout.NAME, system_table, layout)]
+    if table.RuntimeServices:
+        found.append((uefi.RuntimeServicesTable.NAME, table.RuntimeServices, uefi.RuntimeServicesTable))
+    if table.BootServices:
+        found.append((uefi.BootServicesTable.NAME, table.BootServices, uefi.BootServicesTable))
+    entry = uefi.ConfigurationTable
     found += [
-        (one.name, table[field], one)
-        for field, one in (("RuntimeServices", uefi.RUNTIME_SERVICES_TABLE), ("BootServices", uefi.BOOT_SERVICES_TABLE))
-        if table[field]
-    ]
-    entry = uefi.CONFIGURATION_TABLE
-    found += [
-        (f"{entry.name}[{number}]", table["ConfigurationTable"] + number * entry.size(width), entry)
-        for number in range(min(table["NumberOfTableEntries"], TABLE_LIMIT))
+        (f"{entry.NAME}[{number}]", table.ConfigurationTable + number * entry.sizeof(width), entry)
+        for number in range(min(table.NumberOfTableEntries, TABLE_LIMIT))
     ]
     return [
-        Target(name, address, one.size(width), shape_leaves(one, width), since)
+        Target(name, address, one.sizeof(width), one.leaves(width), since)
         for name, address, one in found
-        if memory.find(address, one.size(width)) is not None
+        if memory.find(address, one.sizeof(width)) is not None
     ]
-
-
-def shape_leaves(shape: Shape, width: int) -> tuple[Leaf, ...]:
-    """The fields of a UEFI structure as leaves; padding belongs to none."""
-    sizes = {uefi.U8: 1, uefi.U16: 2, uefi.U32: 4, uefi.U64: 8, uefi.GUID: 16, uefi.PTR: width}
-    return tuple(Leaf(name, shape.offset(name, width), sizes[kind], "number") for name, kind in shape.fields)
 
 
 def boot_params_target(name: str, address: int, e820_entries: int, since: int = 0) -> Target:

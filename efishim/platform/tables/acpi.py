@@ -61,19 +61,18 @@ def checksum(data: bytes | bytearray | memoryview) -> int:
 
 def finish(table: bytes, signature: bytes, revision: int, identity: Identity = EFISHIM) -> bytes:
     """Fill in the header of a table whose first 36 bytes are room for it."""
-    data = bytearray(table)
-    header = wire.SdtHeader(data)
+    header = wire.SdtHeader()
     header.signature = signature
-    header.length = len(data)
+    header.length = len(table)
     header.revision = revision
     header.oem_id = identity.oem_id
     header.oem_table_id = identity.oem_table_id
     header.oem_revision = identity.oem_revision
     header.creator_id = identity.creator_id
     header.creator_revision = identity.creator_revision
-    header.checksum = 0
-    header.checksum = checksum(data)
-    return bytes(data)
+    body = table[header.SIZE :]
+    header.checksum = checksum(header.build() + body)
+    return header.build() + body
 
 
 def _register(space: int, address: int, size: int) -> wire.GenericAddress:
@@ -107,12 +106,12 @@ def build_fadt(config: AcpiConfig, facs: int, dsdt_address: int) -> bytes:
         boot_arch |= BootArch.LEGACY_DEVICES
     if config.reset_register:
         flags |= FadtFlag.RESET_REG_SUP
-        _put(fadt.reset_reg, _register(wire.GAS_IO, RESET_PORT, 1))
+        fadt.reset_reg = _register(wire.GAS_IO, RESET_PORT, 1)
         fadt.reset_value = RESET_VALUE
     if config.hw_reduced:
         flags |= FadtFlag.HW_REDUCED_ACPI
-        _put(fadt.sleep_control_reg, _register(wire.GAS_IO, acpi_hw.PM_BASE, 1))
-        _put(fadt.sleep_status_reg, _register(wire.GAS_IO, acpi_hw.PM_BASE + 1, 1))
+        fadt.sleep_control_reg = _register(wire.GAS_IO, acpi_hw.PM_BASE, 1)
+        fadt.sleep_status_reg = _register(wire.GAS_IO, acpi_hw.PM_BASE + 1, 1)
     else:
         flags |= FadtFlag.TMR_VAL_EXT
         # x_firmware_ctrl stays zero: only one of the two may be set for a FACS below 4 GiB.
@@ -123,16 +122,12 @@ def build_fadt(config: AcpiConfig, facs: int, dsdt_address: int) -> bytes:
         fadt.pm_tmr_blk, fadt.pm_tmr_len = acpi_hw.PM_TIMER, acpi_hw.PM_TIMER_LENGTH
         event = _register(wire.GAS_IO, acpi_hw.PM1A_EVENT, acpi_hw.PM1A_EVENT_LENGTH)
         event.access_size = 2
-        _put(fadt.x_pm1a_evt_blk, event)
-        _put(fadt.x_pm1a_cnt_blk, _register(wire.GAS_IO, acpi_hw.PM1A_CONTROL, acpi_hw.PM1A_CONTROL_LENGTH))
-        _put(fadt.x_pm_tmr_blk, _register(wire.GAS_IO, acpi_hw.PM_TIMER, acpi_hw.PM_TIMER_LENGTH))
+        fadt.x_pm1a_evt_blk = event
+        fadt.x_pm1a_cnt_blk = _register(wire.GAS_IO, acpi_hw.PM1A_CONTROL, acpi_hw.PM1A_CONTROL_LENGTH)
+        fadt.x_pm_tmr_blk = _register(wire.GAS_IO, acpi_hw.PM_TIMER, acpi_hw.PM_TIMER_LENGTH)
     fadt.iapc_boot_arch = boot_arch
     fadt.flags = flags
-    return finish(bytes(fadt), b"FACP", config.revision)
-
-
-def _put(place: wire.GenericAddress, register: wire.GenericAddress) -> None:
-    place.raw[:] = register.raw
+    return finish(fadt.build(), b"FACP", config.revision)
 
 
 def build_facs() -> bytes:
@@ -141,7 +136,7 @@ def build_facs() -> bytes:
     facs.signature = b"FACS"
     facs.length = facs.SIZE
     facs.version = 2
-    return bytes(facs)
+    return facs.build()
 
 
 def build_madt(config: AcpiConfig) -> bytes:
@@ -163,7 +158,7 @@ def build_madt(config: AcpiConfig) -> bytes:
     if not config.hw_reduced:
         entries.append((2, override(acpi_hw.SCI_IRQ, acpi_hw.SCI_IRQ, 0b1101)))  # active high, level
     entries.append((4, nmi))
-    return finish(bytes(madt) + b"".join(madt_entry(*entry) for entry in entries), b"APIC", 5)
+    return finish(madt.build() + b"".join(madt_entry(*entry) for entry in entries), b"APIC", 5)
 
 
 def override(source: int, gsi: int, flags: int) -> wire.MadtOverride:
@@ -177,10 +172,7 @@ def override(source: int, gsi: int, flags: int) -> wire.MadtOverride:
 
 def madt_entry(number: int, entry: Layout) -> bytes:
     """An entry of the MADT with its type and length."""
-    header = wire.MadtEntry(entry.raw)
-    header.type = number
-    header.length = entry.SIZE
-    return bytes(entry)
+    return wire.MadtEntry(type=number, length=entry.SIZE).build() + entry.build()[wire.MadtEntry.SIZE :]
 
 
 def root(signature: bytes, entries: Sequence[int], width: int, identity: Identity) -> bytes:
@@ -198,9 +190,9 @@ def build_rsdp(rsdt: int, xsdt: int, identity: Identity = EFISHIM) -> bytes:
     rsdp.rsdt_address = rsdt
     rsdp.length = rsdp.SIZE
     rsdp.xsdt_address = xsdt
-    rsdp.checksum = checksum(rsdp.raw[:20])
-    rsdp.extended_checksum = checksum(rsdp.raw)
-    return bytes(rsdp)
+    rsdp.checksum = checksum(rsdp.build()[:20])
+    rsdp.extended_checksum = checksum(rsdp.build())
+    return rsdp.build()
 
 
 def build_tables(config: AcpiConfig, base: int, facs: int, extra: Sequence[bytes] = ()) -> bytes:

@@ -104,7 +104,7 @@ def build_fadt(facs: int, dsdt: int, pm_base: int = acpi_hw.PM_BASE, *, hpet: bo
     if hpet:
         fadt.flags |= FadtFlag.USE_PLATFORM_CLOCK
     # Before revision 2 the byte at 44 told the interrupt model: 1, there is an I/O APIC and a PIC.
-    table = bytearray(bytes(fadt)[:FADT1_SIZE])
+    table = bytearray(fadt.build()[:FADT1_SIZE])
     table[44] = 1
     return acpi.finish(bytes(table), b"FACP", 1, BOCHS)
 
@@ -123,7 +123,7 @@ def build_madt(config: QemuTables) -> bytes:
     body = acpi.madt_entry(0, lapic) + acpi.madt_entry(1, ioapic)
     body += acpi.madt_entry(2, acpi.override(0, TIMER_GSI, 0))
     body += b"".join(acpi.madt_entry(2, acpi.override(irq, irq, ACTIVE_HIGH_LEVEL)) for irq in PCI_IRQS)
-    return acpi.finish(bytes(madt) + body + acpi.madt_entry(4, nmi), b"APIC", 1, BOCHS)
+    return acpi.finish(madt.build() + body + acpi.madt_entry(4, nmi), b"APIC", 1, BOCHS)
 
 
 def build_hpet() -> bytes:
@@ -142,7 +142,7 @@ def build_facs() -> bytes:
     facs = wire.Facs()
     facs.signature = b"FACS"
     facs.length = facs.SIZE
-    return bytes(facs)
+    return facs.build()
 
 
 def build_rsdp(rsdt: int) -> bytes:

@@ -65,7 +65,7 @@ class _Table:
         structure.type = number
         structure.length = structure.SIZE
         structure.handle = handle
-        self.data += bytes(structure)
+        self.data += structure.build()
         self.data += b"".join(text.encode("ascii", "replace") + b"\0" for text in strings) or b"\0"
         self.data += b"\0"
         return handle
@@ -179,8 +179,8 @@ def build_entry_point(table: int, size: int) -> bytes:
     entry.revision = 1
     entry.table_maximum_size = size
     entry.table_address = table
-    entry.checksum = -sum(entry.raw) & 0xFF
-    return bytes(entry)
+    entry.checksum = -sum(entry.build()) & 0xFF
+    return entry.build()
 
 
 def build_entry_point_2(table: int, structures: bytes) -> bytes:
@@ -195,9 +195,9 @@ def build_entry_point_2(table: int, structures: bytes) -> bytes:
     entry.table_length = len(structures)
     entry.table_address = table
     entry.structures = len(sizes)
-    entry.intermediate_checksum = -sum(entry.raw[0x10:]) & 0xFF
-    entry.checksum = -sum(entry.raw) & 0xFF
-    return bytes(entry)
+    entry.intermediate_checksum = -sum(entry.build()[0x10:]) & 0xFF
+    entry.checksum = -sum(entry.build()) & 0xFF
+    return entry.build()
 
 
 def _sizes(structures: bytes) -> list[int]:

@@ -54,7 +54,7 @@ def build_fadt(config: XenTables, facs: int, dsdt_address: int) -> bytes:
     fadt.p_lvl2_lat, fadt.p_lvl3_lat = 0x0FFF, 0x0FFF
     flags = FadtFlag.WBINVD | FadtFlag.PROC_C1 | FadtFlag.PWR_BUTTON | FadtFlag.SLP_BUTTON
     flags |= FadtFlag.FIX_RTC | FadtFlag.TMR_VAL_EXT | USE_PLATFORM_CLOCK
-    fadt.reset_reg.raw[:] = _register(0xCF9, 1).raw  # without the flag that says it works
+    fadt.reset_reg = _register(0xCF9, 1)  # without the flag that says it works
     fadt.reset_value = 6
     if config.hw_reduced:
         flags |= FadtFlag.HW_REDUCED_ACPI
@@ -63,8 +63,8 @@ def build_fadt(config: XenTables, facs: int, dsdt_address: int) -> bytes:
         fadt.pm1a_evt_blk, fadt.pm1_evt_len = PM1A_EVENT, 4
         fadt.pm1a_cnt_blk, fadt.pm1_cnt_len = PM1A_CONTROL, 2
         fadt.gpe0_blk, fadt.gpe0_blk_len = GPE0, GPE0_LENGTH
-        fadt.x_pm1a_evt_blk.raw[:] = _register(PM1A_EVENT, 4).raw
-        fadt.x_pm1a_cnt_blk.raw[:] = _register(PM1A_CONTROL, 2).raw
+        fadt.x_pm1a_evt_blk = _register(PM1A_EVENT, 4)
+        fadt.x_pm1a_cnt_blk = _register(PM1A_CONTROL, 2)
     fadt.flags = flags
     boot_arch = 0
     if config.no_vga:
@@ -74,7 +74,7 @@ def build_fadt(config: XenTables, facs: int, dsdt_address: int) -> bytes:
     if config.no_rtc:
         boot_arch |= BootArch.CMOS_RTC_NOT_PRESENT
     fadt.iapc_boot_arch = boot_arch
-    return acpi.finish(bytes(fadt)[:FADT_SIZE], b"FACP", FADT_REVISION, XEN)
+    return acpi.finish(fadt.build()[:FADT_SIZE], b"FACP", FADT_REVISION, XEN)
 
 
 def build_madt(config: XenTables) -> bytes:
@@ -90,11 +90,11 @@ def build_madt(config: XenTables) -> bytes:
         ioapic.type, ioapic.length = 1, ioapic.SIZE
         ioapic.io_apic_id = acpi.IOAPIC_ID
         ioapic.io_apic_address = IOAPIC_BASE
-        body = bytes(ioapic)
+        body = ioapic.build()
     lapic = wire.MadtLocalApic()
     lapic.type, lapic.length = 0, lapic.SIZE
     lapic.flags = 1  # enabled
-    return acpi.finish(bytes(madt) + body + bytes(lapic), b"APIC", 2, XEN)
+    return acpi.finish(madt.build() + body + lapic.build(), b"APIC", 2, XEN)
 
 
 def build_tables(config: XenTables, base: int, facs: int) -> bytes:

@@ -24,10 +24,10 @@ LOW_HALF = 0xFFFF_FFFF
 
 
 def header_of(image: bytes) -> SetupHeader:
-    """The setup header of an image, a view of its bytes. Raises ProviderError when it has none."""
+    """The setup header of an image. Raises ProviderError when it has none."""
     if len(image) < SHORTEST:
         raise ProviderError("the image has no Linux setup header that boot_params could repeat")
-    header = SetupHeader(image[HEADER_START:].ljust(SetupHeader.SIZE, b"\0"))
+    header = SetupHeader.parse(image[HEADER_START:].ljust(SetupHeader.SIZE, b"\0"))
     if header.boot_flag != BOOT_FLAG or header.header != HDRS_MAGIC:
         raise ProviderError("the image has no Linux setup header that boot_params could repeat")
     return header
@@ -40,9 +40,7 @@ def fresh(image: bytes) -> BootParams:
     """
     header_of(image)
     end = min(JUMP_AT + 2 + image[JUMP_AT + 1], COPIED_END, len(image))
-    params = BootParams()
-    params.raw[HEADER_START:end] = image[HEADER_START:end]
-    return params
+    return BootParams.parse((bytes(HEADER_START) + image[HEADER_START:end]).ljust(BootParams.SIZE, b"\0"))
 
 
 def command_line_room(image: bytes) -> int:

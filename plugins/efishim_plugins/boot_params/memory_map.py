@@ -47,13 +47,13 @@ def put_table(params: BootParams, entries: list[E820], add_node: Callable[[int, 
     params.set_e820(first)
     if not rest or add_node is None:
         return len(rest)
-    add_node(SETUP_E820_EXT, b"".join(bytes(E820Entry.make(addr=a, size=s, type=t)) for a, s, t in rest))
+    add_node(SETUP_E820_EXT, b"".join(E820Entry(addr=a, size=s, type=t).build() for a, s, t in rest))
     return 0
 
 
 def node(kind: int, body: bytes, following: int) -> bytes:
     """One setup_data node; `following` is the address of the next."""
-    return bytes(SetupData.make(next=following, type=kind, len=len(body))) + body
+    return SetupData(next=following, type=kind, len=len(body)).build() + body
 
 
 def descriptors(efi: EfiFacts) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from efishim.errors import ProviderError
 from efishim.provider import BootInformation, Framebuffer, MemoryKind, MemoryRange, Module, Provenance, text_at
-from efishim.wire.bootparams import HDRS_MAGIC, BootParams, E820Entry, SetupData
+from efishim.wire.bootparams import HDRS_MAGIC, BootParams, E820Entry, EfiInfo, SetupData
 from efishim_plugins.boot_params.header import CAPABILITY_64BIT_BASE, VIDEO_TYPE_EFI, VIDEO_TYPE_VLFB
 from efishim_plugins.boot_params.memory_map import SETUP_E820_EXT
 
@@ -32,7 +32,7 @@ def read_back(memory: GuestMemory, address: int | None, notes: Iterable[Provenan
     """
     if address is None:
         raise ProviderError("there is no boot_params to read")
-    params = BootParams(bytearray(memory.read(address, BootParams.SIZE)))
+    params = BootParams.parse(memory.read(address, BootParams.SIZE))
     if params.hdr.header != HDRS_MAGIC or params.hdr.version < CMD_LINE_PTR_FROM:
         raise ProviderError(
             f"boot_params has the magic {params.hdr.header:#x} and protocol {params.hdr.version:#x};"
@@ -45,7 +45,7 @@ def read_back(memory: GuestMemory, address: int | None, notes: Iterable[Provenan
     if params.sentinel:
         # A loader that copied more than the header; the kernel takes these fields for garbage then.
         params.ext_ramdisk_image = params.ext_ramdisk_size = params.ext_cmd_line_ptr = 0
-        params.efi_info.raw[:] = bytes(len(params.efi_info.raw))
+        params.efi_info = EfiInfo()
     if params.efi_info.efi_loader_signature:
         told.append(Provenance("memory_map", "boot_params.e820_table; efi_info is not looked at"))
     entries = [(one.addr, one.size, one.type) for one in params.e820()]
@@ -81,13 +81,13 @@ def _extended(memory: GuestMemory, first: int) -> list[tuple[int, int, int]]:
         if address in seen or len(seen) == MAX_NODES:
             raise ProviderError(f"the setup_data chain from {first:#x} has no end")
         seen.add(address)
-        head = SetupData(memory.read(address, SetupData.SIZE))
+        head = SetupData.parse(memory.read(address, SetupData.SIZE))
         if head.type == SETUP_E820_EXT:
             count = head.len // E820Entry.SIZE
             if len(entries) + count > MAX_EXTENDED:
                 raise ProviderError(f"SETUP_E820_EXT announces {count} ranges of memory")
             raw = memory.read(address + SetupData.SIZE, count * E820Entry.SIZE)
-            views = [E820Entry(raw[i * E820Entry.SIZE : (i + 1) * E820Entry.SIZE]) for i in range(count)]
+            views = [E820Entry.parse(raw[i * E820Entry.SIZE : (i + 1) * E820Entry.SIZE]) for i in range(count)]
             entries += [(one.addr, one.size, one.type) for one in views]
         address = head.next
     return entries

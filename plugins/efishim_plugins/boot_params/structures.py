@@ -24,7 +24,7 @@ def of(memory: GuestMemory, address: int | None) -> tuple[Structure, ...]:
     """
     if address is None:
         return ()
-    params = BootParams(memory.read(address, BootParams.SIZE))
+    params = BootParams.parse(memory.read(address, BootParams.SIZE))
     found = [Structure("boot_params", address, BootParams.SIZE, BootParams)]
     for index in range(len(params.e820())):
         at = address + E820_TABLE + index * E820Entry.SIZE
@@ -46,7 +46,7 @@ def _nodes(memory: GuestMemory, first: int) -> list[Structure]:
         if address in seen or len(seen) == MAX_NODES:
             raise ProviderError(f"the setup_data chain from {first:#x} has no end")
         seen.add(address)
-        head = SetupData(memory.read(address, SetupData.SIZE))
+        head = SetupData.parse(memory.read(address, SetupData.SIZE))
         name = SETUP_TYPES.get(head.type, f"type {head.type}")
         found.append(Structure(f"setup_data {name}", address, SetupData.SIZE, SetupData))
         layout = EfiSetupData if head.type == SETUP_EFI else None

@@ -68,7 +68,7 @@ class Firmware:
         memory.write(text, command_line + b"\0")
         set_command_line(params, text)
         address = arena.place(params.SIZE, align=PAGE, below=FOUR_GIB, high=True, what="boot_params")
-        memory.write(address, bytes(params))
+        memory.write(address, params.build())
         return Handover(address)
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:

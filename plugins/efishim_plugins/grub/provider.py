@@ -134,7 +134,7 @@ class Grub:
             _efi_info(params, facts.efi, address + size)
             memory.write(address + size, firmware_map)
         memory.write(address + offset, command_line + b"\0")
-        memory.write(address, bytes(params))
+        memory.write(address, params.build())
         return Handover(address, EL64 if facts.efi is not None else 0, notes=notes)
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
@@ -251,5 +251,5 @@ def _linuxefi(request: BootRequest, memory: GuestMemory, arena: Arena, command_l
     address = arena.place(4 * PAGE, align=PAGE, below=HIGHEST_FOR_EFI, high=True, what="boot_params")
     set_command_line(params, text)
     memory.write(text, command_line + b"\0")
-    memory.write(address, bytes(params))
+    memory.write(address, params.build())
     return address

@@ -97,21 +97,21 @@ class Hvmlite:
         modules = b""
         for module in request.modules:
             text = put(module.command_line + b"\0", "a module's command line") if module.command_line else 0
-            modules += bytes(HvmModlistEntry.make(paddr=module.start, size=module.size, cmdline_paddr=text))
+            modules += HvmModlistEntry(paddr=module.start, size=module.size, cmdline_paddr=text).build()
         if modules:
             values |= {"nr_modules": len(request.modules), "modlist_paddr": put(modules, "the module list")}
         if version == "1":
             ranges = request.facts.memory_map
-            table = b"".join(bytes(HvmMemmapTableEntry.make(addr=r.start, size=r.size, type=r.kind.value)) for r in ranges)
+            table = b"".join(HvmMemmapTableEntry(addr=r.start, size=r.size, type=r.kind.value).build() for r in ranges)
             values |= {"memmap_entries": len(ranges), "memmap_paddr": put(table, "the memory map")}
-        address = put(bytes(layout.make(**values)), "hvm_start_info")
+        address = put(layout(**values).build(), "hvm_start_info")
         return Handover(address, XEN_HVM_START_MAGIC_VALUE, notes=_ramdisks(request))
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
         """Parse hvm_start_info. Raises ProviderError for a wrong magic, an unknown version or absurd counts."""
         if handover.address is None:
             raise ProviderError("there is no hvm_start_info to read")
-        info = HvmStartInfoV0(memory.read(handover.address, HvmStartInfoV0.SIZE))
+        info = HvmStartInfoV0.parse(memory.read(handover.address, HvmStartInfoV0.SIZE))
         if info.magic != XEN_HVM_START_MAGIC_VALUE:
             raise ProviderError(f"hvm_start_info has the magic {info.magic:#x}, it should be {XEN_HVM_START_MAGIC_VALUE:#x}")
         missing = [
@@ -121,7 +121,7 @@ class Hvmlite:
         ranges: tuple[MemoryRange, ...] = ()
         if info.version >= 1:
             # Later versions only add fields (start_info.h), so they can be read as version 1.
-            ranges = _memory_map(memory, HvmStartInfo(memory.read(handover.address, HvmStartInfo.SIZE)))
+            ranges = _memory_map(memory, HvmStartInfo.parse(memory.read(handover.address, HvmStartInfo.SIZE)))
         else:
             missing.append(Provenance("memory_map", "hvm_start_info version 0 has no field for it"))
         if not info.rsdp_paddr:
@@ -138,14 +138,14 @@ class Hvmlite:
         """hvm_start_info and all that it points to."""
         if handover.address is None:
             return ()
-        info = HvmStartInfoV0(memory.read(handover.address, HvmStartInfoV0.SIZE))
+        info = HvmStartInfoV0.parse(memory.read(handover.address, HvmStartInfoV0.SIZE))
         layout = HvmStartInfo if info.version >= 1 else HvmStartInfoV0
         found = [Structure("hvm_start_info", handover.address, layout.SIZE, layout)]
         if info.cmdline_paddr:
             found.append(Structure("command line", info.cmdline_paddr, len(text_at(memory, info.cmdline_paddr)) + 1))
         found += _rows("hvm_modlist_entry", info.modlist_paddr, min(info.nr_modules, MAX_MODULES), HvmModlistEntry)
         if info.version >= 1:
-            full = HvmStartInfo(memory.read(handover.address, HvmStartInfo.SIZE))
+            full = HvmStartInfo.parse(memory.read(handover.address, HvmStartInfo.SIZE))
             count = min(full.memmap_entries, MAX_ENTRIES)
             found += _rows("hvm_memmap_table_entry", full.memmap_paddr, count, HvmMemmapTableEntry)
         return tuple(found)
@@ -177,7 +177,7 @@ def _modules(memory: GuestMemory, info: HvmStartInfoV0) -> tuple[Module, ...]:
     if info.nr_modules > MAX_MODULES:
         raise ProviderError(f"hvm_start_info announces {info.nr_modules} modules")
     entries = [
-        HvmModlistEntry(memory.read(info.modlist_paddr + i * HvmModlistEntry.SIZE, HvmModlistEntry.SIZE))
+        HvmModlistEntry.parse(memory.read(info.modlist_paddr + i * HvmModlistEntry.SIZE, HvmModlistEntry.SIZE))
         for i in range(info.nr_modules)
     ]
     return tuple(Module(one.paddr, one.size, text_at(memory, one.cmdline_paddr)) for one in entries)
@@ -190,7 +190,9 @@ def _memory_map(memory: GuestMemory, info: HvmStartInfo) -> tuple[MemoryRange, .
     known = {kind.value for kind in MemoryKind}
     ranges = []
     for i in range(info.memmap_entries):
-        entry = HvmMemmapTableEntry(memory.read(info.memmap_paddr + i * HvmMemmapTableEntry.SIZE, HvmMemmapTableEntry.SIZE))
+        entry = HvmMemmapTableEntry.parse(
+            memory.read(info.memmap_paddr + i * HvmMemmapTableEntry.SIZE, HvmMemmapTableEntry.SIZE)
+        )
         kind = MemoryKind(entry.type) if entry.type in known else MemoryKind.RESERVED
         ranges.append(MemoryRange(entry.addr, entry.size, kind))
     return tuple(ranges)

@@ -114,11 +114,11 @@ class Kexec:
         if efi is not None:
             _efi_state(params, efi, address + map_offset, len(firmware_map))
             params.hdr.setup_data = address + node_offset
-            body = EfiSetupData.make(fw_vendor=efi.fw_vendor, tables=efi.tables, smbios=efi.smbios)
-            segment[node_offset:] = e820.node(e820.SETUP_EFI, bytes(body), 0)
+            body = EfiSetupData(fw_vendor=efi.fw_vendor, tables=efi.tables, smbios=efi.smbios)
+            segment[node_offset:] = e820.node(e820.SETUP_EFI, body.build(), 0)
             segment[map_offset : map_offset + len(firmware_map)] = firmware_map
         set_command_line(params, address + BootParams.SIZE)
-        segment[: BootParams.SIZE] = bytes(params)
+        segment[: BootParams.SIZE] = params.build()
         segment[BootParams.SIZE : BootParams.SIZE + len(command_line)] = command_line
         memory.write(address, segment)
         return Handover(address, notes=_notes(request, left_out))

@@ -51,8 +51,8 @@ class OldCommandLine(Layout):
 
     SIZE = 4
 
-    magic = u16(0)
-    offset = u16(2)
+    magic: int = u16(0)
+    offset: int = u16(2)
 
 
 class Lilo:
@@ -93,7 +93,7 @@ class Lilo:
                 f"the command line has {len(command_line)} bytes with LILO's own words, and there is room for {room}"
             )
         end = JUMP_AT + 2 + request.image[JUMP_AT + 1]
-        header = SetupHeader(bytearray(request.image[HEADER_START:end].ljust(SetupHeader.SIZE, b"\0")))
+        header = SetupHeader.parse(request.image[HEADER_START:end].ljust(SetupHeader.SIZE, b"\0"))
         header.type_of_loader = LOADER_TYPE
         if header.version >= HEAP_FROM:
             header.heap_end_ptr = HEAP_END - 0x200
@@ -103,10 +103,10 @@ class Lilo:
         else:
             # An offset below setup_move_size counts from the setup code itself, wherever it is.
             header.cmd_line_ptr, header.setup_move_size = 0, HEAP_END + len(command_line) + 1
-            memory.write(setup + CL_MAGIC_AT, bytes(OldCommandLine.make(magic=CL_MAGIC, offset=HEAP_END)))
+            memory.write(setup + CL_MAGIC_AT, OldCommandLine(magic=CL_MAGIC, offset=HEAP_END).build())
         if request.modules:
             header.ramdisk_image, header.ramdisk_size = request.modules[0].start, request.modules[0].size
-        memory.write(setup + HEADER_START, bytes(header)[: max(end - HEADER_START, 0)])
+        memory.write(setup + HEADER_START, header.build()[: max(end - HEADER_START, 0)])
         memory.write(setup + HEAP_END, command_line + b"\0")
         return Handover(setup, notes=_note(request))
 
@@ -114,7 +114,7 @@ class Lilo:
         """Parse the header as the setup code does (copy_boot_params). Raises ProviderError for a wrong magic."""
         if handover.address is None:
             raise ProviderError("there is no setup header to read")
-        header = SetupHeader(memory.read(handover.address + HEADER_START, SetupHeader.SIZE))
+        header = SetupHeader.parse(memory.read(handover.address + HEADER_START, SetupHeader.SIZE))
         if header.header != HDRS_MAGIC:
             raise ProviderError(f"the setup header has the magic {header.header:#x}, it should be {HDRS_MAGIC:#x}")
         silent = [Provenance(one, "the setup header has no field for it") for one in ("rsdp", "smbios", "framebuffer")]
@@ -136,7 +136,7 @@ class Lilo:
         if handover.address is None:
             return ()
         at = handover.address
-        header = SetupHeader(memory.read(at + HEADER_START, SetupHeader.SIZE))
+        header = SetupHeader.parse(memory.read(at + HEADER_START, SetupHeader.SIZE))
         line = _command_line_at(memory, at, header)
         found = [Structure("setup_header", at + HEADER_START, SetupHeader.SIZE, SetupHeader)]
         if line and not header.cmd_line_ptr:
@@ -160,7 +160,7 @@ def _command_line_at(memory: GuestMemory, setup: int, header: SetupHeader) -> in
     """Where the setup code finds the command line; 0 without one."""
     if header.cmd_line_ptr:
         return header.cmd_line_ptr
-    old = OldCommandLine(memory.read(setup + CL_MAGIC_AT, OldCommandLine.SIZE))
+    old = OldCommandLine.parse(memory.read(setup + CL_MAGIC_AT, OldCommandLine.SIZE))
     if old.magic != CL_MAGIC:
         return 0
     return (setup if old.offset < header.setup_move_size else 0x9_0000) + old.offset

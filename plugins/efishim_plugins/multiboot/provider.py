@@ -84,16 +84,16 @@ class Multiboot:
 
         lower, upper = shared.amounts(request.facts.memory_map)
         table = _mmap(request.facts.memory_map)
-        values = {
-            "flags": FLAG["MEMORY"] | FLAG["CMDLINE"] | FLAG["MODS"] | FLAG["MEM_MAP"] | FLAG["BOOT_LOADER_NAME"],
-            "mem_lower": lower,
-            "mem_upper": upper,
-            "cmdline": put(request.command_line + b"\0", "the command line"),
-            "mods_count": len(request.modules),
-            "mmap_length": len(table),
-            "mmap_addr": put(table, "the memory map"),
-            "boot_loader_name": put(shared.loader_name(self.name, request.options) + b"\0", "the boot loader's name"),
-        }
+        info = MultibootInfo(
+            flags=FLAG["MEMORY"] | FLAG["CMDLINE"] | FLAG["MODS"] | FLAG["MEM_MAP"] | FLAG["BOOT_LOADER_NAME"],
+            mem_lower=lower,
+            mem_upper=upper,
+            cmdline=put(request.command_line + b"\0", "the command line"),
+            mods_count=len(request.modules),
+            mmap_length=len(table),
+            mmap_addr=put(table, "the memory map"),
+            boot_loader_name=put(shared.loader_name(self.name, request.options) + b"\0", "the boot loader's name"),
+        )
         if request.modules:
             modules = b""
             for module in request.modules:
@@ -101,18 +101,17 @@ class Multiboot:
                     raise ProviderError(f"a module at {module.start:#x} cannot be told of: the fields have 32 bits")
                 text = put(module.command_line + b"\0", "a module's string")
                 end = module.start + module.size
-                modules += bytes(MultibootModule.make(mod_start=module.start, mod_end=end, string=text))
-            values["mods_addr"] = put(modules, "the module list")
-        info = MultibootInfo.make(**values)
+                modules += MultibootModule(mod_start=module.start, mod_end=end, string=text).build()
+            info.mods_addr = put(modules, "the module list")
         if request.facts.framebuffer is not None:
             _show(info, request.facts.framebuffer)
-        return Handover(put(bytes(info), "the Multiboot information"), MULTIBOOT_BOOTLOADER_MAGIC, notes=_notes(request))
+        return Handover(put(info.build(), "the Multiboot information"), MULTIBOOT_BOOTLOADER_MAGIC, notes=_notes(request))
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
         """Parse the information. Raises ProviderError for a wrong magic, absurd counts, ranges and modules without end."""
         if handover.address is None or handover.magic != MULTIBOOT_BOOTLOADER_MAGIC:
             raise ProviderError("there is no Multiboot information to read")
-        info = MultibootInfo(memory.read(handover.address, MultibootInfo.SIZE))
+        info = MultibootInfo.parse(memory.read(handover.address, MultibootInfo.SIZE))
         why = [Provenance(field, "Multiboot 1 has no field for it") for field in ("rsdp", "smbios")]
         ranges: tuple[MemoryRange, ...] = ()
         if info.flags & FLAG["MEM_MAP"]:
@@ -157,7 +156,7 @@ def _notes(request: BootRequest) -> tuple[str, ...]:
 
 def _mmap(ranges: tuple[MemoryRange, ...]) -> bytes:
     return b"".join(
-        bytes(MultibootMmapEntry.make(size=SMALLEST_ENTRY, base_addr=one.start, length=one.size, type=shared.type_of(one.kind)))
+        MultibootMmapEntry(size=SMALLEST_ENTRY, base_addr=one.start, length=one.size, type=shared.type_of(one.kind)).build()
         for one in ranges
     )
 
@@ -183,7 +182,7 @@ def _modules(memory: GuestMemory, info: MultibootInfo) -> tuple[Module, ...]:
     size = MultibootModule.SIZE
     modules = []
     for number in range(info.mods_count):
-        row = MultibootModule(memory.read(info.mods_addr + number * size, size))
+        row = MultibootModule.parse(memory.read(info.mods_addr + number * size, size))
         if row.mod_end < row.mod_start:
             raise ProviderError(f"module {number} ends at {row.mod_end:#x}, before it starts at {row.mod_start:#x}")
         modules.append(Module(row.mod_start, row.mod_end - row.mod_start, text_at(memory, row.string)))
@@ -197,7 +196,7 @@ def _ranges(memory: GuestMemory, info: MultibootInfo) -> tuple[MemoryRange, ...]
     raw = memory.read(info.mmap_addr, info.mmap_length)
     ranges, at = [], 0
     while at + MultibootMmapEntry.SIZE <= len(raw):
-        entry = MultibootMmapEntry(raw[at : at + MultibootMmapEntry.SIZE])
+        entry = MultibootMmapEntry.parse(raw[at : at + MultibootMmapEntry.SIZE])
         if entry.size < SMALLEST_ENTRY:
             raise ProviderError(f"an entry of the memory map has {entry.size} bytes, it needs {SMALLEST_ENTRY}")
         ranges.append(shared.range_of(entry.base_addr, entry.length, entry.type))

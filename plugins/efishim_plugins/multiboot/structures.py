@@ -18,7 +18,7 @@ def of(memory: GuestMemory, address: int) -> tuple[Structure, ...]:
     """multiboot_info and what it points to. Raises what `memory` raises for pointers that lead nowhere, and ProviderError for
     a string without end.
     """
-    info = MultibootInfo(memory.read(address, MultibootInfo.SIZE))
+    info = MultibootInfo.parse(memory.read(address, MultibootInfo.SIZE))
     found = [Structure("multiboot_info", address, MultibootInfo.SIZE, MultibootInfo)]
     if info.flags & FLAG["CMDLINE"]:
         found.append(Structure("command line", info.cmdline, len(text_at(memory, info.cmdline)) + 1))

@@ -95,7 +95,7 @@ class Multiboot2:
         """Parse the tags. Raises ProviderError for a wrong magic and for tags that do not fit together."""
         if handover.address is None or handover.magic != MULTIBOOT2_BOOTLOADER_MAGIC:
             raise ProviderError("there is no Multiboot2 information to read")
-        size = Multiboot2Info(memory.read(handover.address, Multiboot2Info.SIZE)).total_size
+        size = Multiboot2Info.parse(memory.read(handover.address, Multiboot2Info.SIZE)).total_size
         if not Multiboot2Info.SIZE <= size <= reader.LARGEST:
             raise ProviderError(f"the Multiboot2 information announces {size} bytes")
         found = reader.Found()

@@ -45,7 +45,7 @@ def split(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
     """(offset, type, whole tag) of each tag before the end tag. Raises ProviderError when one leads outside."""
     at = Multiboot2Info.SIZE
     while at + Multiboot2Tag.SIZE <= len(raw):
-        head = Multiboot2Tag(raw[at : at + Multiboot2Tag.SIZE])
+        head = Multiboot2Tag.parse(raw[at : at + Multiboot2Tag.SIZE])
         if head.type == END:
             return
         if head.size < Multiboot2Tag.SIZE or at + head.size > len(raw):
@@ -68,7 +68,7 @@ def take(found: Found, kind: int, data: bytes, address: int) -> None:
                 raise ProviderError(f"the Multiboot2 information has more than {shared.MAX_MODULES} modules")
             found.modules.append(_module(data))
         case "BASIC_MEMINFO":
-            told = Multiboot2BasicMeminfo(data)
+            told = Multiboot2BasicMeminfo.parse(data)
             found.amounts = (told.mem_lower, told.mem_upper)
         case "MMAP":
             found.ranges = _ranges(data)
@@ -97,7 +97,7 @@ def _text(raw: bytes) -> bytes:
 
 
 def _module(data: bytes) -> Module:
-    told = Multiboot2Module(data)
+    told = Multiboot2Module.parse(data)
     if told.mod_end < told.mod_start:
         raise ProviderError(f"a module ends at {told.mod_end:#x}, before it starts at {told.mod_start:#x}")
     return Module(told.mod_start, told.mod_end - told.mod_start, _text(data[Multiboot2Module.SIZE :]))
@@ -105,20 +105,20 @@ def _module(data: bytes) -> Module:
 
 def _ranges(data: bytes) -> tuple[MemoryRange, ...]:
     """Entries may be longer than what is known of them (section 3.6.8)."""
-    step = Multiboot2Mmap(data).entry_size
+    step = Multiboot2Mmap.parse(data).entry_size
     if step < Multiboot2MmapEntry.SIZE or step % ALIGNMENT:
         raise ProviderError(f"the entries of the memory map have {step} bytes")
     ranges: list[MemoryRange] = []
     for at in range(Multiboot2Mmap.SIZE, len(data) - Multiboot2MmapEntry.SIZE + 1, step):
         if len(ranges) >= shared.MAX_RANGES:
             raise ProviderError(f"the memory map has more than {shared.MAX_RANGES} entries")
-        row = Multiboot2MmapEntry(data[at : at + Multiboot2MmapEntry.SIZE])
+        row = Multiboot2MmapEntry.parse(data[at : at + Multiboot2MmapEntry.SIZE])
         ranges.append(shared.range_of(row.base_addr, row.length, row.type))
     return tuple(ranges)
 
 
 def _screen(data: bytes) -> Framebuffer | None:
-    told = Multiboot2Framebuffer(data)
+    told = Multiboot2Framebuffer.parse(data)
     colour = data[Multiboot2Framebuffer.SIZE :]
     if told.framebuffer_type != shared.FRAMEBUFFER_RGB or len(colour) < COLOUR_BYTES:
         return None

@@ -45,7 +45,7 @@ def of(memory: GuestMemory, address: int) -> tuple[Structure, ...]:
     """The information's head, each tag, and the rows of the memory map. Raises what `memory` raises for an address that leads
     nowhere, and ProviderError for tags that do not fit.
     """
-    size = min(Multiboot2Info(memory.read(address, Multiboot2Info.SIZE)).total_size, reader.LARGEST)
+    size = min(Multiboot2Info.parse(memory.read(address, Multiboot2Info.SIZE)).total_size, reader.LARGEST)
     found = [Structure("multiboot2_info", address, Multiboot2Info.SIZE, Multiboot2Info)]
     counts: dict[str, int] = {}
     for at, kind, data in reader.split(memory.read(address, size)):

@@ -45,7 +45,7 @@ def collect(request: BootRequest, memory: GuestMemory, name: bytes, *, relocatab
     if facts.efi is None or facts.efi.image_handle is None:
         ranges = facts.memory_map if facts.efi is None else _of_efi(facts.efi)
         lower, upper = shared.amounts(ranges)
-        parts.append(_made("BASIC_MEMINFO", Multiboot2BasicMeminfo.make(mem_lower=lower, mem_upper=upper)))
+        parts.append(_made("BASIC_MEMINFO", Multiboot2BasicMeminfo(mem_lower=lower, mem_upper=upper)))
         parts.append(_mmap(ranges))
     if facts.framebuffer is not None:
         parts.append(_framebuffer(facts.framebuffer))
@@ -54,37 +54,37 @@ def collect(request: BootRequest, memory: GuestMemory, name: bytes, *, relocatab
     if facts.efi is not None:
         parts += _efi(facts.efi)
     if relocatable and request.loaded is not None:
-        parts.append(_made("LOAD_BASE_ADDR", Multiboot2Pointer32.make(pointer=request.loaded.base)))
+        parts.append(_made("LOAD_BASE_ADDR", Multiboot2Pointer32(pointer=request.loaded.base)))
     return parts
 
 
 def pack(parts: list[bytes]) -> bytes:
     """The whole information: fixed part, tags on 8-byte boundaries, end tag."""
     body = b"".join(part.ljust(-(-len(part) // ALIGNMENT) * ALIGNMENT, b"\0") for part in [*parts, _tag("END", b"")])
-    return bytes(Multiboot2Info.make(total_size=Multiboot2Info.SIZE + len(body))) + body
+    return Multiboot2Info(total_size=Multiboot2Info.SIZE + len(body)).build() + body
 
 
 def _tag(name: str, data: bytes) -> bytes:
-    return bytes(Multiboot2Tag.make(type=TYPE[name], size=Multiboot2Tag.SIZE + len(data))) + data
+    return Multiboot2Tag(type=TYPE[name], size=Multiboot2Tag.SIZE + len(data)).build() + data
 
 
 def _made(name: str, layout: Layout, rest: bytes = b"") -> bytes:
     """A tag out of its layout, whose head is not filled in yet, and what follows it."""
-    return _tag(name, bytes(layout)[Multiboot2Tag.SIZE :] + rest)
+    return _tag(name, layout.build()[Multiboot2Tag.SIZE :] + rest)
 
 
 def _module(module: Module) -> bytes:
     end = module.start + module.size
     if end >= FOUR_GIB:
         raise ProviderError(f"a module at {module.start:#x} cannot be told of: the fields have 32 bits")
-    return _made("MODULE", Multiboot2Module.make(mod_start=module.start, mod_end=end), module.command_line + b"\0")
+    return _made("MODULE", Multiboot2Module(mod_start=module.start, mod_end=end), module.command_line + b"\0")
 
 
 def _mmap(ranges: tuple[MemoryRange, ...]) -> bytes:
     rows = b"".join(
-        bytes(Multiboot2MmapEntry.make(base_addr=one.start, length=one.size, type=shared.type_of(one.kind))) for one in ranges
+        Multiboot2MmapEntry(base_addr=one.start, length=one.size, type=shared.type_of(one.kind)).build() for one in ranges
     )
-    return _made("MMAP", Multiboot2Mmap.make(entry_size=Multiboot2MmapEntry.SIZE), rows)
+    return _made("MMAP", Multiboot2Mmap(entry_size=Multiboot2MmapEntry.SIZE), rows)
 
 
 def _of_efi(efi: EfiFacts) -> tuple[MemoryRange, ...]:
@@ -93,7 +93,7 @@ def _of_efi(efi: EfiFacts) -> tuple[MemoryRange, ...]:
 
 
 def _framebuffer(screen: Framebuffer) -> bytes:
-    values = Multiboot2Framebuffer.make(
+    values = Multiboot2Framebuffer(
         framebuffer_addr=screen.address,
         framebuffer_pitch=screen.pitch,
         framebuffer_width=screen.width,
@@ -112,7 +112,7 @@ def _acpi(memory: GuestMemory, address: int | None) -> list[bytes]:
     if not head.startswith(RSDP_SIGNATURE):
         return []
     copies = [_tag("ACPI_OLD", head)]
-    rsdp = Rsdp(memory.read(address, Rsdp.SIZE)) if head[15] >= 2 else None
+    rsdp = Rsdp.parse(memory.read(address, Rsdp.SIZE)) if head[15] >= 2 else None
     if rsdp is not None and Rsdp.SIZE <= rsdp.length <= MAX_RSDP:
         copies.append(_tag("ACPI_NEW", memory.read(address, rsdp.length)))
     return copies
@@ -122,7 +122,7 @@ def _smbios(memory: GuestMemory, address: int | None) -> list[bytes]:
     """The version and a copy of the structures behind a 64-bit entry point."""
     if address is None:
         return []
-    entry = EntryPoint3(memory.read(address, EntryPoint3.SIZE))
+    entry = EntryPoint3.parse(memory.read(address, EntryPoint3.SIZE))
     if entry.anchor != ANCHOR3 or not 0 < entry.table_maximum_size <= MAX_SMBIOS:
         return []
     head = bytes((entry.major_version, entry.minor_version)).ljust(SMBIOS_VERSION_AND_RESERVED, b"\0")
@@ -136,11 +136,11 @@ def _efi(efi: EfiFacts) -> list[bytes]:
     if efi.image_handle is not None:
         return [
             _tag("EFI_BS", b""),
-            _made("EFI64", Multiboot2Pointer64.make(pointer=efi.system_table)),
-            _made("EFI64_IH", Multiboot2Pointer64.make(pointer=efi.image_handle)),
+            _made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
+            _made("EFI64_IH", Multiboot2Pointer64(pointer=efi.image_handle)),
         ]
-    rows = Multiboot2EfiMmap.make(descriptor_size=efi.descriptor_size, descriptor_version=efi.descriptor_version)
+    rows = Multiboot2EfiMmap(descriptor_size=efi.descriptor_size, descriptor_version=efi.descriptor_version)
     return [
-        _made("EFI64", Multiboot2Pointer64.make(pointer=efi.system_table)),
+        _made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
         _made("EFI_MMAP", rows, efi.memory_map),
     ]

@@ -87,7 +87,7 @@ class Subarch:
         params.acpi_rsdp_addr = request.facts.rsdp or 0
         e820.put_table(params, e820.ranges(request.facts.memory_map), add_node)
         set_command_line(params, put(command_line + b"\0", "the command line"))
-        return Handover(put(bytes(params), "boot_params"), notes=_note(request))
+        return Handover(put(params.build(), "boot_params"), notes=_note(request))
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
         """Parse boot_params. Raises ProviderError."""

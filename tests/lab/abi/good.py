@@ -35,7 +35,7 @@ def efi_handover() -> Moment:
     header = {"header": 0x53726448, "version": 0x20F, "cmdline_size": 0x7FF, "cmd_line_ptr": LINE, "handover_offset": 0x1000}
     header |= {"ramdisk_image": 0x1000_0000, "ramdisk_size": 0x1000, "initrd_addr_max": 0x7FFF_FFFF, "xloadflags": 0x7F}
     fill(params, {f"hdr.{name}": value for name, value in header.items()})
-    one.memory.write(BOOT_PARAMS, bytes(params))
+    one.memory.write(BOOT_PARAMS, params.build())
     one.memory.write(LINE, b"console=ttyS0\0")
     registers = {"rdi": one.cpu.registers["rcx"], "rsi": one.cpu.registers["rdx"], "rdx": BOOT_PARAMS, "rip": BASE + 0x1200}
     return replace(with_registers(one, **registers), loaded=Loaded(BASE, SIZE, BASE + 0x1200))

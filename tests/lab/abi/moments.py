@@ -160,19 +160,20 @@ def rsdp(memory: PhysicalMemory, address: int) -> None:
 def system_table(memory: PhysicalMemory, address: int, width: int = 8) -> None:
     """A system table with both tables of services and one configuration table."""
 
-    def table(at: int, shape: uefi.Shape, signature: int, **fields: int) -> None:
-        head: dict[str, int | bytes] = {"Signature": signature, "Revision": uefi.REVISION_2_10, "HeaderSize": shape.size(width)}
-        data = bytearray(shape.pack(head | fields, width))
-        data[16:20] = zlib.crc32(data).to_bytes(4, "little")
-        memory.write(at, data)
+    def table(at: int, layout: type[uefi.TableHeader], signature: int, **fields: int) -> None:
+        one = layout(Signature=signature, Revision=uefi.REVISION_2_10, HeaderSize=layout.sizeof(width))
+        for name, value in fields.items():
+            setattr(one, name, value)
+        one.CRC32 = zlib.crc32(one.build(width))
+        memory.write(at, one.build(width))
 
     boot, runtime, configuration = address + 0x1000, address + 0x2000, address + 0x3000
-    table(boot, uefi.BOOT_SERVICES_TABLE, uefi.BOOT_SERVICES_SIGNATURE)
-    table(runtime, uefi.RUNTIME_SERVICES_TABLE, uefi.RUNTIME_SERVICES_SIGNATURE)
-    row: dict[str, int | bytes] = {"VendorGuid": guid_bytes(EFI_ACPI_20_TABLE_GUID), "VendorTable": RSDP}
-    memory.write(configuration, uefi.CONFIGURATION_TABLE.pack(row, width))
+    table(boot, uefi.BootServicesTable, uefi.BOOT_SERVICES_SIGNATURE)
+    table(runtime, uefi.RuntimeServicesTable, uefi.RUNTIME_SERVICES_SIGNATURE)
+    row = uefi.ConfigurationTable(VendorGuid=guid_bytes(EFI_ACPI_20_TABLE_GUID), VendorTable=RSDP)
+    memory.write(configuration, row.build(width))
     pointers = {"BootServices": boot, "RuntimeServices": runtime, "ConfigurationTable": configuration}
-    table(address, uefi.SYSTEM_TABLE, uefi.SYSTEM_TABLE_SIGNATURE, NumberOfTableEntries=1, **pointers)
+    table(address, uefi.SystemTable, uefi.SYSTEM_TABLE_SIGNATURE, NumberOfTableEntries=1, **pointers)
 
 
 def moment(dump: Dump) -> Moment:
@@ -198,10 +199,10 @@ def moment(dump: Dump) -> Moment:
 
 
 def _boot_params(memory: PhysicalMemory, text: dict[str, Any], fields: dict[str, int], address: int) -> None:
-    params = BootParams(bytearray(memory.read(address, BootParams.SIZE)))
+    params = BootParams.parse(memory.read(address, BootParams.SIZE))
     params.set_e820([(first, last + 1 - first, kind) for first, last, kind in text.get("e820", [])])
     fill(params, fields)
-    memory.write(address, bytes(params))
+    memory.write(address, params.build())
     memory.write(fields["hdr.cmd_line_ptr"], b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1\0")
     if "acpi_rsdp_addr" in fields:
         rsdp(memory, fields["acpi_rsdp_addr"])

@@ -61,10 +61,10 @@ def processor(cpu: CpuState, floating: dict[str, int]) -> dict[str, str]:
 def structure(one: Moment, entry: str) -> dict[str, str]:
     """boot_params or hvm_start_info, where the entry has one."""
     if entry == "pvh":
-        return shown(HvmStartInfo(one.memory.read(one.cpu.registers["rbx"], HvmStartInfo.SIZE)), "start_info")
+        return shown(HvmStartInfo.parse(one.memory.read(one.cpu.registers["rbx"], HvmStartInfo.SIZE)), "start_info")
     if not entry.startswith("linux"):
         return {}
     address = one.loaded.setup if one.loaded.setup is not None else one.cpu.registers["rsi"]
-    fields = shown(BootParams(one.memory.read(address, BootParams.SIZE)), "boot_params")
+    fields = shown(BootParams.parse(one.memory.read(address, BootParams.SIZE)), "boot_params")
     wanted = ("boot_params.hdr.",) if entry == "linux16" else ("boot_params.hdr.", "boot_params.efi_info.", "boot_params.acpi_")
     return {name: value for name, value in fields.items() if name.startswith(wanted)}

@@ -89,7 +89,7 @@ def compared(name: str, path: Path) -> Comparison:
     provider, entry, options = PAIRS[name]
     real, ours = moment(Dump.read(name)), at_entry(kernel(path), provider, entry, options=options)
     one, two = (processor(m.cpu, dict(m.floating)) | structure(m, entry) for m in (ours, real))
-    header = SetupHeader(path.read_bytes()[HEADER_START:])
+    header = SetupHeader.parse(path.read_bytes()[HEADER_START:])
     for field in VERSIONED:
         value = one.pop(f"boot_params.hdr.{field}", None)
         two.pop(f"boot_params.hdr.{field}", None)

@@ -89,9 +89,9 @@ def params(**fields: int) -> Change:
     def change(one: Moment) -> Moment:
         one_of = one.cpu.registers["rdx" if one.loaded.base == BASE else "rsi"]
         address = one.loaded.setup or one_of
-        raw = BootParams(bytearray(one.memory.read(address, BootParams.SIZE)))
+        raw = BootParams.parse(one.memory.read(address, BootParams.SIZE))
         fill(raw, {name.replace("__", "."): value for name, value in fields.items()})
-        one.memory.write(address, bytes(raw))
+        one.memory.write(address, raw.build())
         return one
 
     return change

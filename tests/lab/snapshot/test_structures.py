@@ -83,8 +83,8 @@ def test_no_rsdp() -> None:
 @pytest.mark.parametrize("width", [4, 8])
 def test_efi_tables(width: int) -> None:
     memory = machine_memory()
-    values = {"RuntimeServices": 0x3000, "BootServices": 0x4000, "NumberOfTableEntries": 2, "ConfigurationTable": 0x5000}
-    memory.write(0x2000, uefi.SYSTEM_TABLE.pack(values, width))
+    table = uefi.SystemTable(RuntimeServices=0x3000, BootServices=0x4000, NumberOfTableEntries=2, ConfigurationTable=0x5000)
+    memory.write(0x2000, table.build(width))
     found = efi_targets(memory, 0x2000, width=width)
     step = 16 + width
     assert [(one.name, one.address) for one in found] == [
@@ -101,8 +101,8 @@ def test_efi_tables(width: int) -> None:
 
 def test_efi_tables_of_a_hostile_guest() -> None:
     memory = machine_memory()
-    values = {"RuntimeServices": 1 << 50, "NumberOfTableEntries": 1 << 60, "ConfigurationTable": 0x9FFF0}
-    memory.write(0x2000, uefi.SYSTEM_TABLE.pack(values))
+    table = uefi.SystemTable(RuntimeServices=1 << 50, NumberOfTableEntries=1 << 60, ConfigurationTable=0x9FFF0)
+    memory.write(0x2000, table.build())
     assert [one.name for one in efi_targets(memory, 0x2000)] == ["EFI_SYSTEM_TABLE"]
     assert efi_targets(memory, 0xB0000) == []
 

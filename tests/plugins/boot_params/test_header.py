@@ -14,9 +14,9 @@ from tests.support import loaders
 def test_only_the_header_is_copied() -> None:
     params = header.fresh(loaders.image())
     # 0x202 and the byte at 0x201: the header ends at 0x26c, and behind it the image is 0xcc
-    assert bytes(params.raw[0x1F1:0x26C]) == loaders.image()[0x1F1:0x26C]
-    assert not any(params.raw[:0x1F1])
-    assert not any(params.raw[0x26C:])
+    assert params.build()[0x1F1:0x26C] == loaders.image()[0x1F1:0x26C]
+    assert not any(params.build()[:0x1F1])
+    assert not any(params.build()[0x26C:])
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ def test_the_jump_says_where_the_header_ends(jump: int, end: int) -> None:
     image = loaders.image(jump=jump)
     image = image[:0x26C] + b"\xcc" * (len(image) - 0x26C)
     params = header.fresh(image)
-    assert bytes(params.raw[0x1F1:end]) == image[0x1F1:end]
-    assert not any(params.raw[end:])
+    assert params.build()[0x1F1:end] == image[0x1F1:end]
+    assert not any(params.build()[end:])
 
 
 @pytest.mark.parametrize(

@@ -84,11 +84,11 @@ def test_more_go_to_a_node_or_are_left_out() -> None:
     assert e820_of(params) == table[:128]
     ((kind, body),) = nodes
     assert kind == 1  # SETUP_E820_EXT
-    assert [E820Entry(body[at : at + 20]).addr for at in (0, 20, 40)] == [one[0] for one in table[128:]]
+    assert [E820Entry.parse(body[at : at + 20]).addr for at in (0, 20, 40)] == [one[0] for one in table[128:]]
     assert e820.put_table(BootParams(), table) == 3
 
 
 def test_node() -> None:
     raw = e820.node(9, b"seed", 0x1234)
-    head = SetupData(raw)
+    head = SetupData.parse(raw)
     assert (head.next, head.type, head.len, raw[16:]) == (0x1234, 9, 4, b"seed")

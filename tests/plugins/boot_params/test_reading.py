@@ -30,7 +30,7 @@ def params() -> BootParams:
 
 def memory_with(one: BootParams) -> Ram:
     memory = Ram()
-    memory.write(AT, bytes(one))
+    memory.write(AT, one.build())
     memory.write(LINE, b"console=ttyS0\0")
     return memory
 
@@ -88,15 +88,15 @@ def test_efi_is_not_looked_at_and_that_is_said() -> None:
 
 
 def extended(*entries: tuple[int, int, int], following: int = 0) -> bytes:
-    body = b"".join(bytes(E820Entry.make(addr=a, size=s, type=t)) for a, s, t in entries)
-    return bytes(SetupData.make(next=following, type=1, len=len(body))) + body
+    body = b"".join(E820Entry(addr=a, size=s, type=t).build() for a, s, t in entries)
+    return SetupData(next=following, type=1, len=len(body)).build() + body
 
 
 def test_setup_e820_ext() -> None:
     one = params()
     one.hdr.setup_data = NODE
     memory = memory_with(one)
-    memory.write(NODE, bytes(SetupData.make(next=NODE + 0x100, type=9, len=32)))
+    memory.write(NODE, SetupData(next=NODE + 0x100, type=9, len=32).build())
     memory.write(NODE + 0x100, extended((0x1000_0000, 0x1000, 4), (0x2000_0000, 0x1000, 2)))
     told = read_back(memory, AT)
     assert told.memory_map[2:] == (
@@ -113,16 +113,16 @@ def test_setup_data_came_with_protocol_2_09() -> None:
 
 
 def loop(memory: Ram) -> None:
-    memory.write(NODE, bytes(SetupData.make(next=NODE, type=9)))
+    memory.write(NODE, SetupData(next=NODE, type=9).build())
 
 
 def long_chain(memory: Ram) -> None:
     for index in range(100):
-        memory.write(NODE + index * 16, bytes(SetupData.make(next=NODE + index * 16 + 16, type=9)))
+        memory.write(NODE + index * 16, SetupData(next=NODE + index * 16 + 16, type=9).build())
 
 
 def many_entries(memory: Ram) -> None:
-    memory.write(NODE, bytes(SetupData.make(type=1, len=0xFFFF_FFF0)))
+    memory.write(NODE, SetupData(type=1, len=0xFFFF_FFF0).build())
 
 
 def endless_line(memory: Ram) -> None:

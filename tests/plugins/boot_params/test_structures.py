@@ -18,9 +18,9 @@ def memory(*, following: int = 0) -> Ram:
     params.hdr.cmd_line_ptr, params.hdr.setup_data = LINE, NODE
     params.efi_info.efi_memmap, params.efi_info.efi_memmap_size = MAP, 96
     ram = Ram()
-    ram.write(AT, bytes(params))
+    ram.write(AT, params.build())
     ram.write(LINE, b"quiet\0")
-    ram.write(NODE, bytes(SetupData.make(type=4, len=96, next=following)))
+    ram.write(NODE, SetupData(type=4, len=96, next=following).build())
     return ram
 
 
