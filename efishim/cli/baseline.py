@@ -39,12 +39,12 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on 
 
 
 @command.command("save")
-@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.argument("kernel", required=False, type=complete.FILE)
 @click.option(
     *("-o", "--output", "directory"),
     required=True,
     metavar="DIR",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Where the files go, one for each route.",
 )
 @routes_option
@@ -73,7 +73,7 @@ def save(
 
 
 @command.command("check")
-@click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, shell_complete=complete.file)
+@click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, type=complete.FILE)
 @routes_option
 @jobs_option
 @quiet_option
@@ -81,7 +81,7 @@ def save(
 @click.option(
     *("--format", "form"), type=click.Choice(("text", "junit")), default="text", show_default=True, help="How to write it."
 )
-@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
 @PLAN_OPTIONS
 @click.pass_obj
 def check(
@@ -160,22 +160,20 @@ def _route(path: Path) -> str:
 
 def _read(path: Path) -> str:
     from efishim.compare.baseline import LIMIT, BaselineError
+    from efishim.reading import read_file
 
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(LIMIT + 1)
-    except OSError as error:
-        raise BaselineError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > LIMIT:
-        raise BaselineError(f"{path} is larger than {LIMIT >> 20} MiB, which no baseline is")
+    data = read_file(path, LIMIT, "baseline", BaselineError)
     return data.decode("utf-8", "backslashreplace")
 
 
 def _write(place: Path, record: Record) -> None:
-    from efishim.compare.baseline import text
+    from efishim.compare.baseline import LIMIT, BaselineError, text
     from efishim.report.files import write_atomically
 
-    write_atomically(_file(place, record), text(record).encode("utf-8"))
+    path, data = _file(place, record), text(record).encode("utf-8")
+    if len(data) > LIMIT:
+        raise BaselineError(f"{path} would be larger than {LIMIT >> 20} MiB, and could not be read")
+    write_atomically(path, data)
 
 
 def _checks(place: Path, record: Record) -> list[Check]:

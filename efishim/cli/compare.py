@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -20,19 +19,19 @@ RECORD_SUFFIX = ".json"
 
 
 @click.command("compare")
-@click.argument("subjects", metavar="[KERNEL | A.json B.json...]", nargs=-1, shell_complete=complete.file)
+@click.argument("subjects", metavar="[KERNEL | A.json B.json...]", nargs=-1, type=complete.FILE)
 @routes_option
 @click.option("--all", "everything", is_flag=True, help="All routes, also those that do not apply; the same as no -r.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
 @click.option(
     *("--rules", "rules_file"),
     metavar="FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Rules in place of those that come with efishim.",
 )
-@click.option("--records", "keep", metavar="DIR", shell_complete=complete.file, help="Keep the record of each run there.")
+@click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Keep the record of each run there.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write it.")
-@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Every difference of every group, and rules that explained nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @PLAN_OPTIONS
@@ -120,10 +119,7 @@ def _records(
 
 def _read(path: str) -> Record:
     from efishim.lab.record import RECORD_LIMIT, RecordError, decode
+    from efishim.reading import read_file
 
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(RECORD_LIMIT + 1)
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
+    data = read_file(path, RECORD_LIMIT, "record", RecordError)
     return decode(data, name=path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.shell_completion import CompletionItem
@@ -13,9 +13,24 @@ if TYPE_CHECKING:
     from efishim.provider import Provider
 
 
-def file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """A path; the shell knows its files."""
-    return [CompletionItem(incomplete, type="file")]
+class _FileName(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
+    """The name of a file or folder, which is not empty; the shell knows its files."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As it is. An empty name comes from a variable that was not set, and would be taken for "none"."""
+        if not value:
+            self.fail("the name of a file is empty", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """A path."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+FILE = _FileName()
+"""The type of every argument and option that names a file or a folder."""
 
 
 def provider(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

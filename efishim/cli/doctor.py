@@ -32,6 +32,7 @@ class Health(StrEnum):
     """How a finding turned out."""
 
     OK = "ok"
+    OFF = "off"
     MISSING = "missing"
     FAILED = "FAILED"
 
@@ -82,6 +83,7 @@ def diagnose() -> Iterator[Finding]:
         yield _optional(program, place, package, purpose)
     places, package, purpose = FIRMWARE
     yield _optional("OVMF", next((place for place in places if Path(place).exists()), None), package, purpose)
+    yield from _shortcuts()
     yield from _self_test()
 
 
@@ -95,6 +97,18 @@ def _optional(what: str, place: str | None, package: str, purpose: str) -> Findi
     if place:
         return Finding(what, Health.OK, place)
     return Finding(what, Health.MISSING, f"only for {purpose}; apt-get install {package}")
+
+
+def _shortcuts() -> Iterator[Finding]:
+    """Which shortcuts through Unicorn's inside this build allows."""
+    from efishim.machine.machine import Machine
+
+    machine = Machine()
+    machine.memory.add(0, 1 << 20)
+    machine.power_on()
+    for one in machine.engine.shortcuts:
+        slower = f"runs are slower, records are the same: {one.why_not}"
+        yield Finding(f"speed: {one.name}", Health.OFF if one.why_not else Health.OK, slower if one.why_not else one.what)
 
 
 def _self_test() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.argument("kernel", required=False, type=complete.FILE)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.pass_obj
 def command(state: State, /, kernel: str | None, form: str) -> None:

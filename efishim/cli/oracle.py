@@ -35,7 +35,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
 
 
 @click.command("oracle")
-@click.argument("kernels", metavar="[KERNEL]...", nargs=-1, shell_complete=complete.file)
+@click.argument("kernels", metavar="[KERNEL]...", nargs=-1, type=complete.FILE)
 @click.option(
     *("-r", "--route", "routes"),
     metavar="ROUTE",
@@ -48,7 +48,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
     multiple=True,
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Initial ramdisk; several become one, behind each other. [default: the embedded reporting init]",
 )
 @options_of_run("no_initrd")
@@ -65,7 +65,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
 @click.option(
     *("--record", "record_path"),
     metavar="PATH",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Write the record there; with several routes or kernels a folder with a file for each.",
 )
 @click.option(

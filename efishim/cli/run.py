@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 
 
 @click.command("run")
-@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.argument("kernel", required=False, type=complete.FILE)
 @click.option(
     *("-p", "--provider"),
     shell_complete=complete.provider,
@@ -55,7 +56,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
     multiple=True,
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Initial ramdisk; repeat for several. [default: the embedded reporting init]",
 )
 @click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
@@ -99,13 +100,13 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     "--system-map",
     metavar="FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Symbols from a System.map instead of those inside the image.",
 )
 @click.option(
     "--profile",
     metavar="NAME|FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Imitate a firmware by what it answers; a TOML file, or the name of a profile that comes with efishim.",
 )
 @click.option(
@@ -118,13 +119,13 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     "--save-profile",
     metavar="FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Write a profile there of the firmware as this run saw it: what was asked for, and how it answered.",
 )
 @click.option(
     *("--record", "record_file"),
     metavar="FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Write the record there, also when the run is cut short.",
 )
 @click.option(
@@ -199,10 +200,12 @@ def command(
             if record_file:
                 write_atomically(record_file, encode(record))
             if save_profile:
-                from efishim.firmware.profile_files import write_profile
+                from efishim.firmware.profile_files import read_profile, write_profile
                 from efishim.surface.observed import observed_profile
 
-                write_atomically(save_profile, write_profile(observed_profile(plan, record, state.registry)))
+                data = write_profile(observed_profile(plan, record, state.registry))
+                read_profile(data, name=save_profile)  # a guest that asked for too much makes one that nobody can use
+                write_atomically(save_profile, data)
     if not streams:
         sys.stdout.write(known[form].render(record))
     if not quiet:
@@ -236,6 +239,8 @@ def check_writable(path: str) -> None:
         raise UsageError(f"{path} is a directory, not a file")
     if not place.parent.is_dir():
         raise UsageError(f"the directory of {path} does not exist")
+    if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):
+        raise UsageError(f"{path} may not be written")
 
 
 class Interruption:

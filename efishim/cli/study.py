@@ -34,8 +34,8 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 
 
 @click.command("study")
-@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, shell_complete=complete.file)
-@click.option("--other", "others", metavar="IMAGE", multiple=True, shell_complete=complete.file,
+@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.FILE)
+@click.option("--other", "others", metavar="IMAGE", multiple=True, type=complete.FILE,
               help="An image that is not Linux (path or deb:PACKAGE), a space, its command line; repeatable.")  # fmt: skip
 @click.option("--no-surface", is_flag=True, help="Leave out the search for the smallest firmware, which takes minutes.")
 @click.option(
@@ -43,16 +43,18 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
     "surface_files",
     metavar="FILE.json",
     multiple=True,
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Take a surface from `efishim surface --format json` and do not search again; repeat for several kernels.",
 )
-@click.option("--records", "keep", metavar="DIR", shell_complete=complete.file,
+@click.option("--records", "keep", metavar="DIR", type=complete.FILE,
               help="Keep records there, and take those that are there already instead of running again.")  # fmt: skip
 @click.option("--date", default="", metavar="TEXT", help="A date for the document; without it there is none.")
-@click.option("--ramdisks", "ramdisk_folder", metavar="DIR", help="Write the study's two ramdisks there, and end.")
+@click.option(
+    "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks there, and end."
+)
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it. [default: by the name of FILE, or text]")
-@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @click.pass_obj
 def command(
@@ -135,12 +137,11 @@ class Others:
 
 def _surfaces(files: tuple[str, ...]) -> dict[str, SurfaceFacts]:
     from efishim.errors import UsageError
+    from efishim.lab.record import RECORD_LIMIT
+    from efishim.reading import read_file
     from efishim.study.surfaces import read_surface
 
-    try:
-        return dict(read_surface(Path(file).read_bytes(), file) for file in files)
-    except OSError as error:
-        raise UsageError(f"the surface {error.filename} cannot be read: {error.strerror or error}") from error
+    return dict(read_surface(read_file(file, RECORD_LIMIT, "surface", UsageError), file) for file in files)
 
 
 def _folder(name: str) -> Path:

@@ -33,7 +33,7 @@ HEARTBEAT = 10.0
 
 
 @click.command("surface")
-@click.argument("kernel", required=False, shell_complete=complete.file)
+@click.argument("kernel", required=False, type=complete.FILE)
 @click.option(
     *("-r", "--route"),
     metavar="PROVIDER/ENTRY[@PLATFORM]",
@@ -43,7 +43,7 @@ HEARTBEAT = 10.0
 @click.option(
     "--profile",
     metavar="NAME|FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Begin with this firmware; a TOML file, or the name of a profile that comes with efishim.",
 )
 @click.option(
@@ -55,12 +55,12 @@ HEARTBEAT = 10.0
 @click.option(
     "--save-profile",
     metavar="FILE",
-    shell_complete=complete.file,
+    type=complete.FILE,
     help="Write the smallest firmware there that suffices, for `efishim run --profile`.",
 )
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write it.")
-@click.option("-o", "--output", metavar="FILE", shell_complete=complete.file, help="Write it there and not to stdout.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @PLAN_OPTIONS
 @click.pass_context

@@ -6,13 +6,13 @@ defines, and how much was done of what is done again and again.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from efishim.compare.done import call_path, hardware_path, sections
+from efishim.compare.lines import unified
 from efishim.compare.told import told
 from efishim.errors import EfishimError
 from efishim.lab.record import Record
@@ -75,13 +75,9 @@ def checks(wanted: str, record: Record) -> list[Check]:
     """Each section of a record against the text of its baseline. Raises BaselineError for a text that is none."""
     before, after = parse(wanted), parse(text(record))
     return [
-        Check(name, tuple(_diff(before.get(name, []), after.get(name, [])))) for name in dict.fromkeys((*SECTIONS, *before))
+        Check(name, tuple(unified(before.get(name, []), after.get(name, []), CONTEXT)))
+        for name in dict.fromkeys((*SECTIONS, *before))
     ]
-
-
-def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    lines = difflib.unified_diff(before, after, lineterm="", n=CONTEXT)
-    return (line for line in lines if not line.startswith(("---", "+++")))
 
 
 def parse(content: str) -> dict[str, list[str]]:

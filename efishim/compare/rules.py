@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from efishim.errors import UsageError
+from efishim.reading import parse_toml, read_file
 
 LIMIT = 1 << 20
 """Largest file of rules, bytes."""
@@ -139,10 +138,7 @@ def parse_rules(text: str, name: str) -> tuple[Rule, ...]:
     """Rules from TOML. Raises UsageError naming the file and the rule."""
     if len(text) > LIMIT:
         raise UsageError(f"{name} is larger than {LIMIT} bytes")
-    try:
-        rows = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{name} is not TOML: {error}") from error
+    rows = parse_toml(text, name, UsageError)
     if not all(isinstance(row, dict) for row in rows.values()):
         raise UsageError(f"{name} has something outside of its rules")
     return tuple(_rule(name, key, row) for key, row in rows.items())
@@ -169,6 +165,9 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
             raise UsageError(f"{where}: {', '.join(sorted(words))} is {what}")
     texts = {key: _text(where, key, row[key]) for key in _TEXTS & set(row)}
     lists = {key: _list(where, key, row[key]) for key in _LISTS & set(row)}
+    for key in _SWITCHES & set(row):
+        if not isinstance(row[key], bool):
+            raise UsageError(f"{where}: {key} is true or false")
     if texts["class"] not in (Class.PLACEMENT, Class.BY_DESIGN):
         raise UsageError(f"{where}: a class is `placement` or `by design`, not {texts['class']!r}")
     if strange := set(lists.get("differs", ())) - DIFFERS:
@@ -221,7 +220,8 @@ def shipped_rules() -> tuple[Rule, ...]:
 
 def read_rules(path: str) -> tuple[Rule, ...]:
     """Rules from a file of the user's. Raises UsageError."""
+    data = read_file(path, LIMIT, "file of rules", UsageError)
     try:
-        return parse_rules(Path(path).read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_rules(data.decode("utf-8"), path)
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path} cannot be read as rules: {error}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
 from efishim.firmware.profile import Kind, Profile, ProfileError, checked_answer, item
+from efishim.reading import parse_toml
 
 SCHEMA = 1
 FILE_LIMIT = 1 << 20
@@ -40,10 +40,10 @@ def read_profile(data: bytes, *, name: str = "the profile") -> Profile:
     if len(data) > FILE_LIMIT:
         raise ProfileError(f"{name} is larger than {FILE_LIMIT >> 20} MiB, which no profile is")
     try:
-        content = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:TEXT_LIMIT]
-        raise ProfileError(f"{name} is not TOML: {reason}") from error
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProfileError(f"{name} is not TOML: {error.reason} at byte {error.start}") from error
+    content = parse_toml(text, name, ProfileError)
     try:
         return _profile(content)
     except ProfileError as error:

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
 from efishim.errors import MachineError
+from efishim.machine import callbacks
+from efishim.machine.client import EngineClient
 from efishim.machine.disassembly import starts
 from efishim.machine.env import Env, Pending, verify
 from efishim.machine.exitcheck import MARK, find_flag
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, Cause, NativeHooks
 from efishim.machine.observed import Observer
-from efishim.machine.processor import GPR_INDEX, Processor
+from efishim.machine.processor import Processor
+from efishim.machine.shortcuts import NotHere, Shortcut
 from efishim.machine.sites import Site, find_port_accesses, find_sites
+from efishim.machine.softtlb import ENTRIES, SoftTlb
 
 PHYSICAL_LIMIT = 1 << 40
 TCG_BUFFER = 256 << 20
@@ -32,56 +36,6 @@ LONGEST_INSTRUCTION = 15
 NOWHERE = 0
 """Given to Unicorn as the address to stop at. Any other value makes it look that address up in the guest's tables after each
 run, which changes CR2 and the exception in flight when it is not mapped."""
-
-_IN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
-_OUT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
-_CPUID = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-_SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-_INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-_MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-_MMIO_WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p)
-
-
-_vmem_read = uclib.uc_vmem_read
-# The binding declares no argument types for it, and ctypes would cut addresses to 32 bits. A wrong address would not only
-# fail: it leaves its page fault pending in the processor.
-_vmem_read.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
-_vmem_read.restype = ctypes.c_int
-
-
-class EngineClient(Protocol):
-    """What the engine reports. Called from within the emulation."""
-
-    def port_read(self, port: int, size: int) -> int:
-        """IN."""
-
-    def port_write(self, port: int, size: int, value: int) -> None:
-        """OUT."""
-
-    def mmio_read(self, address: int, size: int) -> int:
-        """A load from a physical address without memory."""
-
-    def mmio_write(self, address: int, size: int, value: int) -> None:
-        """A store to a physical address without memory."""
-
-    def cpuid_hook(self) -> bool:
-        """CPUID; True when the registers were filled."""
-
-    def syscall(self, sysenter: bool) -> None:
-        """SYSCALL or SYSENTER."""
-
-    def exception(self, vector: int) -> None:
-        """An exception or INT n."""
-
-    def site(self, site: Site) -> None:
-        """One of our own instructions is about to run."""
-
-    def breakpoint(self, address: int) -> bool:
-        """An instruction that `break_at` was called for is about to run; True when the run was stopped in front of it."""
-
-    def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
-        """A block was translated; returns flags (`BlockFlag`)."""
 
 
 class Engine:
@@ -96,13 +50,15 @@ class Engine:
         self._breaks: set[int] = set()
         self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
+        self.shortcuts: list[Shortcut] = []
+        """Which of the shortcuts through Unicorn's inside are taken."""
         self._rip = ctypes.c_uint64()
         self._rip_reference = ctypes.byref(self._rip)
         self.uc: Any = Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
         self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
         self._handle = self.uc._uch
         emu_stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
-        vmem_read = ctypes.cast(_vmem_read, ctypes.c_void_p).value
+        vmem_read = ctypes.cast(callbacks.vmem_read, ctypes.c_void_p).value
         self.native = NativeHooks(emu_stop=emu_stop or 0, vmem_read=vmem_read or 0, new_block=self._new_block)
         self.state = self.native.state
         self._map_memory()
@@ -110,12 +66,15 @@ class Engine:
         self._raw_hook(uc_const.UC_HOOK_BLOCK, self.native.block_hook, self.native.state_address)
         self._raw_hook(uc_const.UC_HOOK_EDGE_GENERATED, self.native.edge_hook, self.native.state_address)
         env, self.pending = self._learn_env()
+        pages = max(region.end for region in memory) // PAGE
+        self.softtlb = self._fast_stores(pages)
         self.processor = Processor(self.uc, env, memory)
         self.observer = Observer(
             env=self.state.env,
             state=self.native.state_address,
-            pages=max(region.end for region in memory) // PAGE,
+            pages=pages,
             flush=self._flush_soft_tlb,
+            fill=self.softtlb.fill if self.softtlb else None,
         )
         self._install_hooks()
 
@@ -145,7 +104,7 @@ class Engine:
         def write(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
             self._guard(lambda: self._client.mmio_write(start + offset, size, value), None)
 
-        read_callback, write_callback = _MMIO_READ(read), _MMIO_WRITE(write)
+        read_callback, write_callback = callbacks.MMIO_READ(read), callbacks.MMIO_WRITE(write)
         self._keep += [read_callback, write_callback]
         status = uclib.uc_mmio_map(self._handle, start, end - start, read_callback, 0, write_callback, 0)
         if status:
@@ -193,6 +152,8 @@ class Engine:
         region.host[at] = before
         self._first_code = self.state.host_pc
         self._no_exit_request = find_flag(self._handle.value or 0)
+        why_not = "" if self._no_exit_request is not None else "the flag is elsewhere"
+        self.shortcuts.append(Shortcut("no checks", "for a stop after each load and store, where none is asked for", why_not))
         self._set_exit_checks(False)
         self.uc.ctl_flush_tb()
         self.native.forget_blocks()
@@ -208,6 +169,33 @@ class Engine:
             "gs_base": x86.UC_X86_REG_GS_BASE,
         }
         return verify(self.state.env, lambda register, value: self.uc.reg_write(ids[register], value))
+
+    def _fast_stores(self, pages: int) -> SoftTlb | None:
+        """Stores to pages without code become fast, if this build allows it. Paging is off, and nothing has run yet."""
+        region = next(r for r in self._memory if r.writable)
+        softtlb_is = ("fast stores", f"stores to pages without code; {ENTRIES} translations remembered")
+        try:
+            softtlb = SoftTlb(
+                env=self.state.env,
+                pages=pages,
+                touch=self._touch,
+                flush=self._flush_soft_tlb,
+                page=region.start,
+                host=ctypes.addressof(ctypes.c_char.from_buffer(region.host)),
+            )
+        except NotHere as reason:
+            self.shortcuts.append(Shortcut(*softtlb_is, str(reason)))
+            return None
+        self.shortcuts.append(Shortcut(*softtlb_is))
+        # Where a hook for loads, stores or fetches is, Unicorn neither makes entries dirty at a store nor walks the whole table
+        # for each block it translates to undo that. The stand-in does both. This hook is for fetches from memory that was
+        # mapped without permission to execute; there is none.
+        self._hook(uc_const.UC_HOOK_MEM_FETCH_PROT, callbacks.FETCH(lambda *_: False))
+        return softtlb
+
+    def _touch(self, address: int, fetch: bool) -> bool:
+        permission = uc_const.UC_PROT_EXEC if fetch else uc_const.UC_PROT_READ
+        return not callbacks.vmem_read(self._handle, address, permission, self._code_buffer, 1)
 
     def _install_hooks(self) -> None:
         client, guard = self._client, self._guard
@@ -228,20 +216,15 @@ class Engine:
                 self.stop()
 
         hook = self._hook
-        hook(uc_const.UC_HOOK_INSN, _IN(port_in), insn=x86.UC_X86_INS_IN)
-        hook(uc_const.UC_HOOK_INSN, _OUT(port_out), insn=x86.UC_X86_INS_OUT)
-        hook(uc_const.UC_HOOK_INSN, _CPUID(lambda _uc, _d: int(guard(client.cpuid_hook, True))), insn=x86.UC_X86_INS_CPUID)
-        hook(
-            uc_const.UC_HOOK_INSN,
-            _SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(False), None)),
-            insn=x86.UC_X86_INS_SYSCALL,
-        )
-        hook(
-            uc_const.UC_HOOK_INSN,
-            _SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(True), None)),
-            insn=x86.UC_X86_INS_SYSENTER,
-        )
-        hook(uc_const.UC_HOOK_INTR, _INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
+        hook(uc_const.UC_HOOK_INSN, callbacks.IN(port_in), insn=x86.UC_X86_INS_IN)
+        hook(uc_const.UC_HOOK_INSN, callbacks.OUT(port_out), insn=x86.UC_X86_INS_OUT)
+        cpuid = callbacks.CPUID(lambda _uc, _d: int(guard(client.cpuid_hook, True)))
+        hook(uc_const.UC_HOOK_INSN, cpuid, insn=x86.UC_X86_INS_CPUID)
+        syscall = callbacks.SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(False), None))
+        hook(uc_const.UC_HOOK_INSN, syscall, insn=x86.UC_X86_INS_SYSCALL)
+        sysenter = callbacks.SYSCALL(lambda _uc, _d: guard(lambda: client.syscall(True), None))
+        hook(uc_const.UC_HOOK_INSN, sysenter, insn=x86.UC_X86_INS_SYSENTER)
+        hook(uc_const.UC_HOOK_INTR, callbacks.INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
 
         def at_site(_uc: int, address: int, size: int, _data: int) -> None:
             if address in self._breaks and guard(lambda: client.breakpoint(address), True):
@@ -250,12 +233,12 @@ class Engine:
             if site is not None:
                 guard(lambda: client.site(site), None)
 
-        self._site_callback = _CODE(at_site)
+        self._site_callback = callbacks.CODE(at_site)
 
     def _new_block(self, pc: int, size: int, icount: int) -> int:
         try:
             buffer = self._code_buffer
-            if _vmem_read(self._handle, pc, uc_const.UC_PROT_EXEC, buffer, size):
+            if callbacks.vmem_read(self._handle, pc, uc_const.UC_PROT_EXEC, buffer, size):
                 code = self._read_code(pc, size)
             else:
                 code = buffer.raw[:size] if size > 64 else bytes(memoryview(buffer)[:size])
@@ -303,7 +286,7 @@ class Engine:
 
     def _fetch(self, address: int, size: int) -> bytes:
         """Code that is being executed."""
-        if _vmem_read(self._handle, address, uc_const.UC_PROT_EXEC, self._code_buffer, size):
+        if callbacks.vmem_read(self._handle, address, uc_const.UC_PROT_EXEC, self._code_buffer, size):
             return self._read_code(address, size)
         return bytes(memoryview(self._code_buffer)[:size])
 
@@ -374,6 +357,8 @@ class Engine:
         """Forget all translations."""
         self.uc.ctl_flush_tb()
         self.native.forget_blocks()
+        if self.softtlb:
+            self.softtlb.forget()
 
     def _flush_soft_tlb(self) -> None:
         status = uclib.uc_ctl(self._handle, uc_const.UC_CTL_TLB_FLUSH | uc_const.UC_CTL_IO_WRITE << 30)
@@ -404,6 +389,3 @@ class Engine:
         """Forget translations of physical code that the host changed. Coarse: everything goes."""
         del address, size
         self.drop_all()
-
-
-__all__ = ["GPR_INDEX", "PAGE", "Engine", "EngineClient"]

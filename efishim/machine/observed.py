@@ -25,12 +25,8 @@ from unicorn.unicorn_py3.unicorn import uclib
 from efishim.errors import MachineError
 from efishim.machine.memory import PAGE
 from efishim.machine.native import address_of, private
+from efishim.machine.softtlb import FAST_OFFSET, FILL_OFFSET, MMU_MODES
 
-FILL_OFFSET = 7432
-"""Of CPUClass.tlb_fill, from CPUX86State: X86CPU holds both."""
-FAST_OFFSET = -64
-"""Of CPUTLB.f, from CPUX86State: CPUNegativeOffsetState lies in front of it."""
-MMU_MODES = 3
 RANGE_LIMIT = 1 << 12
 ROW_LIMIT = 1 << 16
 """Places that are told apart (address, instruction, size, direction), a power of two; later ones are counted as dropped."""
@@ -149,11 +145,13 @@ class Observer:
     """Watches guest-physical memory of one machine, from any moment at which the guest does not run.
 
     `env` and `state` are the host addresses of CPUX86State and of the native hooks' state, `pages` is the number of 4 KiB
-    pages of guest-physical memory, and `flush` empties the soft TLB.
+    pages of guest-physical memory, and `flush` empties the soft TLB. `fill` is the host address of what stands in
+    CPUClass.tlb_fill, None for Unicorn's own function.
     """
 
-    def __init__(self, *, env: int, state: int, pages: int, flush: Callable[[], None]) -> None:
+    def __init__(self, *, env: int, state: int, pages: int, flush: Callable[[], None], fill: int | None = None) -> None:
         self._env, self._state, self._pages, self._flush = env, state, pages, flush
+        self._fill = fill
         self._watched: tuple[Watched, ...] = ()
         self._marked: list[int] = []
         self._variables: Variables | None = None
@@ -251,6 +249,8 @@ class Observer:
             found.append(ctypes.cast(function, ctypes.c_void_p).value or 0 if function else 0)
         masks = [ctypes.c_uint64.from_address(self._env + FAST_OFFSET + 16 * mode).value for mode in range(MMU_MODES)]
         plain = all(mask & 0x3F == 0 and (mask + 64) & mask == 0 and mask for mask in masks)
+        if self._fill is not None:
+            found[0] = self._fill
         if not all(found) or self._slot.value != found[0] or not plain:
             raise MachineError(
                 "this build of Unicorn keeps its table of translations elsewhere than expected",

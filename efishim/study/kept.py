@@ -13,7 +13,8 @@ from pathlib import Path
 import efishim
 from efishim.lab.matrix import Result
 from efishim.lab.plan.plan import Plan
-from efishim.lab.record import UNREPEATABLE, Reason, Record, RecordError, decode, encode
+from efishim.lab.record import RECORD_LIMIT, UNREPEATABLE, Reason, Record, RecordError, decode, encode
+from efishim.reading import read_file
 
 
 def place(folder: Path, plan: Plan) -> Path:
@@ -24,8 +25,8 @@ def place(folder: Path, plan: Plan) -> Path:
 
 def kept(folder: Path, plan: Plan) -> Record | None:
     """The record of a plan, if it was kept and is one."""
-    with suppress(OSError, RecordError):
-        record = decode(place(folder, plan).read_bytes())
+    with suppress(RecordError):
+        record = decode(read_file(place(folder, plan), RECORD_LIMIT, "record", RecordError))
         if record.image.sha256 == plan.image.sha256:
             return record
     return None

@@ -63,7 +63,7 @@ def read_surface(data: bytes, name: str) -> tuple[str, SurfaceFacts]:
     """A surface that was found earlier, and the SHA-256 of the image that it is of. Raises UsageError."""
     try:
         found = decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name} is not a surface: {error}") from error
     return found.image.sha256, facts_of(found)
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import rich_click as click
+
+from efishim.cli.app import State, cli
 
 EFISHIM = [sys.executable, "-c", "import sys; from efishim.cli import main; sys.exit(main())"]
 
@@ -38,3 +42,30 @@ def completed(line: str) -> list[str]:
 )
 def test_completion(line: str, answers: list[str]) -> None:
     assert completed(line) == answers
+
+
+def parameters() -> list[Any]:
+    """Every parameter of every command that names a file or a folder."""
+    context = click.Context(cli, obj=State())
+    found = []
+
+    def collect(group: click.Group, path: str) -> None:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                collect(command, f"{path}{name} ")
+            for param in command.params:
+                told = f"{param.make_metavar(context)} {param.name}".upper()
+                if any(word in told for word in ("FILE", "DIR", "KERNEL", "IMAGE", "RECORD_PATH")):
+                    found.append(pytest.param(param, id=f"{path}{name} {param.name}"))
+
+    collect(cli, "")
+    return found
+
+
+@pytest.mark.parametrize("param", parameters())
+def test_the_name_of_a_file_is_not_empty(param: click.Parameter) -> None:
+    context = click.Context(cli, obj=State())
+    with pytest.raises(click.BadParameter, match="name of a file is empty"):
+        param.type("", param, context)

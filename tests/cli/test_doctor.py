@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 from efishim.cli import doctor, main
-from efishim.machine import selftest
+from efishim.machine import selftest, softtlb
 
 
 @pytest.fixture
@@ -60,3 +60,16 @@ def test_a_processor_that_fails_its_test_is_a_failure(
     assert findings(capsys, 3)["cpu: page fault"] == ("FAILED", "no fault came")
     assert main(["doctor"]) == 3
     assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_build_without_a_shortcut_is_slower_and_no_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = {what: state for what, (state, _) in findings(capsys, 0).items() if what.startswith("speed: ")}
+    assert speed["speed: fast stores"] == speed["speed: no checks"] == "ok"
+    monkeypatch.setattr(softtlb, "FILL_OFFSET", softtlb.FILL_OFFSET + 16)
+    state, detail = findings(capsys, 0)["speed: fast stores"]
+    assert state == "off"
+    assert "slower" in detail
+    assert "tlb_fill" in detail

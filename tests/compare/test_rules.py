@@ -98,6 +98,11 @@ def test_only_a_star_is_special_in_a_path() -> None:
     ("text", "sentence"),
     [
         ("[", "is not TOML"),
+        ("a = " + "9" * 5000, "is not TOML"),
+        ("[" * 50_000, "is not TOML"),
+        (RULE + "present = 0x" + "f" * 20_000 + "\n", "64 are the most"),
+        (RULE + "present = 1\n", "present is true or false"),
+        (RULE.replace('"by design"', "0x" + "f" * 20_000), "64 are the most"),
         ("name = 1", "outside of its rules"),
         (RULE.replace('reason = "it is so"', ""), "reason is missing"),
         (RULE.replace('differs = ["route"]', ""), "differs is missing"),
@@ -115,7 +120,7 @@ def test_a_file_that_is_wrong_is_refused_with_a_sentence(text: str, sentence: st
 
 
 def test_a_file_that_is_not_there_is_a_mistake_of_the_user(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read as rules"):
+    with pytest.raises(UsageError, match="none does not exist"):
         read_rules(str(tmp_path / "none"))
 
 

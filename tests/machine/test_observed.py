@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.errors import MachineError
-from efishim.machine import env, native, observed
+from efishim.machine import env, native, observed, softtlb
 from efishim.machine.machine import Machine
 from efishim.machine.observed import Watched, disjoint
 from tests.machine import guest
@@ -377,7 +377,7 @@ def test_a_guest_with_more_places_than_rows(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_another_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observed, "FILL_OFFSET", observed.FILL_OFFSET + 8 * 5)
+    monkeypatch.setattr(observed, "FILL_OFFSET", softtlb.FILL_OFFSET + 8 * 5)
     machine = guest.long_mode(HLT)
     with pytest.raises(MachineError, match="this build of Unicorn"):
         machine.engine.observer.watch(Watched(PAGE_AT, 16))

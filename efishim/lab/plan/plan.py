@@ -18,6 +18,7 @@ from msgspec import UNSET
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
 from efishim.lab.record import File, Milestone, Options, RouteName
+from efishim.reading import read_file
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -203,23 +204,8 @@ def shell_word(word: str | bytes) -> str:
 
 def read_bounded(path: str | Path, what: str) -> bytes:
     """All of a regular file of at most BLOB_LIMIT bytes. Raises ImageError with one sentence."""
-    place = Path(path)
-    try:
-        if place.is_dir():
-            raise ImageError(f"{path} is a directory, not a file")
-        if not place.exists():
-            raise ImageError(f"{path} does not exist", hint="give a path, or deb:PACKAGE for a Debian kernel package")
-        if not place.is_file():
-            raise ImageError(f"{path} is not a regular file")
-        with place.open("rb") as stream:
-            data = stream.read(BLOB_LIMIT + 1)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ImageError(f"the path {str(path)!r} cannot be used: {error}") from error
-    if len(data) > BLOB_LIMIT:
-        raise ImageError(f"{path} is larger than {BLOB_LIMIT >> 20} MiB, which no {what} is")
-    return data
+    hint = "give a path, or deb:PACKAGE for a Debian kernel package"
+    return read_file(path, BLOB_LIMIT, what, ImageError, hint=hint)
 
 
 def parse_size(text: str, *, what: str = "size") -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from efishim.compare.done import call_path
+from efishim.compare.lines import opcodes
 from efishim.lab.record import FirmwareCall, Record
 from efishim.report.html.limits import Limits
 
@@ -55,8 +55,7 @@ def calls(left: Record, right: Record, limits: Limits) -> Calls:
 
 
 def _rows(one: Sequence[FirmwareCall], other: Sequence[FirmwareCall]) -> Iterator[CallRow]:
-    matcher = SequenceMatcher(None, [call_path(call) for call in one], [call_path(call) for call in other], autojunk=False)
-    for what, a, b, c, d in matcher.get_opcodes():
+    for what, a, b, c, d in opcodes([call_path(call) for call in one], [call_path(call) for call in other]):
         if what == "equal":
             yield from (CallRow(_call(x), _call(y)) for x, y in zip(one[a:b], other[c:d], strict=True))
         else:
