@@ -1,4 +1,4 @@
-"""The commands. `main` is the console script; it imports the rest when it is called."""
+"""The command line. `main` is the console script; it imports the commands on demand."""
 
 from __future__ import annotations
 

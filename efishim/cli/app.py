@@ -1,4 +1,4 @@
-"""The group of commands: which there are, how they are found, and what an error becomes."""
+"""The top-level command: its subcommands, where they come from, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -66,22 +66,23 @@ class Group(click.RichGroup):
         "help_option_names": ["-h", "--help"],
         "rich_help_config": click.RichHelpConfiguration(text_paragraph_linebreaks="\n\n", max_width=100),
     },
-    epilog="Exit status: 0 the goal was reached; 1 it was not, or differences were found; 2 wrong usage; "
-    "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to this image; "
+    epilog="Exit status: 0 success; 1 the goal was not reached, or differences were found; 2 usage error; "
+    "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to the image; "
     "130 interrupted.",
 )
 @click.version_option(__version__, "-V", "--version", message="efishim %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """A laboratory for how x86 kernels are entered.
+    """Boot one x86 kernel through every entry point it has, in one deterministic emulator, and diff what it sees.
 
-    efishim takes an unmodified kernel, sends it through one of its doors on an emulated, deterministic machine, and
-    records what the kernel was told, what it called and what hardware it touched.
+    efishim boots an unmodified kernel through a chosen entry point (EFI stub, PVH, Linux boot protocol, Multiboot) and
+    records the boot information it receives, the firmware calls it makes, the hardware it touches and the code it runs.
 
     \b
-        efishim run                              the embedded probe kernel
-        efishim run deb:linux-image-cloud-amd64  a Debian kernel, to userspace
-        efishim inspect vmlinuz                  what an image is
+        efishim run                              boot the embedded probe kernel
+        efishim run deb:linux-image-cloud-amd64  boot a Debian kernel to userspace
+        efishim inspect vmlinuz                  list the entry points of an image
+        efishim compare vmlinuz                  boot it through each of them and diff the runs
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -97,7 +98,7 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
         status = INTERRUPTED
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "efishim"
-        state.talk.error(error.format_message(), f"{path} --help says what there is")
+        state.talk.error(error.format_message(), f"see `{path} --help`")
         status = error.exit_code
     except EfishimError as error:
         state.talk.error(error.sentence, error.hint)

@@ -1,4 +1,4 @@
-"""`efishim oracle --faults`: what a kernel makes of bad hand-overs, on QEMU and in efishim."""
+"""`efishim oracle --faults`: how a kernel fails on corrupted handovers, on QEMU and in efishim."""
 
 from __future__ import annotations
 

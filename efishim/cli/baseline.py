@@ -1,4 +1,4 @@
-"""`efishim baseline`: files that say what each route tells a kernel and what the kernel does, for CI."""
+"""`efishim baseline`: record what each route hands to a kernel and what the kernel does, and check it in CI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIX = ".txt"
 
 @click.group("baseline")
 def command() -> None:
-    """Keep what routes do in text files, and check that they still do it.
+    """Save the behaviour of routes as text files, and check kernels against them.
 
     \b
         efishim baseline save vmlinuz -o baselines/
@@ -33,9 +33,12 @@ def command() -> None:
 
 
 jobs_option = click.option(
-    *("-j", "--jobs"), type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]"
+    *("-j", "--jobs"),
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Run up to N routes in parallel. [default: one per processor]",
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 
 
 @command.command("save")
@@ -45,7 +48,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on 
     required=True,
     metavar="DIR",
     type=complete.FILE,
-    help="Where the files go, one for each route.",
+    help="Write the files to DIR, one per route.",
 )
 @routes_option
 @jobs_option
@@ -55,9 +58,9 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on 
 def save(
     state: State, /, kernel: str | None, directory: str, routes: tuple[str, ...], jobs: int | None, quiet: bool, **words: Any
 ) -> int:
-    """Run KERNEL through the routes and write a baseline of each.
+    """Boot KERNEL through the routes and save a baseline of each.
 
-    A route that does not reach its goal is saved as it is, and the exit status is 1.
+    A route that misses its goal is saved all the same, and the exit status is 1.
     """
     from efishim.cli.matrix import run_routes
 
@@ -77,11 +80,11 @@ def save(
 @routes_option
 @jobs_option
 @quiet_option
-@click.option("--update", is_flag=True, help="Rewrite the files that differ.")
+@click.option("--update", is_flag=True, help="Accept the changes: rewrite the baselines that differ.")
 @click.option(
-    *("--format", "form"), type=click.Choice(("text", "junit")), default="text", show_default=True, help="How to write it."
+    *("--format", "form"), type=click.Choice(("text", "junit")), default="text", show_default=True, help="Output format."
 )
-@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
 @PLAN_OPTIONS
 @click.pass_obj
 def check(
@@ -96,23 +99,23 @@ def check(
     output: str | None,
     **words: Any,
 ) -> int:
-    """Run KERNEL again through the routes that DIR has baselines of, and show what changed.
+    """Boot KERNEL through the routes that have a baseline in DIR, and show what changed.
 
-    Give the same options as to `save`. Exit status: 0 nothing changed, 1 something did (also with --update).
+    Give the options that `save` was given. Exit status: 0 nothing changed, 1 something did, with --update too.
     """
     from efishim.cli.matrix import run_routes
     from efishim.errors import UsageError
     from efishim.report.files import write_atomically
 
     if len(subjects) > 2:
-        raise UsageError("a check takes one kernel and one directory")
+        raise UsageError("`check` takes one kernel and one directory")
     *kernels, directory = subjects
     kernel = kernels[0] if kernels else None
     place = _directory(directory, make=False)
     wanted = {_route(path): path for path in sorted(place.glob(f"*{SUFFIX}"))}
     chosen = routes or tuple(wanted)
     if not chosen:
-        raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` makes them")
+        raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` creates them")
     outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words)
     results = [(record, _checks(place, record)) for record in outcome.records]
     changed = [(record, found) for record, found in results if any(one.diff for one in found)]

@@ -1,4 +1,4 @@
-"""`efishim compare`: the same kernel through several doors, or records, side by side."""
+"""`efishim compare`: boot one kernel through several routes, or read records, and diff them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ RECORD_SUFFIX = ".json"
 @click.command("compare")
 @click.argument("subjects", metavar="[KERNEL | A.json B.json...]", nargs=-1, type=complete.FILE)
 @routes_option
-@click.option("--all", "everything", is_flag=True, help="All routes, also those that do not apply; the same as no -r.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
+@click.option("--all", "everything", is_flag=True, help="Select every route, and list those that do not apply. Same as no -r.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Run up to N routes in parallel. [default: one per processor]",
+)
 @click.option(
     *("--rules", "rules_file"),
     metavar="FILE",
     type=complete.FILE,
-    help="Rules in place of those that come with efishim.",
+    help="Classify differences by the rules in FILE instead of the built-in ones.",
 )
-@click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Keep the record of each run there.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write it.")
-@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
-@click.option("-v", "--verbose", is_flag=True, help="Every difference of every group, and rules that explained nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Save the record of each run in DIR.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
+@click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @PLAN_OPTIONS
 @click.pass_obj
 def command(
@@ -51,12 +57,12 @@ def command(
     quiet: bool,
     **words: Any,
 ) -> int:
-    """Run KERNEL through several doors and say in what the ways differ, and why.
+    """Boot KERNEL through several routes, show how the runs differ, and explain why.
 
-    Without -r all routes that apply are taken; the first is the one that the others are compared with. With two or more
-    records (files that end in .json, as `efishim run --record` writes them) nothing runs.
+    Without -r, all routes that apply to the image are run. The first route is the reference for the others. Given two or
+    more records (.json files from `efishim run --record`), compare boots nothing and diffs those.
 
-    Exit status: 0 every difference is explained and every run reached its goal, 1 otherwise.
+    Exit status: 0 every run reached its goal and every difference is explained, 1 otherwise.
 
     \b
         efishim compare vmlinuz -r hvmlite/efi -r hvmlite/pvh
@@ -95,12 +101,12 @@ def _records(
     from efishim.errors import UsageError
 
     if routes and everything:
-        raise UsageError("--all and -r contradict each other")
+        raise UsageError("--all and -r contradict each other: --all already selects every route")
     if subjects and all(subject.endswith(RECORD_SUFFIX) for subject in subjects):
         if len(subjects) < 2:
-            raise UsageError("one record has nothing to be compared with", hint="give two")
+            raise UsageError("one record has nothing to be compared with", hint="give two or more")
         if routes:
-            raise UsageError("records are what they are: -r has no meaning with them")
+            raise UsageError("-r has no meaning with records: nothing is booted")
         return [_read(subject) for subject in subjects], [], 0
     if len(subjects) > 1:
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")

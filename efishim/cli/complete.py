@@ -1,4 +1,4 @@
-"""What a shell is told when somebody presses the tab key."""
+"""Completions for the values of options and arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`efishim completion`: what a shell needs to complete efishim's words."""
+"""`efishim completion`: shell completion scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import rich_click as click
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print a shell completion script.
 
     \b
         bash: efishim completion bash > ~/.local/share/bash-completion/completions/efishim

@@ -1,4 +1,4 @@
-"""`efishim doctor`: is everything here that efishim needs, and does the CPU layer work on this machine?"""
+"""`efishim doctor`: check that the dependencies are installed and that the CPU layer works on this host."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Finding:
 
 
 @click.command("doctor")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, form: str) -> int:
-    """Check this installation: versions, optional programs, and a self-test of the CPU layer.
+    """Check the installation: library versions, optional programs, and a self-test of the CPU layer.
 
-    What is missing but only needed for some commands is named with the Debian package that has it. The exit status is
-    3 when something failed that every run needs.
+    Missing programs that only some commands need are listed with the Debian package that provides them. The exit status
+    is 3 if something fails that every run needs.
     """
     from efishim.cli.out import print_json, table
 

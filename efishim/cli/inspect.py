@@ -1,4 +1,4 @@
-"""`efishim inspect KERNEL`: what an image is, and which routes apply to it."""
+"""`efishim inspect KERNEL`: dump the headers of an image and the routes that apply to it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("kernel", required=False, type=complete.FILE)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, /, kernel: str | None, form: str) -> None:
-    """Say what KERNEL is: headers, entries, sections, payload, notes, and which routes apply to it and why not.
+    """Show the headers, entry points, sections, payload and notes of KERNEL, and which routes apply to it.
 
-    KERNEL is a path, or deb:PACKAGE; without it, the embedded probe kernel. An image that cannot be read gives one
-    sentence and exit status 4.
+    KERNEL is a path or deb:PACKAGE; the default is the embedded probe kernel. Nothing is booted. The exit status is 4 if
+    the image cannot be read.
 
     \b
         efishim inspect /boot/vmlinuz-6.1.0-50-amd64

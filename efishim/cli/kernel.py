@@ -1,4 +1,4 @@
-"""KERNEL on a command line: a path, deb:PACKAGE, or nothing for the embedded probe kernel."""
+"""The KERNEL argument: a path, deb:PACKAGE, or none for the embedded probe kernel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_image(kernel: str | None, progress: Progress) -> Blob:
 
 
 def _fetch(reference: str, progress: Progress) -> Blob:
-    """The kernel out of a Debian package. Its label names the version that was found, so that it can be had again."""
+    """The kernel in a Debian package. Its label names the version found, so that the same kernel can be fetched again."""
     from efishim.image.cachedir import cache_directory
     from efishim.image.deb import DebReference, parse_reference, system_store
     from efishim.lab.plan.plan import Blob

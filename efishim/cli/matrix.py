@@ -1,4 +1,4 @@
-"""Running a kernel through several routes from the command line: which routes, their plans, and their progress."""
+"""Boots a kernel through several routes for the commands: route selection, plans and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`efishim oracle`: the same kernel on real firmware, under QEMU."""
+"""`efishim oracle`: boot a kernel on QEMU with real firmware, and compare efishim with it."""
 
 from __future__ import annotations
 
@@ -40,54 +40,54 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     *("-r", "--route", "routes"),
     metavar="ROUTE",
     multiple=True,
-    help="A way of real firmware into the kernel; repeat for several. [default: all that apply to the image]",
+    help="Boot through this real boot path; repeatable, see --list. [default: all that apply to the image]",
 )
-@click.option("--list", "list_ways", is_flag=True, help="Say which ways there are, and stop.")
+@click.option("--list", "list_ways", is_flag=True, help="List the boot paths and exit.")
 @options_of_run("cmdline")
 @click.option(
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
     multiple=True,
     type=complete.FILE,
-    help="Initial ramdisk; several become one, behind each other. [default: the embedded reporting init]",
+    help="Initial ramdisk; repeatable, the files are concatenated. [default: the embedded reporting init]",
 )
 @options_of_run("no_initrd")
-@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 8G.")
+@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 8G.")
 @click.option(
     "--timeout",
     type=click.FloatRange(1.0, 86400.0),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give each boot up after this much host time.",
+    help="Stop each boot after this much host time.",
 )
-@click.option("--epoch", type=int, metavar="SECONDS", help="The machine's clock at power-on. [default: 1460000000]")
+@click.option("--epoch", type=int, metavar="SECONDS", help="Guest clock at power-on, seconds since 1970. [default: 1460000000]")
 @click.option(
     *("--record", "record_path"),
     metavar="PATH",
     type=complete.FILE,
-    help="Write the record there; with several routes or kernels a folder with a file for each.",
+    help="Write the record to PATH; with several boot paths or kernels, a directory with a file for each.",
 )
 @click.option(
     "--platform",
     default=IMITATION,
     show_default=True,
     metavar="NAME",
-    help="efishim's machine: one that imitates QEMU's, or any other (`efishim platforms`).",
+    help="The platform that efishim boots on; the default imitates QEMU's machine.",
 )
-@click.option("--faults", is_flag=True, help="Spoil hand-overs on purpose instead, and compare what the kernel makes of them.")
-@click.option("--alone", is_flag=True, help="Only boot and record; do not run the same routes in efishim to compare.")
+@click.option("--faults", is_flag=True, help="Corrupt the handover on purpose, and compare how the kernel fails.")
+@click.option("--alone", is_flag=True, help="Boot on QEMU only; do not run efishim and compare.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown"]),
     default="text",
     show_default=True,
-    help="How the agreement is shown; markdown: one table for each kernel, a column for each way.",
+    help="Output format; markdown prints one table per kernel with a column per boot path.",
 )
-@click.option("--differences", is_flag=True, help="Also list every difference, both sides beside each other.")
-@click.option("--reasons", is_flag=True, help="Also say why the differences are that are explained.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--differences", is_flag=True, help="Also list every difference side by side.")
+@click.option("--reasons", is_flag=True, help="Also print the reason for each explained difference.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @click.pass_obj
 def command(
     state: State,
@@ -105,19 +105,20 @@ def command(
     quiet: bool,
     **words: Any,
 ) -> int:
-    """Boot each KERNEL on QEMU with real firmware and loaders, and compare what it was told there with efishim's own routes.
+    """Boot each KERNEL on QEMU with real firmware and boot loaders, and compare the runs with efishim's own.
 
-    The machine is `qemu-system-x86_64` without KVM; SeaBIOS, OVMF and GRUB come from the system's packages, and what is
-    missing is named. The records have efishim's own schema; what QEMU cannot tell (instruction counts, hardware touched,
+    QEMU runs as `qemu-system-x86_64` without KVM; SeaBIOS, OVMF and GRUB come from the system's packages. Missing packages
+    are named. The runs are recorded in efishim's schema; what QEMU does not expose (instruction counts, hardware accesses,
     coverage) stays empty.
 
-    --faults hands each kernel over badly in some twenty ways (docs/bad-handovers.md), and says what becomes of it on both
-    sides; ways in and command line are its own.
+    A table counts the fields that are identical, explained (see --reasons and --differences) and unexplained, and the
+    unexplained ones are listed.
 
-    A table counts the fields that are identical, explained (--reasons, --differences) and unexplained, and lists the last.
+    --faults boots each kernel with some twenty corrupted handovers (docs/bad-handovers.md) and compares how it fails on
+    QEMU and in efishim. Boot paths and command line are then fixed.
 
-    Exit status: 0 every boot came to its power-off and nothing is unexplained, 1 otherwise, 77 a route does not apply to
-    this image.
+    Exit status: 0 every boot powered off and no difference is unexplained, 1 otherwise, 77 a boot path does not apply to
+    the image.
 
     \b
         efishim oracle vmlinuz
@@ -137,7 +138,7 @@ def command(
         return 0
     state.registry.platform(platform)
     if faults and (routes or record_path or alone or words["no_initrd"] or words["initrds"] or words["cmdline"] is not None):
-        raise UsageError("--faults has routes, a ramdisk and a command line of its own, and writes no records")
+        raise UsageError("--faults uses routes, a ramdisk and a command line of its own, and writes no records")
     judgements: list[Judgement] = []
     good = True
     shown = out.table if form == "text" else None
@@ -300,7 +301,7 @@ def _request(
         raise UsageError("--no-initrd and -i contradict each other")
     size = plans.parse_memory(memory)
     if size > MEMORY_LIMIT:
-        raise UsageError(f"the machine that is compared with has at most {MEMORY_LIMIT >> 30} GiB of memory, not {memory}")
+        raise UsageError(f"the reference machine takes at most {MEMORY_LIMIT >> 30} GiB of memory, not {memory}")
     if epoch is not None and not 0 <= epoch < 1 << 32:
         raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
     ramdisks = tuple(plans.Blob.from_file(path, what="ramdisk") for path in initrds)
@@ -327,7 +328,7 @@ def _ways(request: Request, routes: tuple[str, ...]) -> list[Way]:
     ways.require_wide(request.image)
     chosen = [ways.find_way(name) for name in dict.fromkeys(routes)] or ways.applicable(request.image)
     if not chosen:
-        raise RouteError(f"{request.image.path} has no entry that real firmware or a loader here would take")
+        raise RouteError(f"{request.image.path} has no entry that real firmware or a loader supported here would use")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Results on stdout: tables for people, JSON for programs."""
+"""Writes results to stdout: tables for people, JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`efishim platforms`: the machines that a guest can find."""
+"""`efishim platforms`: list the machines that efishim can emulate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 @click.command("platforms")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, form: str) -> None:
-    """List the platforms: the machines that a guest can find, for `run --platform NAME`."""
+    """List the platforms, the machines that `--platform` can emulate, with their options."""
     from efishim.cli.out import option_rows, print_json, table
 
     platforms = state.registry.platforms

@@ -1,4 +1,4 @@
-"""`efishim plugins`: what was loaded, what each plugin gives, and what is wrong with those that failed."""
+"""`efishim plugins`: list the plugins, what each one registers, and why one failed to load."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 @click.command("plugins")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, form: str) -> int:
-    """List the plugins of the entry-point group efishim_v1.
+    """List the plugins in the entry-point group efishim_v1 and what each one registers.
 
-    Every provider and platform comes through that group, also those that ship with efishim. A plugin that fails is
-    named with its reason, the others go on, and the exit status is 3.
+    All providers and platforms are plugins, the built-in ones included. A plugin that fails to load is listed with the
+    reason and does not affect the others; the exit status is then 3.
     """
     from efishim.cli.out import print_json, table
     from efishim.plugins import GROUP

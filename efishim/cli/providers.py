@@ -1,4 +1,4 @@
-"""`efishim providers [NAME]`: who can tell a kernel how it boots."""
+"""`efishim providers [NAME]`: list the producers of boot information."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @click.command("providers")
 @click.argument("name", required=False, shell_complete=complete.provider)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, name: str | None, form: str) -> None:
-    """List the providers, or say all about one: its specifications, its limits, the entries that it drives.
+    """List the providers, or describe one: its entries, specifications, limits and options.
 
     \b
         efishim providers

@@ -1,4 +1,4 @@
-"""`efishim run`: one kernel through one door."""
+"""`efishim run`: boot one kernel through one route."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     *("-p", "--provider"),
     shell_complete=complete.provider,
-    help="Who tells the kernel how it boots; `efishim providers` lists them. [default: the machine's own firmware]",
+    help="The producer of the boot information; see `efishim providers`. [default: the machine's own firmware]",
 )
 @click.option(
     *("-e", "--entry"),
     shell_complete=complete.entry,
-    help="Which door of the image is used. [default: the provider's first]",
+    help="The entry point to start the kernel at. [default: the provider's first]",
 )
 @click.option(
     "--platform",
     default="pc",
     show_default=True,
     shell_complete=complete.platform,
-    help="The machine that the kernel finds.",
+    help="The machine to emulate; see `efishim platforms`.",
 )
 @click.option(
     *("-a", "--append", "--cmdline", "cmdline"),
     metavar="CMDLINE",
-    help="The kernel's command line, or @FILE. [default: console=ttyS0]",
+    help="Kernel command line; @FILE reads it from FILE. [default: console=ttyS0]",
 )
 @click.option(
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
     multiple=True,
     type=complete.FILE,
-    help="Initial ramdisk; repeat for several. [default: the embedded reporting init]",
+    help="Initial ramdisk; repeatable. [default: the embedded reporting init]",
 )
-@click.option("--no-initrd", is_flag=True, help="Give the kernel no initial ramdisk at all.")
-@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest memory, 64M to 64G.")
+@click.option("--no-initrd", is_flag=True, help="Boot without an initial ramdisk.")
+@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 64G.")
 @click.option(
     "--until",
     type=click.Choice(MILESTONES),
     default=MILESTONES[-1],
     metavar="MILESTONE",
     show_default=True,
-    help=f"The milestone that counts as success: {', '.join(MILESTONES)}.",
+    help=f"Stop at this milestone and count it as success: {', '.join(MILESTONES)}.",
 )
-@click.option("--max-insns", metavar="N", help="Give up after N guest instructions (also 500M, 20G). [default: 20G]")
+@click.option("--max-insns", metavar="N", help="Stop after N guest instructions; takes suffixes, as in 500M. [default: 20G]")
 @click.option(
     "--timeout",
     type=float,
     metavar="SECONDS",
-    help="Give up after this much host time, 0 for never; such a record is not reproducible. [default: 900]",
+    help="Stop after this much host time, 0 for never. A record cut short by it is not reproducible. [default: 900]",
 )
 @click.option(
     "--seed",
@@ -82,60 +82,60 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     default=0,
     show_default=True,
     metavar="N",
-    help="What RDRAND, the RNG protocol and so KASLR are derived from.",
+    help="Seed of RDRAND and the EFI RNG protocol, and so of KASLR.",
 )
 @click.option(
     "--epoch",
     type=int,
     metavar="SECONDS",
-    help="The guest's clock at power-on, since 1970. [default: 1460000000]",
+    help="Guest clock at power-on, in seconds since 1970. [default: 1460000000]",
 )
 @click.option(
     *("--option", "options"),
     metavar="GROUP.NAME=VALUE",
     multiple=True,
     shell_complete=complete.option,
-    help="An option of the provider, the shim or the platform; `efishim providers NAME` and `efishim platforms` list them.",
+    help="Set an option of the provider, shim or platform; see `efishim providers NAME` and `efishim platforms`.",
 )
 @click.option(
     "--system-map",
     metavar="FILE",
     type=complete.FILE,
-    help="Symbols from a System.map instead of those inside the image.",
+    help="Take symbols from a System.map instead of the image.",
 )
 @click.option(
     "--profile",
     metavar="NAME|FILE",
     type=complete.FILE,
-    help="Imitate a firmware by what it answers; a TOML file, or the name of a profile that comes with efishim.",
+    help="Answer firmware calls as another firmware does; a TOML file or the name of a built-in profile.",
 )
 @click.option(
     "--without",
     metavar="ITEM[=ANSWER]",
     multiple=True,
-    help="Firmware without this service, protocol, table, variable or field, or with this status as its answer.",
+    help="Remove a service, protocol, table, variable or field from the firmware, or make it return a status.",
 )
-@click.option("--no-observers", is_flag=True, help="Measure milestones only: no ledger, no coverage.")
+@click.option("--no-observers", is_flag=True, help="Record milestones only, without ledger and coverage.")
 @click.option(
     "--save-profile",
     metavar="FILE",
     type=complete.FILE,
-    help="Write a profile there of the firmware as this run saw it: what was asked for, and how it answered.",
+    help="Save the firmware as this run saw it, requests and answers, as a profile.",
 )
 @click.option(
     *("--record", "record_file"),
     metavar="FILE",
     type=complete.FILE,
-    help="Write the record there, also when the run is cut short.",
+    help="Write the record to FILE, even if the run is cut short.",
 )
 @click.option(
     *("--format", "form"),
     metavar="FORMAT",
     default="text",
     show_default=True,
-    help="text streams the console to stdout; json prints the record there instead.",
+    help="text streams the guest's console to stdout; json prints the record instead.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
 @click.pass_obj
 def command(
     state: State,
@@ -147,12 +147,12 @@ def command(
     quiet: bool,
     **words: Any,
 ) -> int:
-    """Run KERNEL through one of its doors and measure how far it comes.
+    """Boot KERNEL through one route and record the run.
 
-    KERNEL is a path, or deb:PACKAGE for a Debian kernel package that the system's apt can fetch. Without it the
-    embedded probe kernel runs. The kernel's console goes to stdout, everything else to stderr.
+    KERNEL is a path, or deb:PACKAGE for a Debian package to fetch with apt; the default is the embedded probe kernel. The
+    guest's console goes to stdout, everything else to stderr.
 
-    Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to this image.
+    Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to the image.
 
     \b
         efishim run
@@ -160,7 +160,7 @@ def command(
         efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img
         efishim run vmlinuz --record run.json
         efishim run vmlinuz --until startup_64 --format json
-        efishim run vmlinuz --seed 7     another KASLR placement, repeatable
+        efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
     """
     from efishim.cli.kernel import find_image
     from efishim.lab.plan.arguments import Words, make_plan

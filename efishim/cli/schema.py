@@ -7,7 +7,7 @@ import rich_click as click
 
 @click.command("schema")
 def command() -> None:
-    """Print the JSON Schema of the record that `run --record` writes.
+    """Print the JSON Schema of the records that `run --record` writes.
 
     \b
         efishim schema > record.schema.json

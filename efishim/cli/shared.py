@@ -1,4 +1,4 @@
-"""Options that several commands have in common. They are those of `efishim run`, so that they cannot drift apart."""
+"""Options shared by several commands. They are those of `efishim run` itself, so that they cannot drift apart."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ routes_option = click.option(
     metavar="PROVIDER/ENTRY[@PLATFORM]",
     multiple=True,
     shell_complete=complete.route,
-    help="A route; repeat for several. [default: all that apply to the image]",
+    help="Boot through this route; repeatable. [default: all that apply to the image]",
 )

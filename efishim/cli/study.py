@@ -1,4 +1,4 @@
-"""`efishim study`: the claims of the thread as experiments, with a verdict each."""
+"""`efishim study`: test the claims of the 2016 thread by experiment, with a verdict on each."""
 
 from __future__ import annotations
 
@@ -36,26 +36,28 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 @click.command("study")
 @click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.FILE)
 @click.option("--other", "others", metavar="IMAGE", multiple=True, type=complete.FILE,
-              help="An image that is not Linux (path or deb:PACKAGE), a space, its command line; repeatable.")  # fmt: skip
-@click.option("--no-surface", is_flag=True, help="Leave out the search for the smallest firmware, which takes minutes.")
+              help="Also boot an image that is not Linux: a path or deb:PACKAGE and its command line; repeatable.")  # fmt: skip
+@click.option("--no-surface", is_flag=True, help="Skip the search for the smallest firmware, which takes minutes.")
 @click.option(
     "--surface",
     "surface_files",
     metavar="FILE.json",
     multiple=True,
     type=complete.FILE,
-    help="Take a surface from `efishim surface --format json` and do not search again; repeat for several kernels.",
+    help="Reuse the result of `efishim surface --format json` instead of searching; repeatable.",
 )
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE,
-              help="Keep records there, and take those that are there already instead of running again.")  # fmt: skip
-@click.option("--date", default="", metavar="TEXT", help="A date for the document; without it there is none.")
+              help="Save records in DIR, and reuse those already there instead of booting again.")  # fmt: skip
+@click.option("--date", default="", metavar="TEXT", help="Date to print in the document. [default: none]")
 @click.option(
-    "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks there, and end."
+    "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks to DIR and exit."
 )
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it. [default: by the name of FILE, or text]")
-@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Run up to N boots in parallel. [default: one per processor]"
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Output format. [default: by the suffix of FILE, or text]")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @click.pass_obj
 def command(
     state: State,
@@ -72,12 +74,12 @@ def command(
     output: str | None,
     quiet: bool,
 ) -> int:
-    """Put the claims of the thread of 2016 to the test with each KERNEL: a verdict, the evidence, and what it does not show.
+    """Test the claims of the 2016 xen-devel thread on each KERNEL, and report a verdict, its evidence and its limits.
 
-    All runs that the experiments need are made once, in parallel. Nothing about the answer is written in the program; how
-    each verdict is decided stands beside it.
+    Experiments share their runs, which are made once and in parallel. Every verdict is computed from them and printed
+    with its criterion.
 
-    Exit status: 0 every statement got a verdict from runs that worked, 1 a run that was needed failed.
+    Exit status: 0 every run that a verdict depends on succeeded, 1 otherwise.
 
     \b
         efishim study deb:linux-image-cloud-amd64 -o study.html

@@ -1,4 +1,4 @@
-"""`efishim surface`: what of the firmware a kernel needs."""
+"""`efishim surface`: find the smallest firmware that a kernel boots on."""
 
 from __future__ import annotations
 
@@ -38,30 +38,36 @@ HEARTBEAT = 10.0
     *("-r", "--route"),
     metavar="PROVIDER/ENTRY[@PLATFORM]",
     shell_complete=complete.route,
-    help="A route behind the EFI shim. [default: the machine's own firmware]",
+    help="A route through the EFI shim. [default: that of the machine's own firmware]",
 )
 @click.option(
     "--profile",
     metavar="NAME|FILE",
     type=complete.FILE,
-    help="Begin with this firmware; a TOML file, or the name of a profile that comes with efishim.",
+    help="Start from this firmware; a TOML file or the name of a built-in profile.",
 )
 @click.option(
     "--without",
     metavar="ITEM[=ANSWER]",
     multiple=True,
-    help="Begin without this service, protocol, table, variable or field, or with this status as its answer.",
+    help="Start without this service, protocol, table, variable or field, or with it returning a status.",
 )
 @click.option(
     "--save-profile",
     metavar="FILE",
     type=complete.FILE,
-    help="Write the smallest firmware there that suffices, for `efishim run --profile`.",
+    help="Save the smallest firmware found as a profile for `efishim run --profile`.",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Runs at a time. [default: one per processor]")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write it.")
-@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write it there and not to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Run up to N trials in parallel. [default: one per processor]",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
+@click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @PLAN_OPTIONS
 @click.pass_context
 def command(
@@ -76,14 +82,14 @@ def command(
     quiet: bool,
     **words: Any,
 ) -> int:
-    """Find out which firmware services KERNEL needs to reach userspace, and what it does without each.
+    """Find the firmware services that KERNEL needs to reach userspace, and what it does without each of them.
 
-    Services, protocols, configuration tables, variables and fields of the system table are taken away or made to refuse, one
-    by one and together, until nothing more can go. What is left is verified: it suffices, and each further removal stops
-    the boot. Ctrl-C prints what is known so far.
+    Services, protocols, configuration tables, variables and fields of the system table are removed, or made to return an
+    error, one by one and together, until nothing more can go. The result is verified: it boots, and removing anything
+    else stops the boot. Ctrl-C prints what is known so far.
 
-    Without KERNEL it is the embedded probe kernel, which has no userspace: its goal is shutdown. The default command line is
-    console=ttyS0 cryptomgr.notests: every trial is a boot, and Linux's tests of its ciphers are most of it.
+    The default KERNEL is the embedded probe kernel, which has no userspace: its goal is shutdown. The default command
+    line is console=ttyS0 cryptomgr.notests, because every trial is a boot and Linux spends most of it on crypto self-tests.
 
     \b
         efishim surface vmlinuz
@@ -102,7 +108,7 @@ def command(
         if path:
             check_writable(path)
     if words.pop("no_observers"):
-        raise ProfileError("a surface is found by observing, --no-observers has no meaning here")
+        raise ProfileError("the search relies on the observers, so --no-observers has no meaning here")
     if context.get_parameter_source("until") is ParameterSource.DEFAULT:
         words["until"] = "userspace" if kernel is not None else "shutdown"
     if words["cmdline"] is None:

@@ -1,4 +1,4 @@
-"""Talking to the user on stderr: colours and a moving line on a terminal, plain lines elsewhere."""
+"""Messages and progress on stderr: colours and a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
