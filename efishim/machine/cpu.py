@@ -12,18 +12,22 @@ from typing import Protocol
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
 from efishim.machine.memory import PhysicalMemory
+from efishim.wire.x86 import PF_W
 
 MsrValue = int
 CpuidResult = tuple[int, int, int, int]
 
 
 class GuestFault(Exception):
-    """A linear address that the guest's own tables do not map for this access."""
+    """A linear address that the guest's own tables do not map for this access. `error` is the error code of the page fault
+    that it is for the guest; left out, that of a page that is not present.
+    """
 
-    def __init__(self, address: int, *, write: bool) -> None:
+    def __init__(self, address: int, *, write: bool, error: int | None = None) -> None:
         super().__init__(f"{'write to' if write else 'read from'} {address:#x} is not mapped")
         self.address = address
         self.write = write
+        self.error = error if error is not None else PF_W if write else 0
 
 
 class Cpu(Protocol):
@@ -120,9 +124,9 @@ class Board(Protocol):
         changing code.
         """
 
-    def page_fault(self, address: int, *, write: bool) -> None:
-        """Deliver a page fault for a linear address that is not mapped, as of the instruction at RIP: what firmware does for
-        its own sake may fault, too. Only from a trap's handler.
+    def page_fault(self, address: int, *, error: int) -> None:
+        """Deliver a page fault with this error code (`GuestFault.error`), as of the instruction at RIP: what firmware does
+        for its own sake may fault, too. Only from a trap's handler.
         """
 
     def wait_for_interrupt(self) -> None:

@@ -10,10 +10,24 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from efishim.machine.env import CR0_PE, EFER_LMA, Env
+from efishim.machine.env import Env
 from efishim.machine.memory import PAGE, BusError, PhysicalMemory
 from efishim.machine.paging import PageFault
 from efishim.machine.processor import Processor
+from efishim.wire.x86 import (
+    CR0_PE,
+    DESCRIPTOR_B,
+    DESCRIPTOR_L,
+    EFER_LMA,
+    EFLAGS_AC,
+    EFLAGS_IF,
+    EFLAGS_NT,
+    EFLAGS_RF,
+    EFLAGS_TF,
+    EFLAGS_VM,
+    SegmentDescriptor,
+    segment_descriptor,
+)
 
 DE, DB, NMI, BP, OF, BR, UD, NM, DF = range(9)
 TS, NP, SS, GP, PF = 10, 11, 12, 13, 14
@@ -21,7 +35,6 @@ AC = 17
 HAS_ERROR_CODE = frozenset({DF, TS, NP, SS, GP, PF, AC, 21})
 CONTRIBUTORY = frozenset({DE, TS, NP, SS, GP})
 
-EFLAGS_TF, EFLAGS_IF, EFLAGS_NT, EFLAGS_RF, EFLAGS_VM = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17
 EFLAGS_CLEARED = EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM
 EXT = 1
 GATE_TASK, GATE_INT16, GATE_TRAP16, GATE_INT32, GATE_TRAP32 = 0x5, 0x6, 0x7, 0xE, 0xF
@@ -46,42 +59,6 @@ class _Nested(Exception):
     def __init__(self, vector: int, error: int | None, cr2: int | None = None) -> None:
         super().__init__(vector)
         self.event = Exception_(vector, error, cr2)
-
-
-@dataclass(frozen=True)
-class _Descriptor:
-    base: int
-    limit: int
-    flags: int
-
-    @property
-    def present(self) -> bool:
-        return bool(self.flags & 0x8000)
-
-    @property
-    def dpl(self) -> int:
-        return self.flags >> 13 & 3
-
-    @property
-    def code(self) -> bool:
-        return self.flags & 0x1800 == 0x1800
-
-    @property
-    def writable_data(self) -> bool:
-        return self.flags & 0x1A00 == 0x1200
-
-    @property
-    def conforming(self) -> bool:
-        return bool(self.flags & 0x400)
-
-
-def decode_descriptor(raw: bytes) -> _Descriptor:
-    """Base, limit in bytes and flags word of an 8-byte segment descriptor."""
-    low, high = struct.unpack("<II", raw)
-    limit = (low & 0xFFFF) | (high & 0xF0000)
-    if high & 0x800000:
-        limit = limit << 12 | 0xFFF
-    return _Descriptor((low >> 16) | (high & 0xFF) << 16 | (high & 0xFF000000), limit, high)
 
 
 class Delivery:
@@ -165,12 +142,12 @@ class Delivery:
                 self._memory.write(physical, frame[done : done + step])
             done += step
 
-    def _descriptor(self, selector: int, fault: int, error_extra: int) -> _Descriptor:
+    def _descriptor(self, selector: int, fault: int, error_extra: int) -> SegmentDescriptor:
         table = self._env.ldt if selector & 4 else self._env.gdt
         offset = selector & ~7
         if offset + 7 > table.limit:
             raise _Nested(fault, (selector & ~3) | error_extra)
-        return decode_descriptor(self._read(table.base + offset, 8))
+        return segment_descriptor(int.from_bytes(self._read(table.base + offset, 8), "little"))
 
     def _deliver_once(self, event: Exception_) -> None:
         env = self._env
@@ -209,7 +186,7 @@ class Delivery:
         code = self._descriptor(selector, GP, external)
         old_cpl = cpu.cpl
         new_cpl = old_cpl if code.conforming else code.dpl
-        if not code.code or code.dpl > old_cpl or not code.flags & (1 << 21) or code.flags & (1 << 22):
+        if not code.code or code.dpl > old_cpl or not code.flags & DESCRIPTOR_L or code.flags & DESCRIPTOR_B:
             raise _Nested(GP, (selector & ~3) | external)
         if not code.present:
             raise _Nested(NP, (selector & ~3) | external)
@@ -260,12 +237,12 @@ class Delivery:
         flags = cpu.get("eflags")
         old_esp, old_ss = env.regs[4] & 0xFFFFFFFF, env.ss.selector
         words = [flags, env.cs.selector, env.eip & 0xFFFFFFFF]
-        stack: tuple[int, _Descriptor] | None = None
-        esp, ss_base, ss_big = old_esp, env.ss.base, bool(env.ss.flags & (1 << 22))
+        stack: tuple[int, SegmentDescriptor] | None = None
+        esp, ss_base, ss_big = old_esp, env.ss.base, bool(env.ss.flags & DESCRIPTOR_B)
         if new_cpl < old_cpl:
             esp, ss_selector, descriptor = self._inner_stack(new_cpl, external)
             stack = (ss_selector, descriptor)
-            ss_base, ss_big = descriptor.base, bool(descriptor.flags & (1 << 22))
+            ss_base, ss_big = descriptor.base, bool(descriptor.flags & DESCRIPTOR_B)
             words = [old_ss, old_esp, *words]
         error = self._error_code(event)
         if error is not None:
@@ -285,7 +262,7 @@ class Delivery:
         cpu.set("eflags", flags & ~(EFLAGS_CLEARED | (EFLAGS_IF if interrupt_gate else 0)))
         cpu.sync(new_cpl)
 
-    def _inner_stack(self, cpl: int, external: int) -> tuple[int, int, _Descriptor]:
+    def _inner_stack(self, cpl: int, external: int) -> tuple[int, int, SegmentDescriptor]:
         """ESP, SS and its descriptor out of a 32-bit TSS (SDM volume 3, 8.2.1)."""
         esp, selector = struct.unpack("<IH", self._read(self._env.tr.base + 4 + 8 * cpl, 6))
         descriptor = self._descriptor(selector, TS, external)
@@ -306,5 +283,5 @@ class Delivery:
         env.regs[4] = (env.regs[4] & ~0xFFFF) | sp
         env.cs.load(selector, selector << 4, env.cs.limit, env.cs.flags)
         env.eip = offset
-        cpu.set("eflags", flags & ~(EFLAGS_IF | EFLAGS_TF | (1 << 18)))
+        cpu.set("eflags", flags & ~(EFLAGS_IF | EFLAGS_TF | EFLAGS_AC))
         cpu.sync(0)

@@ -12,6 +12,7 @@ import ctypes
 from collections.abc import Callable
 
 from efishim.errors import MachineError
+from efishim.wire.x86 import CR0_PE, CR4_OSFXSR, CR4_SMAP, DESCRIPTOR_B, DESCRIPTOR_L, EFER_LMA, EFLAGS_VM
 
 
 class Segment(ctypes.Structure):
@@ -130,14 +131,6 @@ HF2_NMI_MASK = 1 << 2
 """Of hflags2: an NMI is being handled, and IRET, which clears it, lets the next one in (SDM volume 3, 6.7.1)."""
 HF_SEGMENTS = HF_CS32 | HF_SS32 | HF_ADDSEG | HF_CS64
 
-DESC_B = 1 << 22
-DESC_L = 1 << 21
-
-CR0_PE, CR0_WP, CR0_PG = 1 << 0, 1 << 16, 1 << 31
-CR4_PAE, CR4_OSFXSR, CR4_SMEP, CR4_SMAP = 1 << 5, 1 << 9, 1 << 20, 1 << 21
-EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = 1 << 0, 1 << 8, 1 << 10, 1 << 11
-EFLAGS_VM = 1 << 17
-
 
 def derive_hflags(env: Env, cpl: int) -> None:
     """Recompute the cached translation flags from segments, CR0, CR4 and EFER after they were written directly."""
@@ -148,12 +141,12 @@ def derive_hflags(env: Env, cpl: int) -> None:
     flags |= HF_SMAP if cr4 & CR4_SMAP else 0
     if env.efer & EFER_LMA:
         flags |= HF_LMA
-    if env.efer & EFER_LMA and env.cs.flags & DESC_L:
+    if env.efer & EFER_LMA and env.cs.flags & DESCRIPTOR_L:
         flags |= HF_CS32 | HF_SS32 | HF_CS64
     else:
-        code32 = bool(env.cs.flags & DESC_B)
+        code32 = bool(env.cs.flags & DESCRIPTOR_B)
         flags |= HF_CS32 if code32 else 0
-        flags |= HF_SS32 if env.ss.flags & DESC_B else 0
+        flags |= HF_SS32 if env.ss.flags & DESCRIPTOR_B else 0
         if not cr0 & CR0_PE or env.eflags & EFLAGS_VM or not code32 or env.ds.base | env.es.base | env.ss.base:
             flags |= HF_ADDSEG
     env.hflags = keep | flags

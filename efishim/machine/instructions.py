@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from efishim.machine import delivery
 from efishim.machine.delivery import Exception_
 from efishim.machine.engine import Engine
-from efishim.machine.env import EFER_LMA, EFER_SCE, HF_CS64
+from efishim.machine.env import HF_CS64
 from efishim.machine.ledger import Kind
 from efishim.machine.sites import Op, Site
 from efishim.machine.timekeeper import Timekeeper
+from efishim.wire.x86 import EFER_LMA, EFER_SCE, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 
 if TYPE_CHECKING:
     from efishim.machine.machine import Machine
@@ -140,7 +141,7 @@ class Instructions:
             env.ss.load((code & 0xFFFC) + 8, 0, 0xFFFFFFFF, DATA_FLAGS)
             env.regs[4] = uc.msr_read(MSR_SYSENTER_ESP)
             env.eip = uc.msr_read(MSR_SYSENTER_EIP)
-            cpu.set("eflags", flags & ~(delivery.EFLAGS_IF | delivery.EFLAGS_VM | delivery.EFLAGS_RF))
+            cpu.set("eflags", flags & ~(EFLAGS_IF | EFLAGS_VM | EFLAGS_RF))
             cpu.sync(0)
             return
         star = uc.msr_read(MSR_STAR)
@@ -151,17 +152,17 @@ class Instructions:
         selector = star >> 32 & 0xFFFC
         if env.efer & EFER_LMA:
             env.regs[1] = env.eip
-            env.regs[11] = flags & ~delivery.EFLAGS_RF
+            env.regs[11] = flags & ~EFLAGS_RF
             target = uc.msr_read(MSR_LSTAR if env.hflags & HF_CS64 else MSR_CSTAR)
             mask = uc.msr_read(MSR_FMASK)
             env.cs.load(selector, 0, 0xFFFFFFFF, CODE64_FLAGS)
             env.ss.load(selector + 8, 0, 0xFFFFFFFF, DATA_FLAGS)
             env.eip = target
-            cpu.set("eflags", (flags & ~mask & ~delivery.EFLAGS_RF) | 2)
+            cpu.set("eflags", (flags & ~mask & ~EFLAGS_RF) | 2)
         else:
             env.regs[1] = env.eip & 0xFFFFFFFF
             env.cs.load(selector, 0, 0xFFFFFFFF, CODE32_FLAGS)
             env.ss.load(selector + 8, 0, 0xFFFFFFFF, DATA_FLAGS)
             env.eip = star & 0xFFFFFFFF
-            cpu.set("eflags", flags & ~(delivery.EFLAGS_IF | delivery.EFLAGS_VM | delivery.EFLAGS_RF))
+            cpu.set("eflags", flags & ~(EFLAGS_IF | EFLAGS_VM | EFLAGS_RF))
         cpu.sync(0)

@@ -27,12 +27,11 @@ from efishim.machine.processor import NoProcessor
 from efishim.machine.sites import IN_DX, TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
 from efishim.machine.watches import Watches
+from efishim.wire.x86 import EFLAGS_IF
 
 SLICE = 40_000_000
 """Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
 UC_ERR_INSN_INVALID, UC_ERR_WRITE_PROT, UC_ERR_FETCH_PROT = 10, 12, 14
-PF_WRITE = 2
-"""Error code of a page fault: a store by the supervisor to a page that is not present (SDM volume 3, 4.7)."""
 SPURIOUS_WAKEUPS = 1_000_000
 STANDSTILL = 20_000
 """Times that the emulation may stop without an instruction in between. A processor whose exception handler cannot be fetched
@@ -141,9 +140,9 @@ class Machine:
         if self._engine:
             self._engine.state.deadline = self._engine.state.limit = 0
 
-    def page_fault(self, address: int, *, write: bool) -> None:
+    def page_fault(self, address: int, *, error: int) -> None:
         """See `Board.page_fault`."""
-        self._deliver(Exception_(delivery.PF, PF_WRITE if write else 0, address))
+        self._deliver(Exception_(delivery.PF, error, address))
 
     def wait_for_interrupt(self) -> None:
         """See `Board.wait_for_interrupt`."""
@@ -333,7 +332,7 @@ class Machine:
             self._deliver(Exception_(delivery.NMI, external=True))
         if interrupts is None:
             return
-        while interrupts.pending() and env.eflags & delivery.EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
+        while interrupts.pending() and env.eflags & EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ:
             vector = interrupts.acknowledge()
             self._deliver(Exception_(vector, external=True))
 
@@ -456,7 +455,7 @@ class Machine:
         env = self.engine.env
         if self._nmi and not env.hflags2 & HF2_NMI_MASK:
             return
-        if not env.eflags & delivery.EFLAGS_IF:
+        if not env.eflags & EFLAGS_IF:
             self._stop = Stop(self.dead_halt, f"HLT with interrupts off before {env.pc:#x}")
             return
         self._idle(env.pc)

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efishim.machine.env import (
+from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.wire.x86 import (
     CR0_PG,
     CR0_WP,
     CR4_PAE,
+    CR4_PSE,
     CR4_SMAP,
     CR4_SMEP,
     EFER_LMA,
     EFER_NXE,
+    PF_I,
+    PF_P,
+    PF_U,
+    PF_W,
+    PTE_ADDRESS,
+    PTE_NX,
+    PTE_P,
+    PTE_PS,
+    PTE_U,
+    PTE_W,
 )
-from efishim.machine.memory import BusError, PhysicalMemory
-
-PTE_P, PTE_W, PTE_U, PTE_A, PTE_D, PTE_PS = 1, 2, 4, 0x20, 0x40, 0x80
-PTE_NX = 1 << 63
-ADDRESS_MASK = 0x000F_FFFF_FFFF_F000
-CR4_PSE = 1 << 4
-
-ERROR_P, ERROR_W, ERROR_U, ERROR_RSVD, ERROR_I = 1, 2, 4, 8, 16
 
 
 class PageFault(Exception):
@@ -67,7 +71,7 @@ class Walker:
         if efer & EFER_LMA:
             if (linear >> 47) not in (0, 0x1FFFF):
                 return None
-            table = cr3 & ADDRESS_MASK
+            table = cr3 & PTE_ADDRESS
             shifts: tuple[int, ...] = (39, 30, 21, 12)
             writable = user = True
         else:
@@ -75,7 +79,7 @@ class Walker:
             pdpte = self._entry((cr3 & 0xFFFFFFE0) + 8 * (linear >> 30), 8)
             if not pdpte & PTE_P:
                 return None
-            table, shifts = pdpte & ADDRESS_MASK, (21, 12)
+            table, shifts = pdpte & PTE_ADDRESS, (21, 12)
             writable = user = True
         executable = True
         nx = bool(efer & EFER_NXE)
@@ -88,9 +92,9 @@ class Walker:
             executable &= not (nx and entry & PTE_NX)
             if shift == 12 or (entry & PTE_PS and shift in (21, 30)):
                 size = 1 << shift
-                base = entry & ADDRESS_MASK & ~(size - 1)
+                base = entry & PTE_ADDRESS & ~(size - 1)
                 return Translation(base | (linear & (size - 1)), writable, user, executable, size)
-            table = entry & ADDRESS_MASK
+            table = entry & PTE_ADDRESS
         return None
 
     def _lookup32(self, linear: int, cr3: int, pse: bool) -> Translation | None:
@@ -121,9 +125,9 @@ class Walker:
         fetch: bool = False,
     ) -> int:
         """Physical address for an access, or PageFault with the error code that the processor would push."""
-        error = (ERROR_W if write else 0) | (ERROR_U if user else 0)
+        error = (PF_W if write else 0) | (PF_U if user else 0)
         if fetch and ((efer & EFER_NXE and cr4 & CR4_PAE) or cr4 & CR4_SMEP):
-            error |= ERROR_I
+            error |= PF_I
         found = self.lookup(linear, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer)
         if found is None:
             raise PageFault(linear, error)
@@ -136,5 +140,5 @@ class Walker:
             or (not user and found.user and ((fetch and cr4 & CR4_SMEP) or (not fetch and cr4 & CR4_SMAP)))
         )
         if denied:
-            raise PageFault(linear, error | ERROR_P)
+            raise PageFault(linear, error | PF_P)
         return found.physical

@@ -144,7 +144,7 @@ class Processor:
                 address, cr0=env.cr[0], cr3=env.cr[3], cr4=env.cr[4] & ~(1 << 21), efer=env.efer, write=write
             )
         except PageFault as fault:
-            raise GuestFault(address, write=write) from fault
+            raise GuestFault(address, write=write, error=fault.error) from fault
 
     def _pieces(self, address: int, size: int, write: bool) -> list[tuple[int, int]]:
         pieces = []

@@ -38,6 +38,7 @@ from efishim.oracle.session import Session
 from efishim.oracle.ways import Prepared, Wanted, find_way
 from efishim.plugins import GROUP, Registry
 from efishim.provider import Observer
+from efishim.wire.x86 import EFLAGS_IF
 
 CMDLINE = b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1"
 """The kernel speaks from its first line on, its addresses are known, and it ends with its first panic."""
@@ -51,7 +52,6 @@ SAME_PLACE = 16
 NEARBY = 64
 ASK_FOR_REGISTERS = "qXfer:features:read:target.xml:0,ffb"
 """QEMU's stub changes single registers only for who asked for their description (gdbstub.c, gdb_has_xml)."""
-INTERRUPT_FLAG = 0x200
 PLATFORM = "pc"
 RETURNED = "image returned"
 """Words of the shim for an image that went back to its firmware."""
@@ -268,7 +268,7 @@ class _OnQemu:
         if sign_of(bytes(self.console)) is not None:
             raise _Enough
         registers = self.session.registers
-        if registers["eflags"] & INTERRUPT_FLAG:
+        if registers["eflags"] & EFLAGS_IF:
             self.places.clear()
         else:
             self.places = [*self.places[-SAME_PLACE:], registers["rip"]]

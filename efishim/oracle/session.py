@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from efishim.oracle.cpu import QemuCpu
 from efishim.oracle.qemu import Qemu
+from efishim.wire.x86 import CR0_PE
 
-CR0_PE = 1
 SLICE = 0.01
 """Host seconds between two looks at the memory of a guest that something is expected of which no breakpoint tells."""
 

@@ -116,7 +116,7 @@ class FakeBoard:
         self.cpu: Cpu = self.processor
         self.stopped: str | None = None
         self.flushed: list[tuple[int, int]] = []
-        self.faults: list[tuple[int, bool, int]] = []
+        self.faults: list[tuple[int, int, int]] = []
         """(address, write, RIP) of page faults."""
         self._traps: dict[int, Callable[[int], None]] = {}
         self._functions: dict[int, Callable[..., Body]] = {}
@@ -134,8 +134,8 @@ class FakeBoard:
     def stop(self, reason: str) -> None:
         self.stopped = self.stopped or reason
 
-    def page_fault(self, address: int, *, write: bool) -> None:
-        self.faults.append((address, write, self.cpu.get("rip")))
+    def page_fault(self, address: int, *, error: int) -> None:
+        self.faults.append((address, error, self.cpu.get("rip")))
         self.stop("page fault")
 
     def flush_code(self, address: int, size: int) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from efishim.machine import delivery
-from efishim.machine.delivery import Delivery, Exception_, TripleFault, decode_descriptor
+from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.machine import Machine
 from tests.machine.guest import GDT, HANDLERS, IDT, ORIGIN, STACK, handle32, handle64, long_mode, protected, real
 
@@ -36,35 +34,6 @@ def test_interrupts_and_int_n_are_benign_whatever_their_vector(second: int) -> N
 def test_a_third_fault_is_the_last() -> None:
     with pytest.raises(TripleFault):
         Delivery._combine(Exception_(DF, 0), Exception_(NP, 8))
-
-
-@pytest.mark.parametrize(
-    ("raw", "base", "limit"),
-    [
-        (0x00CF9A000000FFFF, 0, 0xFFFFFFFF),
-        (0x00009A000000FFFF, 0, 0xFFFF),
-        (0x12CF92345678FFFF, 0x12345678, 0xFFFFFFFF),
-        (0x12409234567800FF, 0x12345678, 0xFF),
-        (0x008F920000000000, 0, 0xF0000FFF),
-        (0xFF0F9BFFFFFFFFFF, 0xFFFFFFFF, 0xFFFFF),
-    ],
-)
-def test_descriptors(raw: int, base: int, limit: int) -> None:
-    found = decode_descriptor(struct.pack("<Q", raw))
-    assert (found.base, found.limit) == (base, limit)
-    assert found.flags == raw >> 32
-
-
-@given(st.integers(0, (1 << 64) - 1))
-def test_descriptor_fields(raw: int) -> None:
-    found = decode_descriptor(struct.pack("<Q", raw))
-    assert found.base == (raw >> 16 & 0xFFFFFF) | (raw >> 56) << 24
-    limit = (raw & 0xFFFF) | (raw >> 48 & 0xF) << 16
-    assert found.limit == (limit * 4096 + 4095 if raw >> 55 & 1 else limit)
-    assert found.present == bool(raw >> 47 & 1)
-    assert found.dpl == raw >> 45 & 3
-    assert found.code == (raw >> 43 & 3 == 3)
-    assert found.writable_data == (raw >> 43 & 3 == 2 and bool(raw >> 41 & 1))
 
 
 # External interrupts, raised by the host

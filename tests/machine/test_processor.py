@@ -12,6 +12,7 @@ from efishim.machine.cpu import GuestFault
 from efishim.machine.env import Env, Pending, derive_hflags, verify
 from efishim.machine.machine import Machine
 from efishim.machine.processor import GPRS, HELD, NoProcessor
+from efishim.wire.x86 import PF_P, PF_W
 from tests.machine.guest import CODE64, DATA, DATA32, ORIGIN, RAM, TABLES, long_mode, protected, real
 
 
@@ -92,10 +93,11 @@ def test_linear_memory_goes_through_the_tables() -> None:
     assert cpu.translate(0xA00123) == 0x200123
     with pytest.raises(GuestFault) as fault:
         cpu.read(0xBFFFFE, 4)
-    assert (fault.value.address, fault.value.write) == (0xC00000, False)
+    assert (fault.value.address, fault.value.write, fault.value.error) == (0xC00000, False, 0)
     before = machine.memory.read(0x3FFFF0, 16)
-    with pytest.raises(GuestFault):
+    with pytest.raises(GuestFault) as fault:
         cpu.write(0xBFFFF0, bytes(32))
+    assert fault.value.error == PF_W
     assert machine.memory.read(0x3FFFF0, 16) == before, "nothing is stored when any of it cannot be"
 
 
@@ -104,7 +106,7 @@ def test_write_protection_is_honoured() -> None:
     machine.memory.put_u64(TABLES + 0x2000 + 8 * 5, 0x200081)
     with pytest.raises(GuestFault) as fault:
         machine.cpu.write(0xA00000, b"no")
-    assert fault.value.write
+    assert (fault.value.write, fault.value.error) == (True, PF_P | PF_W), "the page is there"
     with pytest.raises(GuestFault):
         machine.cpu.translate(0xA00000, write=True)
     assert machine.cpu.read(0xA00000, 2) == bytes(2)

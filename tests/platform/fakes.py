@@ -61,7 +61,7 @@ class FakeBoard:
     def non_maskable_interrupt(self) -> None:
         raise AssertionError("nobody sends an NMI")
 
-    def page_fault(self, address: int, *, write: bool) -> None:
+    def page_fault(self, address: int, *, error: int) -> None:
         raise NotImplementedError
 
     def wait_for_interrupt(self) -> None:

@@ -21,6 +21,7 @@ from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.machine.cpu import Board, GuestFault
 from efishim.machine.memory import BusError
+from efishim.wire.x86 import EFLAGS_IF
 
 DEPTH_LIMIT = 64
 """Most services inside each other; a deeper call answers EFI_OUT_OF_RESOURCES."""
@@ -181,7 +182,7 @@ class Dispatcher:
     def interrupt(self, steps: Steps) -> bool:
         """Make the running guest do `steps` before it goes on. False when it cannot be interrupted now."""
         cpu = self.board.cpu
-        if self._busy or not cpu.get("eflags") & 0x200 or len(self._frames) >= DEPTH_LIMIT or self._foreign_mode():
+        if self._busy or not cpu.get("eflags") & EFLAGS_IF or len(self._frames) >= DEPTH_LIMIT or self._foreign_mode():
             return False
         registers = {name: cpu.get(name) for name in GENERAL_REGISTERS}
         rsp = (self.convention.stack - RED_ZONE - stubs.FXSAVE_SIZE) & ~0xF
@@ -255,7 +256,7 @@ class Dispatcher:
         """The firmware's own memory is not mapped. Who handles the page fault and comes back calls the service again."""
         self._frames.remove(frame)
         self.board.cpu.set("rip", frame.rip - len(stubs.OUT))
-        self.board.page_fault(fault.address, write=fault.write)
+        self.board.page_fault(fault.address, error=fault.error)
 
     def _forced(self, function: Function, values: Sequence[int]) -> int | None:
         refused = self.gate(function)

@@ -13,6 +13,24 @@ from typing import Protocol, runtime_checkable
 from efishim.firmware.calling import stubs
 from efishim.firmware.calling.dispatch import Dispatcher, StubArea
 from efishim.machine.cpu import Board, GuestFault
+from efishim.wire.x86 import (
+    CR0_ET,
+    CR0_MP,
+    CR0_NE,
+    CR0_PE,
+    CR0_PG,
+    CR0_WP,
+    CR4_DE,
+    CR4_MCE,
+    CR4_OSFXSR,
+    CR4_OSXMMEXCPT,
+    CR4_PAE,
+    DESCRIPTOR_ATTRIBUTES,
+    EFER_LMA,
+    EFER_LME,
+    EFER_NXE,
+    EFLAGS_IF,
+)
 
 GDT = (
     0,
@@ -40,17 +58,17 @@ class CallingState:
 
 STATES = MappingProxyType(
     {
-        8: CallingState(8, 0x38, 0x30, efer=0xD00, fcw=0x37F),
-        4: CallingState(4, 0x10, 0x08, efer=0x800, fcw=0x27F),
+        8: CallingState(8, 0x38, 0x30, efer=EFER_LME | EFER_LMA | EFER_NXE, fcw=0x37F),
+        4: CallingState(4, 0x10, 0x08, efer=EFER_NXE, fcw=0x27F),
     }
 )
 """By width: long mode (2.3.4), and protected mode with PAE (2.3.2)."""
 
-CR0 = 0x80010033
-CR4 = 0x668
+CR0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG
+CR4 = CR4_DE | CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT
 """Of both."""
 
-EFLAGS_START = 0x202
+EFLAGS_START = EFLAGS_IF | 2
 """Interrupts are on (2.3.4)."""
 
 VECTORS = 256
@@ -134,9 +152,9 @@ class Environment:
             cpu.set(register, value)
         if isinstance(cpu, LoadsSegments):
             code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32
-            cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & 0xF0FF00)
+            cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & DESCRIPTOR_ATTRIBUTES)
             for register in ("ds", "es", "fs", "gs", "ss"):
-                cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & 0xF0FF00)
+                cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & DESCRIPTOR_ATTRIBUTES)
             cpu.sync(0)
         else:
             cpu.set("cs", state.code)

@@ -12,10 +12,7 @@ from collections.abc import Iterator
 
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.machine.memory import PAGE, BusError, PhysicalMemory
-
-PRESENT, WRITABLE, ACCESSED, DIRTY, LARGE = 1, 2, 0x20, 0x40, 0x80
-NX = 1 << 63
-FRAME = 0x000F_FFFF_FFFF_F000
+from efishim.wire.x86 import PTE_A, PTE_ADDRESS, PTE_D, PTE_NX, PTE_P, PTE_PS, PTE_W
 
 HUGE = 1 << 30
 BIG = 1 << 21
@@ -64,12 +61,12 @@ class PageTables:
         self._must_table()
         if not self._four_levels:
             # Entries of PAE's first table have no bits for what may be done (SDM volume 3, table 4-8).
-            self._fill(self.root, 0, PRESENT)
+            self._fill(self.root, 0, PTE_P)
             return
         for index in range(-(-self.top // (512 * HUGE))):
             pointers = self._must_table()
-            self._memory.put_u64(self.root + 8 * index, pointers | PRESENT | WRITABLE | ACCESSED)
-            self._fill(pointers, 512 * index * HUGE, PRESENT | WRITABLE | ACCESSED)
+            self._memory.put_u64(self.root + 8 * index, pointers | PTE_P | PTE_W | PTE_A)
+            self._fill(pointers, 512 * index * HUGE, PTE_P | PTE_W | PTE_A)
 
     def _fill(self, pointers: int, base: int, bits: int) -> None:
         """One page directory for each GiB from `base` on that the map covers."""
@@ -77,7 +74,7 @@ class PageTables:
             directory = self._must_table()
             self._memory.put_u64(pointers + 8 * slot, directory | bits)
             start = base + slot * HUGE
-            flags = PRESENT | WRITABLE | ACCESSED | DIRTY | LARGE | NX
+            flags = PTE_P | PTE_W | PTE_A | PTE_D | PTE_PS | PTE_NX
             entries = (start + BIG * i | flags for i in range(512))
             self._memory.write(directory, b"".join(entry.to_bytes(8, "little") for entry in entries))
 
@@ -87,33 +84,33 @@ class PageTables:
         """Where the entry of the 2 MiB around an address lies. Raises EfiError(NO_MAPPING) beyond the map."""
         if not 0 <= address < self.top:
             raise EfiError(Status.NO_MAPPING)
-        pointers = self._memory.u64(self.root + 8 * (address >> 39)) & FRAME if self._four_levels else self.root
-        directory = self._memory.u64(pointers + 8 * (address >> 30 & 511)) & FRAME
+        pointers = self._memory.u64(self.root + 8 * (address >> 39)) & PTE_ADDRESS if self._four_levels else self.root
+        directory = self._memory.u64(pointers + 8 * (address >> 30 & 511)) & PTE_ADDRESS
         return directory + 8 * (address >> 21 & 511)
 
     def entry(self, address: int) -> tuple[int, int, int]:
         """(where it lies, its value, bytes it maps) of the entry that maps an address. Raises EfiError(NO_MAPPING)."""
         place = self._directory_entry(address)
         value = self._memory.u64(place)
-        if value & LARGE:
+        if value & PTE_PS:
             return place, value, BIG
-        place = (value & FRAME) + 8 * (address >> 12 & 511)
+        place = (value & PTE_ADDRESS) + 8 * (address >> 12 & 511)
         return place, self._memory.u64(place), PAGE
 
     def _split(self, address: int) -> bool:
         """Turn a 2 MiB page into a table of 4 KiB pages; True also when it is one. False: no tables left."""
         place = self._directory_entry(address)
         value = self._memory.u64(place)
-        if not value & LARGE:
+        if not value & PTE_PS:
             return True
         table = self._table()
         if table is None:
             return False
-        flags = value & (0xFFF & ~LARGE | NX)
-        start = value & FRAME
+        flags = value & (0xFFF & ~PTE_PS | PTE_NX)
+        start = value & PTE_ADDRESS
         entries = (start + PAGE * i | flags for i in range(512))
         self._memory.write(table, b"".join(entry.to_bytes(8, "little") for entry in entries))
-        self._memory.put_u64(place, table | PRESENT | WRITABLE | ACCESSED)
+        self._memory.put_u64(place, table | PTE_P | PTE_W | PTE_A)
         return True
 
     def change(self, start: int, end: int, *, put: int = 0, clear: int = 0) -> None:
@@ -141,15 +138,15 @@ class PageTables:
 
     def allow_execution(self, start: int, end: int) -> None:
         """Code lies here. In a strict firmware it may not be written any more."""
-        self.change(start, end, clear=NX | WRITABLE if self.strict else NX)
+        self.change(start, end, clear=PTE_NX | PTE_W if self.strict else PTE_NX)
 
     def forbid_execution(self, start: int, end: int) -> None:
         """Data lies here (again)."""
-        self.change(start, end, put=NX | WRITABLE)
+        self.change(start, end, put=PTE_NX | PTE_W)
 
     def owns(self, cr3: int) -> bool:
         """Does CR3 point to these tables?"""
-        return cr3 & FRAME == self.root
+        return cr3 & PTE_ADDRESS == self.root
 
     def on_fetch_fault(self, address: int, cr3: int) -> bool:
         """The processor may not fetch from `address`. True: the page was opened, try again.
@@ -165,10 +162,10 @@ class PageTables:
             _, value, _ = self.entry(address)
         except EfiError:
             return False
-        if not value & PRESENT or not value & NX:
+        if not value & PTE_P or not value & PTE_NX:
             return False
         start = address & -WINDOW
-        self.change(start, start + WINDOW, clear=NX)
+        self.change(start, start + WINDOW, clear=PTE_NX)
         return True
 
     def _leads_here(self, address: int, cr3: int) -> bool:
@@ -179,12 +176,12 @@ class PageTables:
             place, _, size = self.entry(address)
             shifts = (39, 30, 21, 12) if size == PAGE else (39, 30, 21)
             for levels in (shifts, (48, *shifts)):
-                table = cr3 & FRAME
+                table = cr3 & PTE_ADDRESS
                 for shift in levels[:-1]:
                     value = self._memory.u64(table + 8 * (address >> shift & 511))
-                    if not value & PRESENT or value & LARGE:
+                    if not value & PTE_P or value & PTE_PS:
                         break
-                    table = value & FRAME
+                    table = value & PTE_ADDRESS
                 else:
                     if table + 8 * (address >> levels[-1] & 511) == place:
                         return True

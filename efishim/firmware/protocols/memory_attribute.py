@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.memory.memory_map import RO, RP, XP, MemoryMap
-from efishim.firmware.memory.paging import NX, PRESENT, WRITABLE, PageTables
+from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.protocols.base import Workshop
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
 from efishim.wire.uefi_protocols import MemoryAttributeProtocol
+from efishim.wire.x86 import PTE_NX, PTE_P, PTE_W
 
 KNOWN = RO | RP | XP
 
@@ -54,19 +55,19 @@ class MemoryAttribute:
     def _change(self, this: int, base: int, length: int, attributes: int, *, on: bool) -> int:
         demand(attributes and attributes & ~KNOWN == 0)
         self._check(this, base, length)
-        bits = ((RO, WRITABLE, False), (RP, PRESENT, False), (XP, NX, True))
+        bits = ((RO, PTE_W, False), (RP, PTE_P, False), (XP, PTE_NX, True))
         # A bit that stands for a permission is cleared to set the attribute, NX is set.
         put = sum(bit for attribute, bit, same in bits if attributes & attribute and on == same)
         clear = sum(bit for attribute, bit, same in bits if attributes & attribute and on != same)
         if self._pages.strict:
             after = (value & ~clear | put for _, value in self._pages.pages(base, base + length))
-            if any(value & WRITABLE and not value & NX for value in after):
+            if any(value & PTE_W and not value & PTE_NX for value in after):
                 raise EfiError(Status.ACCESS_DENIED)  # nothing is both writable and executable
         self._pages.change(base, base + length, put=put, clear=clear)
         return Status.SUCCESS
 
 
 def _attributes(entry: int) -> int:
-    found = 0 if entry & WRITABLE else RO
-    found |= 0 if entry & PRESENT else RP
-    return found | (XP if entry & NX else 0)
+    found = 0 if entry & PTE_W else RO
+    found |= 0 if entry & PTE_P else RP
+    return found | (XP if entry & PTE_NX else 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from efishim.lab.abi import boot_params
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.abi.segments import CR0_PG, interrupts_off, linux_segments
+from efishim.lab.abi.segments import interrupts_off, linux_segments
+from efishim.wire.x86 import CR0_PG
 
 BOOT_RST = 'Documentation/arch/x86/boot.rst, "32-bit Boot Protocol"'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.abi.ranges import Range, named, overlaps
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.abi.segments import CR0_PE, CR0_PG, FLAG_IF, FLAG_VM, code_and_data
+from efishim.lab.abi.segments import code_and_data
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.multiboot import (
@@ -16,6 +16,7 @@ from efishim.wire.multiboot import (
     MultibootMmapEntry,
     MultibootModule,
 )
+from efishim.wire.x86 import CR0_PE, CR0_PG, EFLAGS_IF, EFLAGS_VM
 
 STATE = "Multiboot 0.6.96, section 3.2"
 INFORMATION = "Multiboot 0.6.96, section 3.3"
@@ -54,7 +55,7 @@ def state_386(moment: Moment, findings: Findings, code: Rule, data: Rule, cr0: R
     code_and_data(findings, moment, code, data, registers=("ds", "es", "fs", "gs", "ss"))
     control, eflags = moment.cpu.control["cr0"], moment.cpu.registers["eflags"]
     findings.demand(cr0, control & (CR0_PE | CR0_PG) == CR0_PE, f"CR0 is {control:#x}")
-    findings.demand(flags, not eflags & (FLAG_VM | FLAG_IF), f"EFLAGS is {eflags:#x}")
+    findings.demand(flags, not eflags & (EFLAGS_VM | EFLAGS_IF), f"EFLAGS is {eflags:#x}")
 
 
 def ends(memory: PhysicalMemory, address: int) -> bool:

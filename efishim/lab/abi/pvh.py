@@ -5,7 +5,7 @@ from __future__ import annotations
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import Range, holds, named, overlaps
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.abi.segments import CR0_ET, CR0_PE, FLAG_IF, FLAG_TF, FLAG_VM, code_and_data, told
+from efishim.lab.abi.segments import code_and_data, told
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.start_info import (
@@ -17,6 +17,7 @@ from efishim.wire.start_info import (
     HvmStartInfo,
     HvmStartInfoV0,
 )
+from efishim.wire.x86 import CR0_ET, CR0_PE, EFLAGS_IF, EFLAGS_TF, EFLAGS_VM
 
 PVH = "docs/misc/pvh.pandoc"
 START_INFO = "xen/include/public/arch-x86/hvm/start_info.h"
@@ -67,7 +68,7 @@ def check(moment: Moment, findings: Findings) -> None:
     task = cpu.segments["tr"]
     active = task.kind == "tss-busy" and task.present and (task.base, task.limit) == (0, TSS_LIMIT)
     findings.demand(TASK, active, f"it is {told(task)}")
-    findings.demand(FLAGS, not flags & (FLAG_VM | FLAG_IF | FLAG_TF), f"EFLAGS is {flags:#x}")
+    findings.demand(FLAGS, not flags & (EFLAGS_VM | EFLAGS_IF | EFLAGS_TF), f"EFLAGS is {flags:#x}")
     at = cpu.registers["rip"]
     findings.demand(ENTRY, at == moment.loaded.entry_point, f"EIP is {at:#x}, the note says {moment.loaded.entry_point:#x}")
     _start_info(moment, findings, moment.register("rbx"))

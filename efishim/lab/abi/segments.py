@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from efishim.lab.abi.rules import Findings, Moment, Rule
 from efishim.lab.snapshot.processor import Descriptor, Segment
+from efishim.wire.x86 import DESCRIPTOR_B, EFLAGS_IF
 
 FLAT_LIMIT = 0xFFFF_FFFF
 READABLE, WRITABLE = 1 << 9, 1 << 9
 """Bit 41 of a descriptor: a code segment may be read, a data segment be written (SDM volume 3, section 3.4.5.1)."""
-BIG = 1 << 22
-FLAG_TF, FLAG_IF, FLAG_DF, FLAG_VM = 1 << 8, 1 << 9, 1 << 10, 1 << 17
-CR0_PE, CR0_EM, CR0_TS, CR0_ET, CR0_PG = 1 << 0, 1 << 2, 1 << 3, 1 << 4, 1 << 31
 BOOT_CS, BOOT_DS = 0x10, 0x18
 
 
@@ -43,7 +41,7 @@ def code_and_data(
     findings.demand(code, flat_code(cs, kind), f"CS is {told(cs)}")
     for name in registers:
         one = moment.cpu.segments[name]
-        findings.demand(data, flat_data(one) and bool(one.attributes & BIG), f"{name.upper()} is {told(one)}")
+        findings.demand(data, flat_data(one) and bool(one.attributes & DESCRIPTOR_B), f"{name.upper()} is {told(one)}")
 
 
 def linux_segments(findings: Findings, moment: Moment, gdt: Rule, selectors: Rule, kind: str) -> None:
@@ -62,4 +60,4 @@ def linux_segments(findings: Findings, moment: Moment, gdt: Rule, selectors: Rul
 def interrupts_off(findings: Findings, moment: Moment, rule: Rule) -> None:
     """EFLAGS.IF is clear."""
     flags = moment.cpu.registers["eflags"]
-    findings.demand(rule, not flags & FLAG_IF, f"EFLAGS is {flags:#x}")
+    findings.demand(rule, not flags & EFLAGS_IF, f"EFLAGS is {flags:#x}")

@@ -11,7 +11,6 @@ from typing import TypeVar
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import named
 from efishim.lab.abi.rules import Findings, Moment, Rule
-from efishim.lab.abi.segments import CR0_EM, CR0_TS, FLAG_DF, FLAG_IF
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.uefi import (
@@ -24,6 +23,7 @@ from efishim.wire.uefi import (
     SystemTable,
     TableHeader,
 )
+from efishim.wire.x86 import CR0_EM, CR0_TS, EFLAGS_DF, EFLAGS_IF
 
 Table = TypeVar("Table", bound=TableHeader)
 STATE = "UEFI 2.10, section 2.3.4 for x64 and section 2.3.2 for IA-32"
@@ -74,8 +74,8 @@ def execution(moment: Moment, findings: Findings, width: int = 8) -> None:
     for name in ("cs", "ds", "es", "fs", "gs", "ss"):
         base = cpu.segments[name].base
         findings.demand(FLAT, base == 0, f"{name.upper()} has the base {base:#x}")
-    findings.demand(INTERRUPTS, bool(flags & FLAG_IF), f"EFLAGS is {flags:#x}")
-    findings.demand(DIRECTION, not flags & FLAG_DF, f"EFLAGS is {flags:#x}")
+    findings.demand(INTERRUPTS, bool(flags & EFLAGS_IF), f"EFLAGS is {flags:#x}")
+    findings.demand(DIRECTION, not flags & EFLAGS_DF, f"EFLAGS is {flags:#x}")
     findings.demand(TASKS, not cr0 & (CR0_EM | CR0_TS), f"CR0 is {cr0:#x}")
     for rule, name, wanted in ((CONTROL_WORD, "fcw", FCW[width]), (MEDIA, "mxcsr", MXCSR)):
         word = moment.floating.get(name, wanted)

@@ -9,18 +9,26 @@ from efishim.image.loading import LoadPlan
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
 from efishim.provider import PAGE, Arena, CpuMode, CpuState, Module
+from efishim.wire.x86 import (
+    CR0_ET,
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+    DESCRIPTOR_ATTRIBUTES,
+    EFER_LMA,
+    EFER_LME,
+    PTE_P,
+    PTE_PS,
+    PTE_W,
+)
 
 LARGE_PAGE = 2 << 20
-CR0 = {CpuMode.REAL: 0x10, CpuMode.PROTECTED: 0x11, CpuMode.LONG: 0x8000_0011}
-"""ET; with PE; with PG."""
-CR4_PAE = 1 << 5
-EFER_LONG = 1 << 8 | 1 << 10
+CR0 = {CpuMode.REAL: CR0_ET, CpuMode.PROTECTED: CR0_ET | CR0_PE, CpuMode.LONG: CR0_ET | CR0_PE | CR0_PG}
 CONTROL = ("cr0", "cr3", "cr4", "efer")
 TABLES = ("gdtr.base", "gdtr.limit", "idtr.base", "idtr.limit")
 SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt")
 UNUSED = {"tr": 0x8B00, "ldt": 0x8200}
 """Hidden parts of the system segments after reset (SDM volume 3, table 9-1)."""
-PRESENT_WRITABLE, PAGE_SIZE = 3, 1 << 7
 LARGEST_MAP = 512 << 30
 REAL_MODE_VECTORS = 0x3FF
 TOP_OF_MODULES = 0x7FFF_F000
@@ -66,7 +74,7 @@ def enter(machine: Machine, state: CpuState, arena: Arena) -> None:
         raise ProviderError(f"there is no segment register {', '.join(sorted(unknown))}")
     control = {"cr0": CR0[state.mode], "cr3": 0, "cr4": 0, "efer": 0}
     if state.mode is CpuMode.LONG:
-        control |= {"cr3": _identity_map(machine, arena, state.identity_map), "cr4": CR4_PAE, "efer": EFER_LONG}
+        control |= {"cr3": _identity_map(machine, arena, state.identity_map), "cr4": CR4_PAE, "efer": EFER_LME | EFER_LMA}
     control |= {name: registers.pop(name) for name in CONTROL if name in registers}
     tables = {"gdtr.base": 0, "gdtr.limit": 0, "idtr.base": 0, "idtr.limit": 0}
     if state.mode is CpuMode.REAL:
@@ -87,7 +95,7 @@ def enter(machine: Machine, state: CpuState, arena: Arena) -> None:
         if segment is None:
             processor.load_segment(name, 0, base=0, limit=0xFFFF if name in UNUSED else 0, flags=UNUSED.get(name, 0))
             continue
-        flags = segment.attributes << 8 & 0x00F0_FF00
+        flags = segment.attributes << 8 & DESCRIPTOR_ATTRIBUTES
         processor.load_segment(name, segment.selector, base=segment.base, limit=segment.limit, flags=flags)
     processor.sync(0)
     processor.set("rip", state.rip)
@@ -107,9 +115,9 @@ def _identity_map(machine: Machine, arena: Arena, size: int) -> int:
     directories = -(-large // 512)
     root = arena.place((2 + directories) * PAGE, align=PAGE, what="page tables")
     pointers = root + PAGE
-    machine.memory.write(root, struct.pack("<Q", pointers | PRESENT_WRITABLE).ljust(PAGE, b"\0"))
-    entries = [(pointers + (1 + n) * PAGE) | PRESENT_WRITABLE for n in range(directories)]
+    machine.memory.write(root, struct.pack("<Q", pointers | PTE_P | PTE_W).ljust(PAGE, b"\0"))
+    entries = [(pointers + (1 + n) * PAGE) | PTE_P | PTE_W for n in range(directories)]
     machine.memory.write(pointers, struct.pack(f"<{directories}Q", *entries).ljust(PAGE, b"\0"))
-    pages = [n * LARGE_PAGE | PRESENT_WRITABLE | PAGE_SIZE for n in range(large)]
+    pages = [n * LARGE_PAGE | PTE_P | PTE_W | PTE_PS for n in range(large)]
     machine.memory.write(pointers + PAGE, struct.pack(f"<{large}Q", *pages).ljust(directories * PAGE, b"\0"))
     return root

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from efishim.machine.cpu import GuestFault
 from efishim.machine.machine import SLICE, Machine, Stop
+from efishim.wire.x86 import EFLAGS_IF
 
 SPIN_NS = 10 * 1_000_000_000
 """A guest that neither runs new code nor halts for this long in its own time goes nowhere: a kernel after a panic, say."""
@@ -18,7 +19,6 @@ JUMP_NS = 2 * 1_000_000_000
 SAME_STATES = 20
 """So often is a guest with interrupts off found with the same registers, a slice apart, before it is given up."""
 KEPT_STATES = 1024
-INTERRUPT_FLAG = 0x200
 _NOTHING = re.compile(rb"(?:\x90|\xf3\x90|\xfa|\x0f\x1f\x00)*\xeb(.)$", re.DOTALL)
 """A block of nothing but NOP, PAUSE and CLI that ends in a short jump."""
 
@@ -73,7 +73,7 @@ class Watchdog:
             return Stop("endless loop", f"no new code and no halt for {seconds} seconds of the guest's time, around {rip:#x}")
         if not machine.insns:
             return None
-        masked = not machine.engine.env.eflags & INTERRUPT_FLAG
+        masked = not machine.engine.env.eflags & EFLAGS_IF
         if (masked or now - self._waited > JUMP_NS) and self._jumps_to_itself(rip):
             return Stop("endless loop", f"the code at {rip:#x} jumps to itself" + (" and interrupts are off" if masked else ""))
         if masked and self._same_state(rip):

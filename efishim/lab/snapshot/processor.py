@@ -10,6 +10,19 @@ from msgspec import Struct
 
 from efishim.machine.cpu import Cpu, GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.wire.x86 import (
+    CR0_PE,
+    CR0_PG,
+    CR4_LA57,
+    CR4_PAE,
+    DESCRIPTOR_ATTRIBUTES,
+    DESCRIPTOR_B,
+    DESCRIPTOR_L,
+    EFER_LMA,
+    EFLAGS_VM,
+    PTE_ADDRESS,
+    segment_descriptor,
+)
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "eflags")
 CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
@@ -18,11 +31,6 @@ SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
 
 MAX_GDT_ENTRIES = 64
 """As many are shown; kernels and firmware use at most 16 of the 8192 that a limit of 0xffff allows."""
-
-CR0_PE, CR0_PG, CR4_PAE, CR4_LA57, EFER_LMA = 1 << 0, 1 << 31, 1 << 5, 1 << 12, 1 << 10
-EFLAGS_VM = 1 << 17
-ATTRIBUTES = 0x00F0_FF00
-"""The bits of a descriptor's upper half that are neither base nor limit."""
 
 _SYSTEM_TYPES = {
     # SDM volume 3, table 3-2
@@ -128,23 +136,17 @@ class CpuState(Struct, frozen=True):
     page_table: PageTable
 
 
-def decode_descriptor(value: int) -> Descriptor:
-    """Decode eight bytes of a descriptor table (SDM volume 3, section 3.4.5).
-
-    System descriptors are 16 bytes in long mode: their upper base bits are in the entry behind and not seen here.
-    """
-    high, low = value >> 32, value & 0xFFFFFFFF
-    limit = low & 0xFFFF | high & 0xF0000
-    if high & 1 << 23:
-        limit = limit << 12 | 0xFFF
+def descriptor_of(value: int) -> Descriptor:
+    """What the eight bytes of an entry of a descriptor table say."""
+    found = segment_descriptor(value)
     return Descriptor(
         value=value,
-        base=low >> 16 | (high & 0xFF) << 16 | high & 0xFF000000,
-        limit=limit,
-        attributes=high & ATTRIBUTES,
-        kind=_kind(high),
-        dpl=high >> 13 & 3,
-        present=bool(high & 1 << 15),
+        base=found.base,
+        limit=found.limit,
+        attributes=found.flags & DESCRIPTOR_ATTRIBUTES,
+        kind=_kind(found.flags),
+        dpl=found.dpl,
+        present=found.present,
     )
 
 
@@ -153,9 +155,9 @@ def _kind(high: int) -> str:
         return _SYSTEM_TYPES.get(high >> 8 & 0xF, "reserved")
     if not high & 1 << 11:
         return "data" if high & 1 << 9 else "data-readonly"
-    if high & 1 << 21:
+    if high & DESCRIPTOR_L:
         return "code64"
-    return "code32" if high & 1 << 22 else "code16"
+    return "code32" if high & DESCRIPTOR_B else "code16"
 
 
 def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
@@ -188,7 +190,7 @@ def _mode(control: dict[str, int], eflags: int, cs: Segment) -> str:
     if eflags & EFLAGS_VM:
         return "virtual8086"
     # The L bit means nothing outside long mode: D alone decides (SDM volume 3, section 3.4.5).
-    return "protected32" if cs.attributes & 1 << 22 else "protected16"
+    return "protected32" if cs.attributes & DESCRIPTOR_B else "protected16"
 
 
 def _hidden(cpu: Cpu, name: str) -> Segment | None:
@@ -197,7 +199,7 @@ def _hidden(cpu: Cpu, name: str) -> Segment | None:
         base, limit, flags = (cpu.get(f"{name}.{part}") for part in ("base", "limit", "flags"))
     except KeyError:
         return None
-    attributes = flags & ATTRIBUTES
+    attributes = flags & DESCRIPTOR_ATTRIBUTES
     kind = _kind(attributes) if attributes & 0xFF00 else "null"
     return Segment(cpu.get(name), base, limit, attributes, kind, attributes >> 13 & 3, bool(attributes & 1 << 15), True)
 
@@ -220,7 +222,7 @@ def _segment(cpu: Cpu, name: str, gdt_base: int, gdt_limit: int, *, real: bool, 
         raw = _linear(cpu, gdt_base + offset, size)
     except (GuestFault, BusError) as fault:
         return Segment(selector, base, problem=str(fault))
-    found = decode_descriptor(int.from_bytes(raw[:8], "little"))
+    found = descriptor_of(int.from_bytes(raw[:8], "little"))
     if system:
         base = found.base | int.from_bytes(raw[8:12], "little") << 32
     elif not wide:
@@ -244,7 +246,7 @@ def _gdt(cpu: Cpu, base: int, limit: int) -> DescriptorTable:
             problem = str(fault)
             break
         if value:
-            entries.append(GdtEntry(index, decode_descriptor(value)))
+            entries.append(GdtEntry(index, descriptor_of(value)))
     return DescriptorTable(base, limit, tuple(entries), problem)
 
 
@@ -270,7 +272,7 @@ def _page_table(control: dict[str, int], memory: PhysicalMemory) -> PageTable:
     if not control["cr0"] & CR0_PG:
         return PageTable(cr3, 0)
     if long_mode:
-        levels, size, count, address = 5 if cr4 & CR4_LA57 else 4, 8, 512, cr3 & 0x000F_FFFF_FFFF_F000
+        levels, size, count, address = 5 if cr4 & CR4_LA57 else 4, 8, 512, cr3 & PTE_ADDRESS
     elif cr4 & CR4_PAE:
         levels, size, count, address = 3, 8, 4, cr3 & 0xFFFF_FFE0
     else:
@@ -287,4 +289,4 @@ def _entry(index: int, value: int, size: int) -> PageTableEntry:
     flags = tuple(name for bit, name in _PTE_FLAGS if value >> bit & 1)
     if size == 8 and value >> 63:
         flags += ("no-execute",)
-    return PageTableEntry(index, value & (0x000F_FFFF_FFFF_F000 if size == 8 else 0xFFFF_F000), flags)
+    return PageTableEntry(index, value & (PTE_ADDRESS if size == 8 else 0xFFFF_F000), flags)

@@ -7,8 +7,9 @@ the same programs say the same on a real one.
 from __future__ import annotations
 
 from efishim.machine.clock import Event
-from efishim.machine.cpu import CpuidResult
+from efishim.machine.cpu import CpuidResult, GuestFault
 from efishim.machine.machine import Machine
+from efishim.machine.sites import TRAP_PORT
 
 IMAGE = 0x100000
 RAM_BELOW, RAM_ABOVE = 0xA0000, 0x8000000
@@ -151,9 +152,26 @@ class Bench:
         machine.interrupts = self.apic
         machine.msrs = Msrs()
         machine.cpuid = lambda leaf, _subleaf: CPUID.get(leaf, (0, 0, 0, 0))
+        machine.trap(TRAP_PORT, self._access)
         machine.memory.write(IMAGE, image)
         machine.power_on()
         self._enter(case)
+
+    def _access(self, store: int) -> None:
+        """What firmware and hypervisors do for a guest: the byte at RBX is loaded into AL (0) or stored from it (1), in place
+        of the instruction of two bytes behind the OUT.
+        """
+        cpu = self.machine.cpu
+        address, value = cpu.get("rbx"), cpu.get("rax")
+        try:
+            if store:
+                cpu.write(address, bytes((value & 0xFF,)))
+            else:
+                cpu.set("rax", value & ~0xFF | cpu.read(address, 1)[0])
+        except GuestFault as fault:
+            self.machine.page_fault(fault.address, error=fault.error)
+            return
+        cpu.set("rip", cpu.get("rip") + 2)
 
     def _enter(self, case: int) -> None:
         """The state of the multiboot specification, section 3.2, but for the magic number."""

@@ -97,8 +97,8 @@ def test_memory_of_the_firmware_that_is_not_mapped(lab: Lab) -> None:
     service = lab.address("RuntimeServices.SetVirtualAddressMap")
     lab.cpu.holes.append((data.start, 0x1000))
     lab.board.call(service, size, 48, 1, address)
-    ((where, write, rip),) = lab.board.faults
-    assert (where, write) == (data.start, False)
+    ((where, error, rip),) = lab.board.faults
+    assert (where, error) == (data.start, 0)
     assert lab.memory.read(rip, 1) == b"\xe6", "the instruction that will be repeated"
     assert lab.shim.dispatcher.depth == 0
     assert lab.shim.log.calls[-1].status == NOT_RETURNED

@@ -25,7 +25,7 @@ from efishim.lab.snapshot.processor import (
     InterruptTable,
     PageTable,
     Segment,
-    decode_descriptor,
+    descriptor_of,
 )
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
@@ -107,7 +107,7 @@ def processor(text: str) -> tuple[CpuState, dict[str, int]]:
     }
     entries = {} if real else {one.selector >> 3: descriptor(one) for name, one in segments.items() if name.endswith("s")}
     gdt = DescriptorTable(
-        tables["GDT"][0], tables["GDT"][1], tuple(GdtEntry(i, decode_descriptor(v)) for i, v in sorted(entries.items()))
+        tables["GDT"][0], tables["GDT"][1], tuple(GdtEntry(i, descriptor_of(v)) for i, v in sorted(entries.items()))
     )
     state = CpuState(
         mode,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from efishim.lab.snapshot.processor import CpuState, capture_cpu, decode_descriptor
+from efishim.lab.snapshot.processor import CpuState, capture_cpu, descriptor_of
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 
@@ -82,7 +82,7 @@ def put_gdt(memory: PhysicalMemory, base: int, *values: int) -> dict[str, int]:
     ],
 )
 def test_descriptors(value: int, base: int, limit: int, kind: str, dpl: int) -> None:
-    found = decode_descriptor(value)
+    found = descriptor_of(value)
     assert (found.base, found.limit, found.kind, found.dpl, found.present) == (base, limit, kind, dpl, True)
 
 
@@ -104,7 +104,7 @@ def test_a_descriptor_made_of_what_qemu_printed_decodes_to_it(regs: dict[str, An
         scaled = limit >> 12 if flags & 1 << 23 else limit
         low = scaled & 0xFFFF | (base & 0xFFFF) << 16
         high = flags | scaled & 0xF0000 | base >> 16 & 0xFF | base & 0xFF000000
-        found = decode_descriptor(high << 32 | low)
+        found = descriptor_of(high << 32 | low)
         # In real mode QEMU prints limits that no granularity bit made.
         assert (found.base, found.limit & 0xFFFF, found.attributes) == (base, limit & 0xFFFF, flags & 0xF0FF00)
 
