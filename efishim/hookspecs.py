@@ -40,7 +40,7 @@ def efishim_firmware_protocols() -> list[FirmwareProtocol]:  # type: ignore[empt
 
 @hookspec
 def efishim_observers() -> list[Observer]:  # type: ignore[empty-body]
-    """Watchers of a run; called once for each run, so give new objects each time."""
+    """Observers of a run; called once for each run, so give new objects each time."""
 
 
 @hookspec

@@ -40,9 +40,9 @@ ALLOWED = {
     ("lab/abi/boot_params.py", "subarch"): "The field hardware_subarch of boot_params.",
     ("oracle/*.py", "grub"): "The real GRUB, which the oracle makes images with.",
     ("oracle/grub.py", "grub.iso"): "A file that GRUB's own tool makes.",
-    ("oracle/ways.py", "*/*"): "Which real loader a route is compared with: a table, for a plugin cannot say so yet.",
-    ("oracle/ways.py", "*.*"): "With which options a route is compared with it; likewise.",
-    ("oracle/faults.py", "*/*"): "The ways of oracle/ways.py on which a hand-over is spoilt.",
+    ("oracle/boot_flows.py", "*/*"): "Which real loader a route is compared with: a table, for a plugin cannot say so yet.",
+    ("oracle/boot_flows.py", "*.*"): "With which options a route is compared with it; likewise.",
+    ("oracle/faults.py", "*/*"): "The ways of oracle/boot_flows.py on which a hand-over is spoilt.",
     ("study/*", "*"): "The claims of the thread are about these ways by their names; only the command line imports the study.",
 }
 

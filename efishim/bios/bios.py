@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from efishim.bios import data_area, rom
-from efishim.bios.calls import CallLog
+from efishim.bios.call_log import CallLog
 from efishim.bios.clock import ClockServices
 from efishim.bios.config import BiosConfig
 from efishim.bios.devices import DiskServices, SerialServices
@@ -17,8 +17,8 @@ from efishim.bios.keyboard import KeyboardServices
 from efishim.bios.memory import EBDA_SIZE, KIB, ROM_SIZE, ROM_START, carve, ebda_address
 from efishim.bios.system import SystemServices
 from efishim.bios.video import VideoServices
-from efishim.calls import FirmwareCall
 from efishim.errors import MachineError
+from efishim.logged_call import LoggedCall
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
 
@@ -79,7 +79,7 @@ class Bios:
         return self._map
 
     @property
-    def calls(self) -> list[FirmwareCall]:
+    def calls(self) -> list[LoggedCall]:
         """What was called, in order. Hardware interrupts are not calls."""
         return self._log.calls
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from efishim.compare.pair import Judged
     from efishim.lab.progress import Progress
     from efishim.lab.record import Record
+    from efishim.oracle.boot_flows import BootFlow
     from efishim.oracle.dump import Request
-    from efishim.oracle.ways import Way
     from efishim.report.agreements import Judgement
 
 IMITATION = "pc-qemu"
@@ -42,7 +42,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     multiple=True,
     help="Boot through this real boot path; repeatable, see --list. [default: all that apply to the image]",
 )
-@click.option("--list", "list_ways", is_flag=True, help="List the boot paths and exit.")
+@click.option("--list", "list_flows", is_flag=True, help="List the boot paths and exit.")
 @options_of_run("cmdline")
 @click.option(
     *("-i", "--initrd", "initrds"),
@@ -94,7 +94,7 @@ def command(
     /,
     kernels: tuple[str, ...],
     routes: tuple[str, ...],
-    list_ways: bool,
+    list_flows: bool,
     record_path: str | None,
     platform: str,
     faults: bool,
@@ -130,11 +130,11 @@ def command(
     """
     from efishim.cli import out
     from efishim.cli.bad_handovers import show_faults
-    from efishim.oracle.ways import WAYS
+    from efishim.oracle.boot_flows import BOOT_FLOWS
     from efishim.report.agreements import Judgement, markdown
 
-    if list_ways:
-        out.table(("route", "what"), ((way.name, way.help) for way in WAYS))
+    if list_flows:
+        out.table(("route", "what"), ((flow.name, flow.help) for flow in BOOT_FLOWS))
         return 0
     state.registry.platform(platform)
     if faults and (routes or record_path or alone or words["no_initrd"] or words["initrds"] or words["cmdline"] is not None):
@@ -148,21 +148,21 @@ def command(
             if faults:
                 good = show_faults(request, platform, progress) and good
                 continue
-            ways = _ways(request, routes)
-            several = len(ways) > 1 or len(kernels) > 1
+            flows = _flows(request, routes)
+            several = len(flows) > 1 or len(kernels) > 1
             if record_path:
                 _check(record_path, several=several)
             judgement = Judgement(request.image.version or request.image.path)
             judgements.append(judgement)
-            for way in ways:
-                record = _boot(state, request, way, progress, wanted=bool(routes))
+            for flow in flows:
+                record = _boot(state, request, flow, progress, wanted=bool(routes))
                 if record is None:
                     continue
-                judgement.records[way.name] = record
+                judgement.records[flow.name] = record
                 if record_path:
-                    _write(record_path, way, record, kernel=judgement.kernel if len(kernels) > 1 else "", several=several)
+                    _write(record_path, flow, record, kernel=judgement.kernel if len(kernels) > 1 else "", several=several)
                 if not alone:
-                    judgement.found[way.name] = _compare(state, request, way, record, progress, platform)
+                    judgement.found[flow.name] = _compare(state, request, flow, record, progress, platform)
             if shown is not None:
                 _print_boots(judgement, named=len(kernels) > 1)
                 if judgement.found:
@@ -173,7 +173,7 @@ def command(
 
 
 def _compare(
-    state: State, request: Request, way: Way, real: Record, progress: Progress, platform: str = IMITATION
+    state: State, request: Request, flow: BootFlow, real: Record, progress: Progress, platform: str = IMITATION
 ) -> Agreement:
     """The same route in efishim, with everything that was given alike."""
     from efishim.compare.agreement import agreement
@@ -181,29 +181,29 @@ def _compare(
     from efishim.lab.plan.plan import Plan
     from efishim.lab.run import run_plan
 
-    progress.phase(f"{way.name} in efishim")
+    progress.phase(f"{flow.name} in efishim")
     plan = Plan(
         image=request.blob,
-        provider=way.provider,
-        entry=way.entry.value,
+        provider=flow.provider,
+        entry=flow.entry.value,
         platform=platform,
-        cmdline=request.cmdline + (way.adds if request.initrds else b""),
+        cmdline=request.cmdline + (flow.adds if request.initrds else b""),
         initrds=request.initrds,
         memory=request.memory,
         epoch=request.epoch,
-        options=way.options,
-        profile=find_profile(way.profile) if way.profile and platform == IMITATION else None,
+        options=flow.options,
+        profile=find_profile(flow.profile) if flow.profile and platform == IMITATION else None,
     )
     return agreement(run_plan(plan, progress=progress, registry=state.registry), real)
 
 
 def _print_boots(judgement: Judgement, *, named: bool) -> None:
     from efishim.cli import out
-    from efishim.oracle.ways import find_way
+    from efishim.oracle.boot_flows import find_boot_flow
 
     if named:
         out.heading(judgement.kernel)
-    rows = [_row(find_way(name), record) for name, record in judgement.records.items()]
+    rows = [_row(find_boot_flow(name), record) for name, record in judgement.records.items()]
     out.table(("route", *SHOWN, "firmware calls", "outcome"), rows)
 
 
@@ -262,16 +262,16 @@ def _print_reasons(found: Mapping[str, Agreement]) -> None:
         out.paragraph(rule.source)
 
 
-def _boot(state: State, request: Request, way: Way, progress: Progress, *, wanted: bool) -> Record | None:
+def _boot(state: State, request: Request, flow: BootFlow, progress: Progress, *, wanted: bool) -> Record | None:
     """One boot; None for a route that turned out not to apply and that nobody asked for."""
     from efishim.oracle.dump import oracle_record
 
     try:
-        return oracle_record(request, way, progress, state.registry)
+        return oracle_record(request, flow, progress, state.registry)
     except RouteError as error:
         if wanted:
             raise
-        progress.note(f"{way.name}: {error.sentence}")
+        progress.note(f"{flow.name}: {error.sentence}")
         return None
 
 
@@ -294,8 +294,8 @@ def _request(
     from efishim.image.opened import open_image
     from efishim.lab.plan import plan as plans
     from efishim.lab.plan.default_ramdisk import ramdisk_for
+    from efishim.oracle.boot_flows import MEMORY_LIMIT
     from efishim.oracle.dump import Request
-    from efishim.oracle.ways import MEMORY_LIMIT
 
     if no_initrd and initrds:
         raise UsageError("--no-initrd and -i contradict each other")
@@ -322,20 +322,20 @@ def _request(
     )
 
 
-def _ways(request: Request, routes: tuple[str, ...]) -> list[Way]:
-    from efishim.oracle import ways
+def _flows(request: Request, routes: tuple[str, ...]) -> list[BootFlow]:
+    from efishim.oracle import boot_flows
 
-    ways.require_wide(request.image)
-    chosen = [ways.find_way(name) for name in dict.fromkeys(routes)] or ways.applicable(request.image)
+    boot_flows.require_wide(request.image)
+    chosen = [boot_flows.find_boot_flow(name) for name in dict.fromkeys(routes)] or boot_flows.applicable(request.image)
     if not chosen:
         raise RouteError(f"{request.image.path} has no entry that real firmware or a loader supported here would use")
     return chosen
 
 
-def _row(way: Way, record: Record) -> tuple[str, ...]:
+def _row(flow: BootFlow, record: Record) -> tuple[str, ...]:
     seconds = {point.name.value: f"{point.seconds:.2f} s" for point in record.milestones}
     calls = str(len(record.firmware_calls)) if record.firmware_calls else "-"
-    return (way.name, *(seconds.get(name, "-") for name in SHOWN), calls, record.outcome.reason.value)
+    return (flow.name, *(seconds.get(name, "-") for name in SHOWN), calls, record.outcome.reason.value)
 
 
 def _check(path: str, *, several: bool) -> None:
@@ -349,7 +349,7 @@ def _check(path: str, *, several: bool) -> None:
         raise UsageError(f"the directory of {path} does not exist")
 
 
-def _write(path: str, way: Way, record: Record, *, kernel: str, several: bool) -> None:
+def _write(path: str, flow: BootFlow, record: Record, *, kernel: str, several: bool) -> None:
     from efishim.lab.record import encode
     from efishim.report.files import write_atomically
 
@@ -359,7 +359,7 @@ def _write(path: str, way: Way, record: Record, *, kernel: str, several: bool) -
             place.mkdir(exist_ok=True)
         except OSError as error:
             raise EfishimError(f"{path} cannot be made: {error.strerror}") from error
-        words = [re.sub(r"[^\w.-]", "-", word) for word in (kernel.partition(" ")[0], way.name) if word]
+        words = [re.sub(r"[^\w.-]", "-", word) for word in (kernel.partition(" ")[0], flow.name) if word]
         place /= "-".join(words) + ".json"
     write_atomically(str(place), encode(record))
 

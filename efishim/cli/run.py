@@ -201,7 +201,7 @@ def command(
                 write_atomically(record_file, encode(record))
             if save_profile:
                 from efishim.firmware.profile_files import read_profile, write_profile
-                from efishim.surface.observed import observed_profile
+                from efishim.surface.usage import observed_profile
 
                 data = write_profile(observed_profile(plan, record, state.registry))
                 read_profile(data, name=save_profile)  # a guest that asked for too much makes one that nobody can use

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 
 from efishim.compare.areas import map_differences
-from efishim.compare.done import call_path
+from efishim.compare.behaviour import call_path
 from efishim.compare.facts import Area, Facts, Side
 from efishim.compare.pair import Judged, compare_facts, facts_of
 from efishim.compare.rules import Class, Difference, Rule, Verdict, parse_rules

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from efishim.compare.done import call_path, hardware_path, sections
+from efishim.compare.behaviour import call_path, hardware_path, sections
+from efishim.compare.inputs import inputs
 from efishim.compare.lines import unified
-from efishim.compare.told import told
 from efishim.errors import EfishimError
 from efishim.lab.record import Record
 
@@ -120,7 +120,7 @@ def _milestones(record: Record) -> Iterator[str]:
 
 
 def _told(record: Record) -> Iterator[str]:
-    facts, maps = told(record)
+    facts, maps = inputs(record)
     yield from (f"{path} = {value}" for path, value in facts.items() if not MOVED_BY_KASLR.fullmatch(path))
     for name, areas in sorted(maps.items()):
         if not name.endswith(_MOVED_MAPS):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 import efishim
-from efishim.compare.answers import answers
 from efishim.compare.costs import costs
 from efishim.compare.facts import ABSENT, Facts, Side
+from efishim.compare.inputs import STAGES
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Point, Row, RunView, Skipped
 from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stageless
+from efishim.compare.questions import answers
 from efishim.compare.rules import Class, Rule
-from efishim.compare.told import STAGES
 from efishim.errors import UsageError
 from efishim.lab.record import Record
 

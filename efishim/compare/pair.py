@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efishim.compare.areas import map_differences
-from efishim.compare.done import done
+from efishim.compare.behaviour import behaviour
 from efishim.compare.facts import ABSENT, Facts, Side
+from efishim.compare.inputs import STAGES, inputs
 from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
-from efishim.compare.told import STAGES, told
 from efishim.compare.traits import changed, told_words, traits
 from efishim.lab.record import Record, RecordError
 
@@ -48,8 +48,8 @@ class Pair:
 def facts_of(record: Record) -> Facts:
     """All facts of a record. Raises RecordError when its views are not those of a record."""
     try:
-        facts, maps = told(record)
-        return Facts(facts, done(record), maps)
+        facts, maps = inputs(record)
+        return Facts(facts, behaviour(record), maps)
     except (AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
         # The views are documents without a schema of their own, and a file can hold anything in their place.
         route = f"{record.route.provider}/{record.route.entry}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from efishim.compare.inputs import RANGES
 from efishim.compare.rules import Difference, Traits
-from efishim.compare.told import RANGES
 from efishim.lab.matrix import SHORT_ENTRIES
 from efishim.lab.record import Record
 

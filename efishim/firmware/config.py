@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from efishim.errors import ProviderError
-from efishim.firmware.calling.answers import Answers
 from efishim.firmware.calling.architecture import Architecture
+from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.memory.placement import Region
 from efishim.firmware.protocols.load_file2 import Module
 from efishim.machine.memory import PhysicalMemory
@@ -48,7 +48,7 @@ class ShimConfig:
     """What somebody types at the firmware's console."""
     files: tuple[tuple[str, bytes], ...] = ()
     """(name, contents) in the root of a file system on the device that the image seems to come from; none without files."""
-    answers: Answers = field(default_factory=Answers)
+    overrides: Overrides = field(default_factory=Overrides)
 
     def ramdisks_in(self, memory: PhysicalMemory) -> tuple[Module, ...]:
         """`modules` but the empty ones. Raises ProviderError for one that does not lie in memory."""

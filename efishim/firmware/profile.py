@@ -15,9 +15,9 @@ from enum import StrEnum
 import msgspec
 
 from efishim.errors import UsageError
-from efishim.firmware.calling.answers import Answers
-from efishim.firmware.calling.calls import shorten
+from efishim.firmware.calling.call_log import shorten
 from efishim.firmware.calling.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.calling.status import Status
 from efishim.wire.guids import BY_NAME, guid_name
 from efishim.wire.uefi import SystemTable, TableHeader
@@ -151,7 +151,7 @@ class Profile:
 
 
 @dataclass
-class ProfileAnswers(Answers):
+class ProfileOverrides(Overrides):
     """A profile at work. `offered` collects, in the order of the asking, everything that the shim would have."""
 
     profile: Profile

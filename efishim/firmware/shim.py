@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from efishim.errors import ImageError
 from efishim.firmware.calling.architecture import Architecture
-from efishim.firmware.calling.calls import CallLog, FirmwareCall
+from efishim.firmware.calling.call_log import CallLog, LoggedCall
 from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_hardware, vendor_media
 from efishim.firmware.calling.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
 from efishim.firmware.calling.environment import Environment
@@ -24,7 +24,7 @@ from efishim.firmware.memory.loader import Loader
 from efishim.firmware.memory.memory_map import RUNTIME, AllocateType, MemoryType
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.memory.pool import Pool
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.firmware.protocols.graphics_output import FRAMEBUFFER_SIZE, GraphicsOutput
 from efishim.firmware.protocols.load_file2 import LoadFile2, Ramdisk
 from efishim.firmware.protocols.memory_attribute import MemoryAttribute
@@ -100,12 +100,12 @@ class Shim:
         self.pool = Pool(self.memory_map)
         self._stubs = StubArea(place.stubs, placement.STUB_PAGES * PAGE)
         exceptions = StubArea(place.exceptions, placement.EXCEPTION_PAGES * PAGE)
-        self.dispatcher = Dispatcher(board, self.guest, self.log, config.answers, self._stubs)
+        self.dispatcher = Dispatcher(board, self.guest, self.log, config.overrides, self._stubs)
         self.environment = Environment(board, self.dispatcher, exceptions, place.descriptor_tables)
         for area in (self._stubs, exceptions):
             self.pages.allow_execution(area.start, area.start + area.size)
         self.tables = Tables(board.memory, place.runtime_data, place.boot_tables, config.vendor, width)
-        self.tables.has_field = config.answers.has_field
+        self.tables.has_field = config.overrides.has_field
         self.events = Events(board, self.guest, self.pool, self.dispatcher)
         self.handles = HandleDatabase(self.guest, self.pool)
         drivers = Drivers(self.guest, self.pool, self.handles)
@@ -118,7 +118,7 @@ class Shim:
             self.events,
             system_table=self.tables.system,
         )
-        self.images.offers = config.answers.has_protocol
+        self.images.offers = config.overrides.has_protocol
         self.exit = ExitServices(board, self.memory_map, self.events, self.images, self.tables)
         self.dispatcher.gate = self.exit.gate
         self.variables = VariableStore()
@@ -134,7 +134,7 @@ class Shim:
         """What the boot image returned, when it did."""
 
     @property
-    def calls(self) -> list[FirmwareCall]:
+    def calls(self) -> list[LoggedCall]:
         """The firmware calls so far."""
         return self.log.calls
 
@@ -162,26 +162,26 @@ class Shim:
 
     def _service(self, table: str, name: str, handlers: dict[str, Handler]) -> int:
         full_name = f"{table}.{name}"
-        if full_name not in FUNCTIONS or not self.config.answers.has_service(full_name):
+        if full_name not in FUNCTIONS or not self.config.overrides.has_service(full_name):
             return 0
         return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handlers[name])
 
     def _function(self, full_name: str, handler: Handler) -> int:
         """A function of a protocol."""
-        if not self.config.answers.has_service(full_name):
+        if not self.config.overrides.has_service(full_name):
             return 0
         return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handler)
 
     def _preset_variables(self) -> None:
         for variable in firmware_variables(_console_path(), path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME))):
-            if self.config.answers.has_variable(variable.guid, variable.name):
+            if self.config.overrides.has_variable(variable.guid, variable.name):
                 self.variables.preset(variable)
 
     def _install_tables(self) -> None:
         supported = sum(
             1 << bit
             for bit, function in enumerate(of_table("RuntimeServices"))
-            if function.implemented and self.config.answers.announces(function.full_name)
+            if function.implemented and self.config.overrides.announces(function.full_name)
         )
         table = RtPropertiesTable(Version=1, Length=RtPropertiesTable.sizeof(), RuntimeServicesSupported=supported)
         properties = self.pool.allocate(MemoryType.RUNTIME_SERVICES_DATA, table.Length)
@@ -196,7 +196,7 @@ class Shim:
             (EFI_RT_PROPERTIES_TABLE_GUID, properties),
             (EFI_MEMORY_ATTRIBUTES_TABLE_GUID, self.exit.attributes_table),
         ):
-            if address and self.config.answers.has_table(guid):
+            if address and self.config.overrides.has_table(guid):
                 self.tables.install(guid, address)
 
     def _acpi_revision(self) -> int:
@@ -207,12 +207,12 @@ class Shim:
             return 0
 
     def _install(self, handle: int, guid: str, address: int) -> int:
-        if not self.config.answers.has_protocol(guid):
+        if not self.config.overrides.has_protocol(guid):
             return handle
         return self.protocols.add(handle, guid, address)
 
     def _install_protocols(self, console: Callable[[str], None]) -> None:
-        workshop = Workshop(
+        context = ProtocolContext(
             self.board,
             self.guest,
             self.pool,
@@ -221,12 +221,12 @@ class Shim:
             self._install,
             lambda: self.dispatcher.served,
         )
-        path = workshop.place(path_bytes(vendor_hardware(SHIM_GUID)))
+        path = context.place(path_bytes(vendor_hardware(SHIM_GUID)))
         self.protocols.agent = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
-        self.output = TextOutput(workshop, console)
-        self.input = TextInput(workshop)
+        self.output = TextOutput(context, console)
+        self.input = TextInput(context)
         self.input.feed(keys_of(self.config.keys))
-        line = self._install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, workshop.place(_console_path()))
+        line = self._install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, context.place(_console_path()))
         for guid, address in (
             (EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID, self.output.interface),
             (EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID, self.input.interface),
@@ -243,19 +243,19 @@ class Shim:
             StandardErrorHandle=line,
             StdErr=self.output.interface,
         )
-        Rng(workshop, self.config.seed)
+        Rng(context, self.config.seed)
         ramdisks: tuple[Ramdisk, ...] = (*self._modules, *self.config.initrds)
         if ramdisks:
-            LoadFile2(workshop, ramdisks)
+            LoadFile2(context, ramdisks)
         files = self.config.files
-        self._file_system = SimpleFileSystem(workshop, files, self.config.epoch) if files else None
+        self._file_system = SimpleFileSystem(context, files, self.config.epoch) if files else None
         if self.config.strict_nx:
-            MemoryAttribute(workshop, self.pages, self.memory_map)
+            MemoryAttribute(context, self.pages, self.memory_map)
         if self.config.gop:
             pages = -(-FRAMEBUFFER_SIZE // PAGE)
             framebuffer = self.memory_map.allocate(AllocateType.ANY_PAGES, MemoryType.RESERVED, pages)
-            GraphicsOutput(workshop, framebuffer, path_bytes(vendor_hardware(SHIM_GUID, b"\x01")))
-        self._workshop = workshop
+            GraphicsOutput(context, framebuffer, path_bytes(vendor_hardware(SHIM_GUID, b"\x01")))
+        self._workshop = context
 
     def _map_changed(self) -> None:
         if self.events.active:

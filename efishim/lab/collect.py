@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from efishim.firmware.calling.calls import FirmwareCall as ShimCall
 from efishim.image.opened import Image
 from efishim.lab import record as rec
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
+from efishim.logged_call import LoggedCall
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.machine import Machine, Stop
 from efishim.platform.resources import Resource, hypercall_name
@@ -45,7 +45,7 @@ def reason_of(stop: Stop) -> Reason:
 
 
 def outcome(
-    stop: Stop, plan: Plan, points: list[MilestonePoint], machine: Machine, places: Places, seconds: float
+    stop: Stop, plan: Plan, points: list[MilestonePoint], machine: Machine, names: AddressNames, seconds: float
 ) -> rec.Outcome:
     """How the run ended."""
     reason = reason_of(stop)
@@ -55,7 +55,7 @@ def outcome(
         met=rec.meets(points, plan.until),
         reason=reason,
         details=stop.detail or ("" if stop.reason == reason.value else stop.reason),
-        at=places.ref(machine.cpu.get("rip")),
+        at=names.ref(machine.cpu.get("rip")),
         insns=machine.insns,
         virtual_ns=machine.clock.now,
         seconds=seconds,
@@ -63,11 +63,11 @@ def outcome(
     )
 
 
-def named(point: MilestonePoint, places: Places) -> MilestonePoint:
+def named(point: MilestonePoint, names: AddressNames) -> MilestonePoint:
     """A milestone with its place named by what was learnt later."""
     if point.at is None:
         return point
-    return msgspec.structs.replace(point, at=places.ref(int(point.at.address, 16), point.insns))
+    return msgspec.structs.replace(point, at=names.ref(int(point.at.address, 16), point.insns))
 
 
 def image(opened: Image, plan: Plan) -> rec.Image:
@@ -82,7 +82,7 @@ def image(opened: Image, plan: Plan) -> rec.Image:
     )
 
 
-def firmware_calls(calls: list[ShimCall], places: Places) -> list[rec.FirmwareCall]:
+def firmware_calls(calls: list[LoggedCall], names: AddressNames) -> list[rec.FirmwareCall]:
     """The firmware calls with their callers named."""
     return [
         rec.FirmwareCall(
@@ -91,7 +91,7 @@ def firmware_calls(calls: list[ShimCall], places: Places) -> list[rec.FirmwareCa
             status=call.status,
             insns=call.insns,
             results=[rec.Argument(name=name, value=value) for name, value in call.results],
-            caller=places.ref(call.caller, call.insns),
+            caller=names.ref(call.caller, call.insns),
             repeats=call.repeats,
         )
         for call in calls
@@ -123,7 +123,7 @@ def _device(touch: Touch, resources: tuple[Resource, ...]) -> Resource | None:
     return None
 
 
-def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) -> list[rec.LedgerEntry]:
+def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressNames) -> list[rec.LedgerEntry]:
     """One entry for each thing touched, in the order of the first touch; `code` is who did it first."""
     merged: dict[tuple[Kind, str], list[Touch]] = {}
     sweeps: dict[str, tuple[Kind, str]] = {}
@@ -154,7 +154,7 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], places: Places) ->
                 writes=sum(touch.count for touch in touches if touch.write),
                 first_insns=first.first,
                 last_insns=max(touch.last for touch in touches),
-                code=places.ref(first.code, first.first),
+                code=names.ref(first.code, first.first),
             )
         )
     return entries

@@ -16,12 +16,12 @@ from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
 from efishim.lab.boot.prepare import prepare
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.code import CodeObserver
-from efishim.lab.observe.limits import Interrupt, Watchdog
+from efishim.lab.observe.limits import Interrupt, RunLimits
 from efishim.lab.observe.milestones import Milestones, Moment
-from efishim.lab.observe.plugin_observers import Watchers
-from efishim.lab.observe.structure_watch import Watching
+from efishim.lab.observe.plugin_observers import PluginObservers
+from efishim.lab.observe.structure_watch import StructureWatch
 from efishim.lab.observe.views import Views
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
@@ -73,31 +73,31 @@ def run_plan(
     cache = KernelCache(cache_directory(os.environ))
     image = open_image(plan.image.read(), path=plan.image.label, cache=cache)
     _require(image, plan)
-    places = Places(facts=_facts(image))
+    names = AddressNames(facts=_facts(image))
     if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
         raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")
     if plan.system_map is not None:
         from efishim.image.symbols import symbols_from_system_map  # noqa: PLC0415 - rarely wanted
 
-        places.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
+        names.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
     progress.phase("building the machine")
     screen = _Console(console)
     machine = Machine(seed=plan.seed)
     machine.ledger.enabled = plan.observers
     booted = prepare(plan, image, machine, registry, screen)
-    places.image_base, places.image_size = booted.loaded.base, booted.loaded.size
-    places.physical_slide = booted.kernel_slide
-    milestones = Milestones(machine, places, plan.until, seconds)
+    names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
+    names.physical_slide = booted.kernel_slide
+    milestones = Milestones(machine, names, plan.until, seconds)
     milestones.arm()
-    views = Views(machine, places, booted)
+    views = Views(machine, names, booted)
     if plan.observers:
         views.at_entry(plan.entry)
-    watching = Watching(machine, places) if plan.observers else None
-    _follow(milestones, views, watching)
-    if watching is not None:
-        watching.at_entry(booted.structures, **booted.tables())
+    structures = StructureWatch(machine, names) if plan.observers else None
+    _follow(milestones, views, structures)
+    if structures is not None:
+        structures.at_entry(booted.structures, **booted.tables())
         if booted.loaded.setup is not None:
-            machine.watches.add(booted.loaded.base, watching.at_code32)
+            machine.watches.add(booted.loaded.base, structures.at_code32)
     code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
     if plan.observers:
         code.start()
@@ -105,58 +105,58 @@ def run_plan(
 
     def boot_services_left() -> None:
         milestones.reach(Milestone.EXIT_BOOT_SERVICES)
-        if watching is not None:
-            watching.at_exit_boot_services()
+        if structures is not None:
+            structures.at_exit_boot_services()
 
     booted.on_exit_boot_services(boot_services_left)
-    watchers = Watchers(registry.observers() if plan.observers else (), machine)
+    plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     milestones.reach(Milestone.ENTRY)
     stop = _run(
         machine,
         plan,
         milestones,
-        Watchdog(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
+        RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
         progress,
         seconds,
     )
     progress.phase("collecting")
-    if places.symbols is None and plan.observers and places.facts is not None:
-        places.symbols = image.symbols
-    outcome = collect.outcome(stop, plan, milestones.points, machine, places, seconds())
+    if names.symbols is None and plan.observers and names.facts is not None:
+        names.symbols = image.symbols
+    outcome = collect.outcome(stop, plan, milestones.points, machine, names, seconds())
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
         image=collect.image(image, plan),
         route=plan.route_name(),
         options=plan.record_options(),
-        milestones=[collect.named(point, places) for point in milestones.points],
+        milestones=[collect.named(point, names) for point in milestones.points],
         outcome=outcome,
-        firmware_calls=collect.firmware_calls(booted.calls(), places),
+        firmware_calls=collect.firmware_calls(booted.calls(), names),
         firmware_calls_dropped=booted.calls_dropped(),
         machine=views.machine_document,
         entry_view=views.entry,
         abi=views.abi,
         boot_view=views.startup,
         kernel_view=views.start_kernel,
-        ledger=collect.ledger(machine, booted.resources, places),
+        ledger=collect.ledger(machine, booted.resources, names),
         ledger_dropped=machine.ledger.dropped,
-        coverage=code.coverage(booted.calls(), places) if plan.observers else Coverage(),
-        consumed=watching.result() if watching is not None else None,
-        notes=[*booted.all_notes(), *watchers.finish()],
+        coverage=code.coverage(booted.calls(), names) if plan.observers else Coverage(),
+        consumed=structures.result() if structures is not None else None,
+        notes=[*booted.all_notes(), *plugin_observers.finish()],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),
     )
 
 
-def _follow(milestones: Milestones, views: Views, watching: Watching | None) -> None:
+def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None) -> None:
     """Snapshots and watches at the moments that they are for."""
     milestones.at(Moment.BOOT_PARAMS, views.at_startup)
     milestones.at(Moment.START_KERNEL, views.at_start_kernel)
-    if watching is not None:
-        milestones.at(Moment.BOOT_PARAMS, watching.at_startup)
-        milestones.at(Moment.START_KERNEL, watching.at_start_kernel)
-        milestones.at(Moment.INIT, watching.at_init)
+    if structures is not None:
+        milestones.at(Moment.BOOT_PARAMS, structures.at_startup)
+        milestones.at(Moment.START_KERNEL, structures.at_start_kernel)
+        milestones.at(Moment.INIT, structures.at_init)
 
 
 def _require(image: Image, plan: Plan) -> None:
@@ -176,7 +176,7 @@ def _facts(image: Image) -> KernelFacts | None:
 
 
 def _run(
-    machine: Machine, plan: Plan, milestones: Milestones, watchdog: Watchdog, progress: Progress, seconds: Callable[[], float]
+    machine: Machine, plan: Plan, milestones: Milestones, limits: RunLimits, progress: Progress, seconds: Callable[[], float]
 ) -> Stop:
     last = 0.0
 
@@ -185,7 +185,7 @@ def _run(
         if seconds() - last > TICK_SECONDS:
             last = seconds()
             progress.tick(machine.insns, machine.clock.now)
-        return watchdog()
+        return limits()
 
     stop = machine.run(max_insns=plan.max_insns, poll=poll)
     if stop.reason == "shutdown":

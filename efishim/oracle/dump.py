@@ -20,7 +20,7 @@ from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image
 from efishim.lab import record as rec
 from efishim.lab.abi import CHECKERS, check_entry
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.views import FLOATING
 from efishim.lab.plan.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
 from efishim.lab.progress import NoProgress, Progress
@@ -29,14 +29,14 @@ from efishim.lab.snapshot.boot_view import BootView, boot_view
 from efishim.lab.snapshot.entry_view import EntryView, entry_view
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.memory import BusError
-from efishim.oracle import doors, tools
-from efishim.oracle.calls import CallTrace
+from efishim.oracle import entry_points, tools
+from efishim.oracle.boot_flows import KEXEC_SYMBOL, BootFlow, Prepared, Wanted, require
+from efishim.oracle.call_trace import CallTrace
 from efishim.oracle.channels import OracleTimeout
-from efishim.oracle.efi_door import EfiDoor
+from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.qemu import Firmware, started
 from efishim.oracle.session import Session
 from efishim.oracle.slide import virtual_slide
-from efishim.oracle.ways import KEXEC_SYMBOL, Prepared, Wanted, Way, require
 from efishim.plugins import Registry, load_plugins
 from efishim.provider import Handover, Loaded, Module, Provider, Structure, native_structures
 from efishim.wire.linux_header import ENTRY64_OFFSET
@@ -85,26 +85,28 @@ class Request:
     epoch: int = DEFAULT_EPOCH
 
 
-def oracle_record(request: Request, way: Way, progress: Progress | None = None, registry: Registry | None = None) -> Record:
+def oracle_record(
+    request: Request, flow: BootFlow, progress: Progress | None = None, registry: Registry | None = None
+) -> Record:
     """Boot once. Raises MissingTool, RouteError, UsageError, ImageError and OracleError, one sentence each."""
-    require(way, request.image)
+    require(flow, request.image)
     progress = progress or NoProgress()
-    provider = (registry or load_plugins()).provider(way.provider)
+    provider = (registry or load_plugins()).provider(flow.provider)
     tools.qemu()
-    progress.phase(f"preparing {way.name}")
+    progress.phase(f"preparing {flow.name}")
     initrd = b"".join(blob.read() for blob in request.initrds)
     wanted = Wanted(request.image, request.cmdline, initrd, request.memory)
     with tempfile.TemporaryDirectory(prefix="efishim-oracle-") as folder:
-        prepared = way.prepare(wanted, Path(folder))
+        prepared = flow.prepare(wanted, Path(folder))
         with started(prepared.boot, timeout=request.timeout, epoch=request.epoch) as qemu:
-            progress.phase(f"{way.name} on QEMU")
-            return _Run(request, way, prepared, Session(qemu), progress, provider).run()
+            progress.phase(f"{flow.name} on QEMU")
+            return _Run(request, flow, prepared, Session(qemu), progress, provider).run()
 
 
 @dataclass
 class _Run:
     request: Request
-    way: Way
+    flow: BootFlow
     prepared: Prepared
     session: Session
     progress: Progress
@@ -122,7 +124,7 @@ class _Run:
     def __post_init__(self) -> None:
         image = self.request.image
         self.facts = self._facts(image)
-        self.places = Places(facts=self.facts, symbols=image.symbols if self.facts is not None else None)
+        self.names = AddressNames(facts=self.facts, symbols=image.symbols if self.facts is not None else None)
 
     @staticmethod
     def _facts(image: Image) -> KernelFacts | None:
@@ -138,7 +140,7 @@ class _Run:
         if self.prepared.first_kernel:
             self._after_first_kernel()
         else:
-            self.prepared.door.arm(session, self._entered)
+            self.prepared.entry_point.arm(session, self._entered)
         details = ""
         try:
             cause = session.run()
@@ -153,7 +155,7 @@ class _Run:
             reason, details = Reason.TIMEOUT, late.sentence
         session.qemu.channels.drain()
         if self.entry is None:
-            self.notes.append(f"the kernel's {self.way.entry} entry was not seen")
+            self.notes.append(f"the kernel's {self.flow.entry} entry was not seen")
         return self._record(reason, details)
 
     def _hear(self, data: bytes) -> None:
@@ -163,14 +165,14 @@ class _Run:
 
     def _after_first_kernel(self) -> None:
         """Wait for the moment at which the first kernel leaves, or the many breakpoints would slow it down."""
-        address = self.places.symbols.address_of(KEXEC_SYMBOL) if self.places.symbols is not None else None
+        address = self.names.symbols.address_of(KEXEC_SYMBOL) if self.names.symbols is not None else None
         if address is None:
-            self.prepared.door.arm(self.session, self._entered)
+            self.prepared.entry_point.arm(self.session, self._entered)
             return
 
         def leaving() -> None:
             self.session.off(address)
-            self.prepared.door.arm(self.session, self._entered)
+            self.prepared.entry_point.arm(self.session, self._entered)
 
         self.session.on(address, leaving)
 
@@ -179,10 +181,10 @@ class _Run:
     def _reach(self, name: Milestone) -> None:
         if any(point.name is name for point in self.points):
             return
-        at = self.places.ref(self.session.place) if name is not Milestone.SHUTDOWN else None
+        at = self.names.ref(self.session.place) if name is not Milestone.SHUTDOWN else None
         point = MilestonePoint(name=name, insns=0, seconds=round(time.monotonic() - self.started, 6), at=at)
         self.points.append(point)
-        self.progress.phase(f"{self.way.name}: {name.value}")  # a milestone would be told with its instruction count
+        self.progress.phase(f"{self.flow.name}: {name.value}")  # a milestone would be told with its instruction count
 
     def _look(self, name: Milestone, boot_params: int) -> None:
         ram = self.session.qemu.ram
@@ -193,7 +195,7 @@ class _Run:
         ram, registers = self.session.qemu.ram, self.session.registers
         structures: tuple[Structure, ...] = ()
         modules: tuple[Module, ...] = ()
-        where = POINTERS.get(self.way.entry)
+        where = POINTERS.get(self.flow.entry)
         if where is not None:
             address = registers[where] << 4 if where == "ds" else registers[where]
             handover = Handover(address, magic=registers["rax"] & 0xFFFFFFFF)
@@ -205,17 +207,17 @@ class _Run:
         cpu = self.session.cpu()
         state = capture_cpu(cpu, ram)
         loaded = self._loaded()
-        if loaded is not None and self.way.entry.value in CHECKERS:
+        if loaded is not None and self.flow.entry.value in CHECKERS:
             floating = {name: cpu.get(name) for name in FLOATING}
-            found = check_entry(self.way.entry.value, state, ram, loaded, floating=floating)
+            found = check_entry(self.flow.entry.value, state, ram, loaded, floating=floating)
             self.abi = [rec.AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
         self.entry = entry_view(ram, state, structures, modules)
 
     def _loaded(self) -> Loaded | None:
         """Where the image lies, as far as the way in tells."""
-        place, entry, facts, linux = self.session.place, self.way.entry, self.facts, self.request.image.source.bzimage
+        place, entry, facts, linux = self.session.place, self.flow.entry, self.facts, self.request.image.source.bzimage
         if entry is Entry.EFI:
-            return Loaded(self.places.image_base, self.places.image_size, place)
+            return Loaded(self.names.image_base, self.names.image_size, place)
         if linux is not None and entry in {Entry.LINUX64, Entry.LINUX32}:
             return Loaded(place - (ENTRY64_OFFSET if entry is Entry.LINUX64 else 0), linux.value("init_size"), place)
         if linux is not None and entry is Entry.LINUX16:
@@ -229,30 +231,30 @@ class _Run:
     def _entered(self) -> None:
         self.console.clear()
         self.dropped = 0
-        door = self.prepared.door
-        if isinstance(door, EfiDoor) and door.loaded is not None:
-            self.places.image_base, self.places.image_size = door.loaded.base, door.loaded.size
-            self.calls = CallTrace(self.session, self.places, door.system_table)
+        entry_point = self.prepared.entry_point
+        if isinstance(entry_point, EfiEntryPoint) and entry_point.loaded is not None:
+            self.names.image_base, self.names.image_size = entry_point.loaded.base, entry_point.loaded.size
+            self.calls = CallTrace(self.session, self.names, entry_point.system_table)
             self.calls.on_exit_boot_services = lambda: self._reach(Milestone.EXIT_BOOT_SERVICES)
             self.calls.arm()
         self._reach(Milestone.ENTRY)
         self._look_at_entry()
         if self.facts is not None:
-            kernel = doors.kernel_proper(self.request.image, self.request.memory)
+            kernel = entry_points.kernel_proper(self.request.image, self.request.memory)
             if kernel is not None:
                 kernel.arm(self.session, self._startup_64)
 
     def _startup_64(self) -> None:
         facts, session = self.facts, self.session
         assert facts is not None
-        self.places.physical_slide = session.place - facts.entry
+        self.names.physical_slide = session.place - facts.entry
         self._reach(Milestone.STARTUP_64)
         self._look(Milestone.STARTUP_64, session.registers["rsi"])
         slide = self._virtual_slide(facts)
         if slide is None:
             self.notes.append("the kernel's virtual addresses could not be found, so nothing after startup_64 was seen")
             return
-        self.places.virtual_slide = slide
+        self.names.virtual_slide = slide
         self._once("start_kernel", self._start_kernel)
         if not any(self._once(name, lambda: self._reach(Milestone.INIT)) for name in INIT_SYMBOLS):
             self.notes.append("the kernel has no symbol that tells when init starts")
@@ -261,14 +263,14 @@ class _Run:
         if b"nokaslr" in self.request.cmdline.split():
             return 0
         elf = self.request.image.source.unpack()
-        return virtual_slide(facts, elf, self.session.qemu.ram, self.places.physical_slide or 0)
+        return virtual_slide(facts, elf, self.session.qemu.ram, self.names.physical_slide or 0)
 
     def _symbol(self, name: str) -> int | None:
-        facts, symbols = self.facts, self.places.symbols
+        facts, symbols = self.facts, self.names.symbols
         address = facts.symbols.get(name) if facts is not None else None
         if address is None and symbols is not None:
             address = symbols.address_of(name)
-        return None if address is None else (address + (self.places.virtual_slide or 0)) & ADDRESS_BITS
+        return None if address is None else (address + (self.names.virtual_slide or 0)) & ADDRESS_BITS
 
     def _once(self, symbol: str, handler: Callable[[], None]) -> bool:
         address = self._symbol(symbol)
@@ -289,7 +291,7 @@ class _Run:
         linked = facts.symbols.get("boot_params")
         physical = None if linked is None else facts.physical_of(linked)
         if physical is not None:
-            self._look(Milestone.START_KERNEL, physical + (self.places.physical_slide or 0))
+            self._look(Milestone.START_KERNEL, physical + (self.names.physical_slide or 0))
         program = self._symbol(PROGRAM_SYMBOL)
         if program is None:
             self.notes.append(f"the kernel has no symbol {PROGRAM_SYMBOL}, so its first program was not seen")
@@ -324,7 +326,7 @@ class _Run:
                 version=request.image.version,
                 entries=[entry.value for entry in request.image.entries],
             ),
-            route=rec.RouteName(provider=self.way.provider, entry=self.way.entry.value, platform=PLATFORM),
+            route=rec.RouteName(provider=self.flow.provider, entry=self.flow.entry.value, platform=PLATFORM),
             options=rec.Options(
                 cmdline=printable(request.cmdline),
                 initrds=[blob.as_file() for blob in request.initrds],
@@ -334,7 +336,7 @@ class _Run:
                 timeout=request.timeout,
                 seed=0,
                 epoch=request.epoch,
-                options={"oracle.way": self.way.name},
+                options={"oracle.way": self.flow.name},
                 observers=False,
             ),
             milestones=[self._named(point) for point in self.points],
@@ -363,18 +365,18 @@ class _Run:
     def _named(self, point: MilestonePoint) -> MilestonePoint:
         if point.at is None:
             return point
-        return msgspec.structs.replace(point, at=self.places.ref(int(point.at.address, 16)))
+        return msgspec.structs.replace(point, at=self.names.ref(int(point.at.address, 16)))
 
     def _version(self) -> str:
         """QEMU, and what brought it to the kernel."""
-        path = tools.ovmf()[0] if self.way.firmware is Firmware.OVMF else tools.seabios()
+        path = tools.ovmf()[0] if self.flow.firmware is Firmware.OVMF else tools.seabios()
         firmware = "" if path is None else f" {tools.firmware_identity(path)}"
-        return f"{tools.qemu_version()}; {self.way.firmware}{firmware}; efishim {efishim.__version__}"[:256]
+        return f"{tools.qemu_version()}; {self.flow.firmware}{firmware}; efishim {efishim.__version__}"[:256]
 
     def _reproduce(self) -> str:
         words: list[str | bytes] = ["efishim", "oracle"]
         if self.request.blob.data is None:
             words.append(self.request.blob.label)
-        words += ["-r", self.way.name, "-a", self.request.cmdline, "-m", f"{self.request.memory >> 20}M"]
+        words += ["-r", self.flow.name, "-a", self.request.cmdline, "-m", f"{self.request.memory >> 20}M"]
         words += [word for blob in self.request.initrds if blob.data is None for word in ("-i", blob.label)]
         return " ".join(shell_word(word) for word in words)

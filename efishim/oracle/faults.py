@@ -74,8 +74,8 @@ class Fault:
 
     name: str
     kind: str
-    way: str
-    """Of efishim.oracle.ways."""
+    flow: str
+    """Of efishim.oracle.boot_flows."""
     summary: str
     spoil: Spoil = lambda guest: None
     """Done at the kernel's entry."""
@@ -434,7 +434,7 @@ FAULTS = (
 )  # fmt: skip
 """All of them, each class of mistakes at least once."""
 
-HEALTHY = tuple(Fault(f"healthy-{way.partition('/')[0]}", "", way, "nothing is spoilt") for way in (PVH, LINUX16, OVMF))
+HEALTHY = tuple(Fault(f"healthy-{flow.partition('/')[0]}", "", flow, "nothing is spoilt") for flow in (PVH, LINUX16, OVMF))
 """What the same ways do when nobody spoils anything."""
 
 

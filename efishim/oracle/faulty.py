@@ -27,15 +27,15 @@ from efishim.lab.plan.plan import DEFAULT_EPOCH, Blob, Plan
 from efishim.lab.record import Reason, Record
 from efishim.lab.run import run_plan
 from efishim.machine.machine import Machine
+from efishim.oracle.boot_flows import Prepared, Wanted, find_boot_flow
 from efishim.oracle.channels import OracleError, OracleTimeout
 from efishim.oracle.dump import CAUSES
-from efishim.oracle.efi_door import EfiDoor
+from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.faults import Fault
 from efishim.oracle.gdb import REGISTERS
 from efishim.oracle.qemu import Qemu, started
 from efishim.oracle.ram import FOUR_GIB, SharedRam
 from efishim.oracle.session import Session
-from efishim.oracle.ways import Prepared, Wanted, find_way
 from efishim.plugins import GROUP, Registry
 from efishim.provider import Observer
 from efishim.wire.x86 import EFLAGS_IF
@@ -227,7 +227,7 @@ class _OnQemu:
         session = Session(self.qemu)
         self.session = session
         self.qemu.channels.console = self._hear
-        self.prepared.door.arm(session, self._at_entry)
+        self.prepared.entry_point.arm(session, self._at_entry)
         try:
             cause = session.run()
         except _Enough:
@@ -249,9 +249,9 @@ class _OnQemu:
         self.console.clear()
         self.entered = True
         guest = QemuGuest(self.session, self.subject.image)
-        door = self.prepared.door
-        if isinstance(door, EfiDoor):
-            guest.once(door.back, lambda: self._returned(guest.get("rax")))
+        entry_point = self.prepared.entry_point
+        if isinstance(entry_point, EfiEntryPoint):
+            guest.once(entry_point.back, lambda: self._returned(guest.get("rax")))
         self.fault.spoil(guest)
         self.session.expect(self._sight, self._look)
 
@@ -281,10 +281,10 @@ class _OnQemu:
 def on_qemu(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT) -> Outcome:
     """The fault on real firmware and with real loaders. Raises MissingTool, RouteError, OracleError."""
     begun = time.monotonic()
-    way = find_way(fault.way)
+    flow = find_boot_flow(fault.flow)
     wanted = Wanted(subject.image, subject.cmdline, efishim_firmware_stubs.reporting_initrd(), fault.memory)
     with tempfile.TemporaryDirectory(prefix="efishim-fault-") as folder:
-        prepared = way.prepare(wanted, Path(folder))
+        prepared = flow.prepare(wanted, Path(folder))
         if fault.kernel is not None and prepared.boot.kernel is not None:
             prepared.boot.kernel.write_bytes(fault.kernel(prepared.boot.kernel.read_bytes()))
         try:
@@ -378,7 +378,7 @@ class _Plugin:
 def in_efishim(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT, platform: str = PLATFORM) -> Outcome:
     """The fault in efishim, at the same door. Raises what a run raises."""
     begun = time.monotonic()
-    way = find_way(fault.way)
+    flow = find_boot_flow(fault.flow)
     spoiler = _Spoiler(fault, subject.image)
     blob = subject.blob
     if fault.kernel is not None:
@@ -386,14 +386,14 @@ def in_efishim(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT, plat
     initrd = Blob.embedded("embedded:init", efishim_firmware_stubs.reporting_initrd())
     plan = Plan(
         image=blob,
-        provider=way.provider,
-        entry=way.entry.value,
+        provider=flow.provider,
+        entry=flow.entry.value,
         platform=platform,
         cmdline=subject.cmdline,
         initrds=(initrd,),
         memory=fault.memory,
         timeout=timeout,
-        options=way.options,
+        options=flow.options,
     )
     registry = Registry([*entry_points(group=GROUP), _Plugin(spoiler)])
     try:

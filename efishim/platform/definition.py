@@ -1,6 +1,6 @@
 """What a platform profile is: a name, features that can be switched one by one, and a function that builds the machine.
 
-A profile is data and a small builder; the parts that builders share are in chassis.py.
+A profile is data and a small builder; the parts that builders share are in builder.py.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ Builder = Callable[[Board, PlatformOptions, Mapping[str, int]], PlatformFacts]
 
 
 @dataclass(frozen=True)
-class Profile:
+class PlatformDefinition:
     """A machine that a guest can find."""
 
     name: str

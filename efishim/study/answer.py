@@ -5,7 +5,7 @@ kernel by itself.
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims import efi_huge, kaslr, same_code
 from efishim.study.knowledge import knowledge
 from efishim.study.model import Door, Knowledge, Reuse
@@ -43,14 +43,14 @@ def _given(record: Record) -> list[object]:
 
 
 def _door(record: Record) -> Door:
-    end = facts.at_milestone(record, Milestone.STARTUP_64)
-    unpacking = facts.part(record, "decompressor")[1]
+    end = readings.at_milestone(record, Milestone.STARTUP_64)
+    unpacking = readings.part(record, "decompressor")[1]
     return Door(
-        userspace=facts.arrived(record),
+        userspace=readings.arrived(record),
         reached="nothing" if record.outcome.reached is None else record.outcome.reached.value,
         insns=None if end is None else max(0, end - unpacking),
         unpacking=unpacking,
-        calls=facts.called(record),
+        calls=readings.called(record),
     )
 
 

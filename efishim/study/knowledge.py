@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from efishim.lab.record import Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.model import Knowledge
 
 SEED = "LINUX_EFI_RANDOM_SEED_TABLE_GUID"
@@ -15,7 +15,7 @@ MEMORY = re.compile(r"^\| MemTotal:\s+(\d+) kB", re.MULTILINE)
 
 
 def _logs(record: Record, text: str) -> bool:
-    return any(text in line for line in facts.report(record).get("log", []))
+    return any(text in line for line in readings.report(record).get("log", []))
 
 
 def _seeded(record: Record) -> bool:
@@ -24,14 +24,14 @@ def _seeded(record: Record) -> bool:
 
 
 TOPICS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
-    ("the command line", facts.command_line),
-    ("the ramdisk", facts.init_ran),
-    ("the memory map", lambda record: any("System RAM" in line for line in facts.told_userspace(record, "/proc/iomem"))),
-    ("the ACPI tables", lambda record: bool(facts.told_userspace(record, "/sys/firmware/acpi/tables"))),
+    ("the command line", readings.command_line),
+    ("the ramdisk", readings.init_ran),
+    ("the memory map", lambda record: any("System RAM" in line for line in readings.told_userspace(record, "/proc/iomem"))),
+    ("the ACPI tables", lambda record: bool(readings.told_userspace(record, "/sys/firmware/acpi/tables"))),
     ("that it runs under Xen", lambda record: _logs(record, "on Xen PVH")),
     (
         "EFI's runtime services",
-        lambda record: any(line.startswith("runtime ") for line in facts.told_userspace(record, "/sys/firmware/efi")),
+        lambda record: any(line.startswith("runtime ") for line in readings.told_userspace(record, "/sys/firmware/efi")),
     ),
     ("whether Secure Boot is on", lambda record: _logs(record, "secureboot: Secure boot ")),
     ("a random seed from the firmware", _seeded),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from efishim.study.facts import amount, listed
 from efishim.study.model import Door, Judgement, Reuse, Row, StatementView, Study, Verdict
+from efishim.study.readings import amount, listed
 
 BACKGROUND = (
     "In April 2016 xen-devel argued about how a guest of the kind then called HVMLite, now PVH, should enter Linux: through "

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from efishim.errors import RouteError
-from efishim.firmware.profile import ABSENT, Item, Profile, ProfileAnswers
+from efishim.firmware.profile import ABSENT, Item, Profile, ProfileOverrides
 from efishim.firmware.profile_files import write_profile
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
@@ -32,7 +32,7 @@ def offered(plan: Plan, registry: Registry) -> tuple[Item, ...]:
         plan = replace(plan, profile=Blob.embedded("everything", write_profile(Profile())))
     image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
     shim = prepare(plan, image, Machine(seed=plan.seed), registry, lambda data: None).shim
-    if shim is None or not isinstance(shim.config.answers, ProfileAnswers):
+    if shim is None or not isinstance(shim.config.overrides, ProfileOverrides):
         return ()
-    answers = shim.config.answers
+    answers = shim.config.overrides
     return tuple(one for one in answers.offered if answers.of(one) != ABSENT)

@@ -15,10 +15,10 @@ from efishim.lab.record import Record
 from efishim.plugins import Registry, load_plugins
 from efishim.surface.effects import effect
 from efishim.surface.model import Effect, Finding, Mark, Proof, Run, Surface
-from efishim.surface.observed import Touched, touched
 from efishim.surface.offered import offered, require_shim
 from efishim.surface.search import REFUSALS, combine, ladder, weaken_further
 from efishim.surface.trials import Interrupted, NoSurfaceProgress, SurfaceProgress, Trials, trials
+from efishim.surface.usage import Touched, touched
 
 PATIENCE = 2
 """A trial may take this many times the instructions of the run with everything."""

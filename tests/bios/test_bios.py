@@ -174,7 +174,7 @@ def test_polling_and_text_are_one_entry_each(guest: Guest) -> None:
 
 
 def test_the_log_has_an_end(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("efishim.bios.calls.LOG_LIMIT", 3)
+    monkeypatch.setattr("efishim.bios.call_log.LOG_LIMIT", 3)
     guest.ask(*(call(0x12, ebx=number) for number in range(5)))
     assert len(guest.bios.calls) == 3
     assert guest.bios.calls_dropped == 2

@@ -10,15 +10,15 @@ from efishim_firmware_stubs import load
 from efishim.cli.app import run_command_line
 from efishim.lab.record import Milestone, Reason, decode
 from efishim.oracle import faulty, tools
+from efishim.oracle.boot_flows import BOOT_FLOWS
 from efishim.oracle.faults import FAULTS, Fault
 from efishim.oracle.faulty import Ending, Outcome, Subject
-from efishim.oracle.ways import WAYS
 
 
 def test_the_ways_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["oracle", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == [way.name for way in WAYS]
+    assert [line.split()[0] for line in lines] == [flow.name for flow in BOOT_FLOWS]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 
 from efishim.compare.build import build, rows, run_names
 from efishim.compare.facts import Side
+from efishim.compare.inputs import ranges
 from efishim.compare.model import encode
 from efishim.compare.pair import compare, facts_of, fold_stages, stageless
 from efishim.compare.rules import Class, Difference
-from efishim.compare.told import ranges
 from efishim.errors import UsageError
 from efishim.lab.record import Record
 from efishim.testing.run import run

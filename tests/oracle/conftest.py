@@ -15,9 +15,9 @@ from efishim.image.facts import KernelCache
 from efishim.image.opened import read_image_file
 from efishim.lab.plan.plan import Blob
 from efishim.lab.record import Record
+from efishim.oracle.boot_flows import find_boot_flow
 from efishim.oracle.dump import Request, oracle_record
 from efishim.oracle.tools import MissingTool
-from efishim.oracle.ways import find_way
 from tests.conftest import OFFLINE
 
 CMDLINE = b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1"
@@ -35,10 +35,10 @@ def booted(cloud_kernel: Path) -> Booted:
     initrd = Blob.embedded("embedded:init", reporting_initrd())
 
     @cache
-    def boot(way: str, cmdline: bytes = CMDLINE) -> Record:
+    def boot(flow: str, cmdline: bytes = CMDLINE) -> Record:
         request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=180.0)
         try:
-            return oracle_record(request, find_way(way))
+            return oracle_record(request, find_boot_flow(flow))
         except MissingTool as error:
             if os.environ.get(OFFLINE) == "1":
                 pytest.skip(str(error))

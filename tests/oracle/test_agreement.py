@@ -16,7 +16,7 @@ from efishim.lab.plan.arguments import find_profile
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Record
 from efishim.lab.run import run_plan
-from efishim.oracle.ways import find_way
+from efishim.oracle.boot_flows import find_boot_flow
 from tests.oracle.conftest import CMDLINE, Booted
 
 pytestmark = pytest.mark.qemu
@@ -32,18 +32,18 @@ def emulated(cloud_kernel: Path) -> Callable[[str], Record]:
 
     def run(name: str) -> Record:
         if name not in done:
-            way = find_way(name)
+            flow = find_boot_flow(name)
             initrd = Blob.embedded("embedded:init", reporting_initrd())
             image = Blob.from_file(cloud_kernel)
             plan = Plan(
                 image,
-                way.provider,
-                way.entry.value,
+                flow.provider,
+                flow.entry.value,
                 "pc-qemu",
-                cmdline=CMDLINE + way.adds,
+                cmdline=CMDLINE + flow.adds,
                 initrds=(initrd,),
-                options=way.options,
-                profile=find_profile(way.profile) if way.profile else None,
+                options=flow.options,
+                profile=find_profile(flow.profile) if flow.profile else None,
             )
             done[name] = run_plan(plan)
         return done[name]

@@ -130,7 +130,7 @@ def test_the_same_comes_of_it(outcomes: Outcomes, fault: Fault) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.qemu
-@pytest.mark.parametrize("fault", HEALTHY, ids=lambda fault: fault.way)
+@pytest.mark.parametrize("fault", HEALTHY, ids=lambda fault: fault.flow)
 def test_nothing_comes_of_nothing(outcomes: Outcomes, fault: Fault) -> None:
     for one in outcomes(fault.name):
         assert (one.ending, one.message, one.telling, one.complaints) == (Ending.USERSPACE, "", (), ())

@@ -24,7 +24,7 @@ JUNK = ("eddbuf", "_pad", "edd_mbr_sig_buffer")
 DIRECT = "lilo/linux16+linuxboot"
 TO_USERSPACE = ["entry", "startup_64", "start_kernel", "init", "userspace", "shutdown"]
 
-each_way = pytest.mark.parametrize("way", TOLD)
+each_flow = pytest.mark.parametrize("flow", TOLD)
 
 
 def told(record: Record) -> dict[str, int | str]:
@@ -39,9 +39,9 @@ def milestones(record: Record) -> list[str]:
     return [point.name.value for point in record.milestones]
 
 
-@each_way
-def test_boot_params_are_what_the_dumps_say(booted: Booted, cloud_kernel: Path, way: str) -> None:
-    expected, fields = TOLD[way], told(booted(way))
+@each_flow
+def test_boot_params_are_what_the_dumps_say(booted: Booted, cloud_kernel: Path, flow: str) -> None:
+    expected, fields = TOLD[flow], told(booted(flow))
     linux = read_image_file(cloud_kernel).parts.bzimage
     assert linux is not None
     assert {name: fields.pop(name, 0) for name in expected["own"]} == {
@@ -51,22 +51,22 @@ def test_boot_params_are_what_the_dumps_say(booted: Booted, cloud_kernel: Path, 
     assert fields == expected["boot_params"]
 
 
-@each_way
-def test_the_memory_map_is_what_the_dumps_say(booted: Booted, way: str) -> None:
-    view = booted(way).boot_view
+@each_flow
+def test_the_memory_map_is_what_the_dumps_say(booted: Booted, flow: str) -> None:
+    view = booted(flow).boot_view
     assert view is not None
     rows = [(int(one["addr"], 16), int(one["size"], 16), one["type_name"]) for one in view["e820"]]
-    assert [f"{start:#x} {start + size - 1:#x} {kind}" for start, size, kind in rows] == TOLD[way]["e820"]
+    assert [f"{start:#x} {start + size - 1:#x} {kind}" for start, size, kind in rows] == TOLD[flow]["e820"]
 
 
-@each_way
-def test_the_processor_at_the_entry_is_what_the_dumps_say(booted: Booted, way: str) -> None:
-    view = booted(way).entry_view
+@each_flow
+def test_the_processor_at_the_entry_is_what_the_dumps_say(booted: Booted, flow: str) -> None:
+    view = booted(flow).entry_view
     assert view is not None
     cpu = view["cpu"]
     numbers = cpu["registers"] | cpu["control"]
     found: dict[str, int | str] = {}
-    for name in TOLD[way]["cpu"]:
+    for name in TOLD[flow]["cpu"]:
         if name == "mode":
             found[name] = cpu["mode"]
         elif name in cpu["segments"]:
@@ -74,21 +74,21 @@ def test_the_processor_at_the_entry_is_what_the_dumps_say(booted: Booted, way: s
             found[name] = " ".join(one[part] for part in ("selector", "base", "limit", "attributes"))
         else:
             found[name] = int(numbers[name], 16)
-    assert found == TOLD[way]["cpu"]
+    assert found == TOLD[flow]["cpu"]
 
 
-@each_way
-def test_real_loaders_do_what_the_specifications_ask(booted: Booted, way: str) -> None:
+@each_flow
+def test_real_loaders_do_what_the_specifications_ask(booted: Booted, flow: str) -> None:
     """The checkers of the entries against what they were not written from. QEMU's PVH loader loads no TSS."""
-    assert [one.rule for one in booted(way).abi or ()] == (["pvh/tr"] if way == "hvmlite/pvh" else [])
-    assert booted(way).abi is not None
+    assert [one.rule for one in booted(flow).abi or ()] == (["pvh/tr"] if flow == "hvmlite/pvh" else [])
+    assert booted(flow).abi is not None
 
 
-@each_way
-def test_every_way_goes_on_to_userspace_and_power_off(booted: Booted, way: str) -> None:
-    record = booted(way)
+@each_flow
+def test_every_way_goes_on_to_userspace_and_power_off(booted: Booted, flow: str) -> None:
+    record = booted(flow)
     assert [name for name in milestones(record) if name != "exit_boot_services"] == TO_USERSPACE
-    assert (Milestone.EXIT_BOOT_SERVICES in milestones(record)) == (way == "firmware/efi")
+    assert (Milestone.EXIT_BOOT_SERVICES in milestones(record)) == (flow == "firmware/efi")
     assert record.outcome.reason is Reason.SHUTDOWN
     assert record.outcome.met
     assert init_report.parse(record.console.replace("\r", ""))
@@ -100,21 +100,21 @@ def test_every_way_goes_on_to_userspace_and_power_off(booted: Booted, way: str) 
     assert decode(encode(record)) == record
 
 
-@each_way
-def test_the_ramdisk_and_the_command_line_arrive(booted: Booted, way: str) -> None:
-    record = booted(way)
+@each_flow
+def test_the_ramdisk_and_the_command_line_arrive(booted: Booted, flow: str) -> None:
+    record = booted(flow)
     prefix, suffix = {
         "firmware/efi": ("", " initrd=initrd"),  # QEMU adds it for stubs that do not know LoadFile2
         "grub/linux32": ("BOOT_IMAGE=/vmlinuz ", ""),
         "lilo/linux16": ("BOOT_IMAGE=/vmlinuz ", ""),
-    }.get(way, ("", ""))
+    }.get(flow, ("", ""))
     digest = hashlib.sha256(reporting_initrd()).hexdigest()
     for view in (record.boot_view, record.kernel_view):
         assert view is not None
         assert view["command_line"]["text"] == f"{prefix}{CMDLINE.decode()}{suffix}"
         assert view["initrd"]["sha256"] == digest
     assert record.entry_view is not None
-    if way != "firmware/efi":
+    if flow != "firmware/efi":
         assert [module["sha256"] for module in record.entry_view["modules"]] == [digest]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from efishim.lab.record import Coverage, PartCoverage
-from efishim.study import facts, summary
+from efishim.study import readings, summary
 from efishim.study.answer import RANDOM_PLACE, reuse
 from efishim.study.build import all_needs
 from efishim.study.claims import efi_huge, same_code
@@ -142,5 +142,5 @@ def test_the_number_of_services_is_one() -> None:
 
 def test_a_route_is_named_with_its_platform_where_it_is_on_two() -> None:
     here, there, other = Need("hvmlite/pvh", "hvmlite"), Need("hvmlite/pvh"), Need("grub/linux64")
-    assert facts.ways([here, other], [here, there, other]) == ["hvmlite/pvh@hvmlite", "grub/linux64"]
-    assert facts.ways([here, other], [here, other]) == ["hvmlite/pvh", "grub/linux64"]
+    assert readings.ways([here, other], [here, there, other]) == ["hvmlite/pvh@hvmlite", "grub/linux64"]
+    assert readings.ways([here, other], [here, other]) == ["hvmlite/pvh", "grub/linux64"]

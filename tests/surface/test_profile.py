@@ -18,8 +18,8 @@ from efishim.firmware.profile import (
     Item,
     Kind,
     Profile,
-    ProfileAnswers,
     ProfileError,
+    ProfileOverrides,
     item,
     parse_item,
     weakenings,
@@ -30,7 +30,7 @@ from efishim.lab.plan.plan import Blob
 from efishim.lab.record import Record, decode, encode, without_wall_clock
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
-from efishim.surface.observed import observed_profile
+from efishim.surface.usage import observed_profile
 from efishim.wire.guids import BY_NAME
 from tests.surface.needy import needy_plan
 
@@ -152,7 +152,7 @@ def test_answers_of_lookups_and_variables() -> None:
     profile = Profile().restrict(
         weakenings(["protocol:EFI_TCG2_PROTOCOL_GUID=EFI_UNSUPPORTED", "variable:EFI_GLOBAL_VARIABLE:db=EFI_DEVICE_ERROR"])
     )
-    answers = ProfileAnswers(profile)
+    answers = ProfileOverrides(profile)
     error = 1 << 63
     assert answers.answer("BootServices.LocateProtocol", {"Protocol": "EFI_TCG2_PROTOCOL_GUID"}) == error | 3
     assert answers.answer("BootServices.LocateHandle", {"Protocol": "EFI_TCG2_PROTOCOL_GUID"}) == error | 3
@@ -190,7 +190,7 @@ def test_a_recorded_profile_gives_the_same_run() -> None:
         (call.service, call.status) for call in record.firmware_calls
     ]
     assert again.outcome.met
-    assert ProfileAnswers(seen).of(item(Kind.SERVICE, "BootServices.GetMemoryMap")) == "absent"
+    assert ProfileOverrides(seen).of(item(Kind.SERVICE, "BootServices.GetMemoryMap")) == "absent"
 
 
 def test_qiling_fails_as_the_real_one(cloud_kernel: Path) -> None:

@@ -13,11 +13,11 @@ from itertools import count
 from typing import Protocol, runtime_checkable
 
 from efishim.firmware.calling import stubs
-from efishim.firmware.calling.answers import Answers
 from efishim.firmware.calling.architecture import HasMode, convention_of
-from efishim.firmware.calling.calls import CallLog
+from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.calling.functions import Function, Returns
 from efishim.firmware.calling.guest import Guest
+from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.machine.cpu import Board, GuestFault
 from efishim.machine.memory import BusError
@@ -125,12 +125,12 @@ class Dispatcher:
     guest's pointers decides how functions are called.
     """
 
-    def __init__(self, board: Board, guest: Guest, log: CallLog, answers: Answers, area: StubArea) -> None:
+    def __init__(self, board: Board, guest: Guest, log: CallLog, overrides: Overrides, area: StubArea) -> None:
         self.board = board
         self.guest = guest
         self.convention = convention_of(guest)
         self.log = log
-        self.answers = answers
+        self.overrides = overrides
         self.gate: Callable[[Function], Status | None] = lambda function: None
         """Says which functions may not be called now, and what they answer."""
         self.epilogue: Callable[[], Steps | None] = lambda: None
@@ -262,9 +262,9 @@ class Dispatcher:
         refused = self.gate(function)
         if refused is not None:
             return refused
-        if not self.answers.watches_calls:
+        if not self.overrides.watches_calls:
             return None
-        return self.answers.answer(function.full_name, self.log.arguments(function, values))
+        return self.overrides.answer(function.full_name, self.log.arguments(function, values))
 
     def _returned(self) -> None:
         """A function of the guest came back."""
@@ -356,8 +356,8 @@ class Dispatcher:
             frame.on_finish(result)
         if frame.function is None:
             return
-        if self.answers.watches_calls and frame.function.returns is Returns.STATUS and not frame.overridden:
-            amended = self.answers.amend(frame.function.full_name, self.log.arguments(frame.function, frame.values), result)
+        if self.overrides.watches_calls and frame.function.returns is Returns.STATUS and not frame.overridden:
+            amended = self.overrides.amend(frame.function.full_name, self.log.arguments(frame.function, frame.values), result)
             frame.overridden, result = amended != result, amended
         self.convention.give(result, status=frame.function.returns is Returns.STATUS)
         self.log.end(frame.number, frame.function, frame.values, result, overridden=frame.overridden)

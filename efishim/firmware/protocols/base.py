@@ -15,7 +15,7 @@ from efishim.wire.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class ProtocolContext:
     """Tools for building protocols. `function` makes a stub for `Table.Name`; `install` puts an interface on a handle
     (0: a new one) unless a profile hides the protocol, and gives the handle.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID
 from efishim.wire.uefi_protocols import GraphicsOutputMode, GraphicsOutputModeInformation, GraphicsOutputProtocol
 
@@ -22,20 +22,20 @@ VIDEO_FILL, VIDEO_TO_BUFFER, BUFFER_TO_VIDEO, VIDEO_TO_VIDEO = range(4)
 class GraphicsOutput:
     """`framebuffer` is the address of FRAMEBUFFER_SIZE bytes; `path` the bytes of the device's path."""
 
-    def __init__(self, workshop: Workshop, framebuffer: int, path: bytes) -> None:
-        self._workshop = workshop
-        self._guest = workshop.guest
-        self._memory = workshop.board.memory
+    def __init__(self, context: ProtocolContext, framebuffer: int, path: bytes) -> None:
+        self._workshop = context
+        self._guest = context.guest
+        self._memory = context.board.memory
         self.framebuffer = framebuffer
         self._number = 0
-        self._info_at = workshop.place(bytes(GraphicsOutputModeInformation.sizeof()))
-        self._mode_at = workshop.place(bytes(GraphicsOutputMode.sizeof(workshop.guest.width)))
+        self._info_at = context.place(bytes(GraphicsOutputModeInformation.sizeof()))
+        self._mode_at = context.place(bytes(GraphicsOutputMode.sizeof(context.guest.width)))
         handlers: dict[str, Handler] = {"QueryMode": self.query_mode, "SetMode": self.set_mode, "Blt": self.blt}
         fields = {"Mode": self._mode_at}
-        self.interface = workshop.interface("GraphicsOutput", GraphicsOutputProtocol, handlers, fields)
+        self.interface = context.interface("GraphicsOutput", GraphicsOutputProtocol, handlers, fields)
         self._select(0)
-        self.handle = workshop.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, workshop.place(path))
-        self.handle = workshop.install(self.handle, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID, self.interface)
+        self.handle = context.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, context.place(path))
+        self.handle = context.install(self.handle, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID, self.interface)
 
     @staticmethod
     def _info(number: int) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from efishim.firmware.calling.device_path import END, END_ENTIRE, path_bytes, vendor_media
 from efishim.firmware.calling.status import Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_LOAD_FILE2_PROTOCOL_GUID, LINUX_EFI_INITRD_MEDIA_GUID
 from efishim.wire.uefi_protocols import LoadFile2Protocol
 
@@ -40,16 +40,16 @@ class LoadFile2:
     who changes them in memory before that changes what the image gets.
     """
 
-    def __init__(self, workshop: Workshop, ramdisks: Sequence[Ramdisk]) -> None:
-        self._guest = workshop.guest
-        self._memory = workshop.board.memory
+    def __init__(self, context: ProtocolContext, ramdisks: Sequence[Ramdisk]) -> None:
+        self._guest = context.guest
+        self._memory = context.board.memory
         self._ramdisks = tuple(ramdisks)
         padded = [-(-_size(ramdisk) // ALIGNMENT) * ALIGNMENT for ramdisk in ramdisks]
         self.size = _size(ramdisks[0]) if len(ramdisks) == 1 else sum(padded)
-        self.interface = workshop.interface("LoadFile2", LoadFile2Protocol, {"LoadFile": self.load_file})
-        path = workshop.place(path_bytes(vendor_media(LINUX_EFI_INITRD_MEDIA_GUID)))
-        self.handle = workshop.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
-        self.handle = workshop.install(self.handle, EFI_LOAD_FILE2_PROTOCOL_GUID, self.interface)
+        self.interface = context.interface("LoadFile2", LoadFile2Protocol, {"LoadFile": self.load_file})
+        path = context.place(path_bytes(vendor_media(LINUX_EFI_INITRD_MEDIA_GUID)))
+        self.handle = context.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
+        self.handle = context.install(self.handle, EFI_LOAD_FILE2_PROTOCOL_GUID, self.interface)
 
     def _chunks(self, ramdisk: Ramdisk) -> Iterator[bytes]:
         size = _size(ramdisk)

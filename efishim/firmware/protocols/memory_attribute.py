@@ -5,7 +5,7 @@ from __future__ import annotations
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.memory.memory_map import RO, RP, XP, MemoryMap
 from efishim.firmware.memory.paging import PageTables
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
 from efishim.wire.uefi_protocols import MemoryAttributeProtocol
@@ -17,8 +17,8 @@ KNOWN = RO | RP | XP
 class MemoryAttribute:
     """Works on the firmware's own tables, whatever the caller runs on."""
 
-    def __init__(self, workshop: Workshop, pages: PageTables, memory_map: MemoryMap) -> None:
-        self._guest = workshop.guest
+    def __init__(self, context: ProtocolContext, pages: PageTables, memory_map: MemoryMap) -> None:
+        self._guest = context.guest
         self._pages = pages
         self._map = memory_map
         handlers = {
@@ -26,8 +26,8 @@ class MemoryAttribute:
             "SetMemoryAttributes": self.set_memory_attributes,
             "ClearMemoryAttributes": self.clear_memory_attributes,
         }
-        self.interface = workshop.interface("MemoryAttribute", MemoryAttributeProtocol, handlers)
-        self.handle = workshop.install(0, EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID, self.interface)
+        self.interface = context.interface("MemoryAttribute", MemoryAttributeProtocol, handlers)
+        self.handle = context.install(0, EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID, self.interface)
 
     def _check(self, this: int, base: int, length: int) -> None:
         demand(this == self.interface and length and base % PAGE == 0 and length % PAGE == 0)

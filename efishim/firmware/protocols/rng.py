@@ -6,7 +6,7 @@ import hashlib
 
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_RNG_ALGORITHM_RAW, EFI_RNG_PROTOCOL_GUID, guid_bytes
 from efishim.wire.uefi_protocols import RngProtocol
 
@@ -33,12 +33,12 @@ class Generator:
 class Rng:
     """Offers one algorithm: raw."""
 
-    def __init__(self, workshop: Workshop, seed: int) -> None:
-        self._guest = workshop.guest
+    def __init__(self, context: ProtocolContext, seed: int) -> None:
+        self._guest = context.guest
         self._generator = Generator(seed, "EFI_RNG_PROTOCOL")
         handlers: dict[str, Handler] = {"GetInfo": self.get_info, "GetRNG": self.get_rng}
-        self.interface = workshop.interface("RNG", RngProtocol, handlers)
-        self.handle = workshop.install(0, EFI_RNG_PROTOCOL_GUID, self.interface)
+        self.interface = context.interface("RNG", RngProtocol, handlers)
+        self.handle = context.install(0, EFI_RNG_PROTOCOL_GUID, self.interface)
 
     def get_info(self, this: int, size: int, algorithms: int) -> int:
         """GetInfo (37.5.1)."""

@@ -15,7 +15,7 @@ from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.efi_time import efi_time
 from efishim.firmware.calling.status import EfiError, Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
 from efishim.wire.layout import Layout
 from efishim.wire.uefi_protocols import (
@@ -64,10 +64,10 @@ class _Open:
 class SimpleFileSystem:
     """`files` are (name, contents). Raises ProviderError for names that no FAT medium could have, or twice the same one."""
 
-    def __init__(self, workshop: Workshop, files: Sequence[tuple[str, bytes]], epoch: int = 0) -> None:
+    def __init__(self, context: ProtocolContext, files: Sequence[tuple[str, bytes]], epoch: int = 0) -> None:
         """`epoch`: the date of all files, in seconds since 1970."""
-        self._workshop = workshop
-        self._guest = workshop.guest
+        self._workshop = context
+        self._guest = context.guest
         self._files = tuple(files)
         self._numbers = _by_name(self._files)
         self._time = efi_time(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)).build()
@@ -85,9 +85,9 @@ class SimpleFileSystem:
             "Flush": self.flush,
         }
         layout: type[Layout] = FileProtocol
-        functions = {name: workshop.function(f"File.{name}", one) for name, one in handlers.items()}
-        self._protocol = layout(Revision=FILE_PROTOCOL_REVISION, **functions).build(workshop.guest.width)
-        self.interface = workshop.interface(
+        functions = {name: context.function(f"File.{name}", one) for name, one in handlers.items()}
+        self._protocol = layout(Revision=FILE_PROTOCOL_REVISION, **functions).build(context.guest.width)
+        self.interface = context.interface(
             "SimpleFileSystem",
             SimpleFileSystemProtocol,
             {"OpenVolume": self.open_volume},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from efishim.firmware.calling.dispatch import Idle, Steps
 from efishim.firmware.calling.status import Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.firmware.services.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
 from efishim.wire.uefi_protocols import InputKey, KeyData, SimpleTextInputExProtocol, SimpleTextInputProtocol
 
@@ -38,23 +38,23 @@ def keys_of(text: str) -> Iterable[Key]:
 class TextInput:
     """One keyboard, read through either protocol. `feed` types."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._guest = workshop.guest
-        self._events = workshop.events
+    def __init__(self, context: ProtocolContext) -> None:
+        self._guest = context.guest
+        self._events = context.events
         self._keys: deque[Key] = deque()
         self._notifies: dict[int, tuple[Key, Event]] = {}
-        self._workshop = workshop
+        self._workshop = context
         self._polls = 0
         self._served = 0
         self._wait = self._make_event()
         self._wait_ex = self._make_event()
-        self.interface = workshop.interface(
+        self.interface = context.interface(
             "SimpleTextInput",
             SimpleTextInputProtocol,
             {"Reset": self.reset, "ReadKeyStroke": self.read_key_stroke},
             {"WaitForKey": self._wait.address},
         )
-        self.interface_ex = workshop.interface(
+        self.interface_ex = context.interface(
             "SimpleTextInputEx",
             SimpleTextInputExProtocol,
             {

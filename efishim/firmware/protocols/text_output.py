@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.status import Status, demand
-from efishim.firmware.protocols.base import Workshop
+from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.uefi_protocols import SimpleTextOutputMode, SimpleTextOutputProtocol
 
 MODES = ((80, 25), None, (100, 31))
@@ -24,12 +24,12 @@ NUL, BACKSPACE, LINE_FEED, CARRIAGE_RETURN = 0, 8, 10, 13
 class TextOutput:
     """One console; ConOut and StdErr are two of these on one sink."""
 
-    def __init__(self, workshop: Workshop, sink: Callable[[str], None]) -> None:
-        self._guest = workshop.guest
-        self._board = workshop.board
+    def __init__(self, context: ProtocolContext, sink: Callable[[str], None]) -> None:
+        self._guest = context.guest
+        self._board = context.board
         self._sink = sink
         self._state = SimpleTextOutputMode(MaxMode=len(MODES), Attribute=STARTING_ATTRIBUTE, CursorVisible=1)
-        self._mode_at = workshop.place(bytes(SimpleTextOutputMode.sizeof()))
+        self._mode_at = context.place(bytes(SimpleTextOutputMode.sizeof()))
         handlers: dict[str, Handler] = {
             "Reset": self.reset,
             "OutputString": self.output_string,
@@ -42,7 +42,7 @@ class TextOutput:
             "EnableCursor": self.enable_cursor,
         }
         fields = {"Mode": self._mode_at}
-        self.interface = workshop.interface("SimpleTextOutput", SimpleTextOutputProtocol, handlers, fields)
+        self.interface = context.interface("SimpleTextOutput", SimpleTextOutputProtocol, handlers, fields)
         self._update()
 
     def _update(self, **changes: int) -> int:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from efishim.lab.abi import efi, efi_handover, efi_ia32, linux16, linux32, linux64, multiboot, multiboot2, pvh
-from efishim.lab.abi.rules import Findings, Moment, Rule, Violation
-from efishim.lab.snapshot.processor import CpuState
+from efishim.lab.abi.requirements import Findings, Moment, Requirement, Violation
+from efishim.lab.snapshot.processor import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """The rules of one entry, and what looks at them."""
+    """The requirements of one entry, and what looks at them."""
 
-    rules: tuple[Rule, ...]
+    requirements: tuple[Requirement, ...]
     check: Callable[[Moment, Findings], None]
 
 
@@ -29,16 +29,16 @@ EFI_IA32 = "efi-ia32"
 
 CHECKERS: Mapping[str, Checker] = MappingProxyType(
     {
-        "efi": Checker(efi.RULES, efi.check),
-        "efi-handover": Checker(efi_handover.RULES, efi_handover.check),
-        EFI_IA32: Checker(efi_ia32.RULES, efi_ia32.check),
+        "efi": Checker(efi.REQUIREMENTS, efi.check),
+        "efi-handover": Checker(efi_handover.REQUIREMENTS, efi_handover.check),
+        EFI_IA32: Checker(efi_ia32.REQUIREMENTS, efi_ia32.check),
         "efi-mixed": Checker(efi_ia32.MIXED_RULES, efi_ia32.check_mixed),
-        "pvh": Checker(pvh.RULES, pvh.check),
-        "linux64": Checker(linux64.RULES, linux64.check),
-        "linux32": Checker(linux32.RULES, linux32.check),
-        "linux16": Checker(linux16.RULES, linux16.check),
-        "multiboot": Checker(multiboot.RULES, multiboot.check),
-        "multiboot2": Checker(multiboot2.RULES, multiboot2.check),
+        "pvh": Checker(pvh.REQUIREMENTS, pvh.check),
+        "linux64": Checker(linux64.REQUIREMENTS, linux64.check),
+        "linux32": Checker(linux32.REQUIREMENTS, linux32.check),
+        "linux16": Checker(linux16.REQUIREMENTS, linux16.check),
+        "multiboot": Checker(multiboot.REQUIREMENTS, multiboot.check),
+        "multiboot2": Checker(multiboot2.REQUIREMENTS, multiboot2.check),
     }
 )
 """By the name of the entry."""
@@ -46,7 +46,7 @@ CHECKERS: Mapping[str, Checker] = MappingProxyType(
 
 def check_entry(
     entry_name: str,
-    cpu_state: CpuState,
+    cpu_state: ProcessorState,
     memory: PhysicalMemory,
     loaded: Loaded,
     *,
@@ -66,4 +66,4 @@ def check_entry(
     return tuple(findings.violations)
 
 
-__all__ = ["CHECKERS", "EFI_IA32", "Checker", "Rule", "Violation", "check_entry"]
+__all__ = ["CHECKERS", "EFI_IA32", "Checker", "Requirement", "Violation", "check_entry"]

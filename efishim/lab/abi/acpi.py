@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.lab.abi.rules import Findings, Rule
+from efishim.lab.abi.requirements import Findings, Requirement
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.acpi import RSDP_SIGNATURE
 
@@ -11,9 +11,9 @@ FIRST_SIZE = 20
 LARGEST = 0x1000
 
 
-def rule(name: str, field: str, reference: str) -> Rule:
+def rule(name: str, field: str, reference: str) -> Requirement:
     """The rule for one structure's pointer."""
-    return Rule(name, f"{field} is null or points to an RSDP whose bytes add up to 0", reference)
+    return Requirement(name, f"{field} is null or points to an RSDP whose bytes add up to 0", reference)
 
 
 def problem(memory: PhysicalMemory, address: int) -> str:
@@ -35,7 +35,7 @@ def problem(memory: PhysicalMemory, address: int) -> str:
     return ""
 
 
-def check(findings: Findings, which: Rule, memory: PhysicalMemory, address: int) -> None:
+def check(findings: Findings, which: Requirement, memory: PhysicalMemory, address: int) -> None:
     """Nothing, or an RSDP."""
     if address:
         found = problem(memory, address)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from efishim.lab.abi import acpi, ramdisk
 from efishim.lab.abi.ranges import Range, holds, named, overlap
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout
 from efishim.lab.snapshot.setup_data import setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
@@ -25,45 +25,47 @@ LAST_SUBARCH = 4
 EFI_SIGNATURES = {int.from_bytes(b"EL32", "little"): 4, int.from_bytes(b"EL64", "little"): 8}
 DESCRIPTOR_SIZE = 40
 
-READABLE = Rule("boot_params/memory", "RSI points to a struct boot_params", f'{BOOT_RST}, "32-bit Boot Protocol"')
-HEADER = Rule(
+READABLE = Requirement("boot_params/memory", "RSI points to a struct boot_params", f'{BOOT_RST}, "32-bit Boot Protocol"')
+HEADER = Requirement(
     "boot_params/header", "The setup header of the image is in boot_params at 0x1f1", f'{BOOT_RST}, "32-bit Boot Protocol"'
 )
-ZEROED = Rule(
+ZEROED = Requirement(
     "boot_params/sentinel",
     "boot_params was zero before it was filled, so that its sentinel byte is zero",
     f'{BOOT_RST}, "32-bit Boot Protocol"; arch/x86/include/asm/bootparam_utils.h',
 )
-LOADER = Rule("boot_params/loader", "type_of_loader names a boot loader", f'{BOOT_RST}, "type_of_loader"')
-LINE = Rule(
+LOADER = Requirement("boot_params/loader", "type_of_loader names a boot loader", f'{BOOT_RST}, "type_of_loader"')
+LINE = Requirement(
     "boot_params/command-line",
     "cmd_line_ptr points to a command line of at most cmdline_size characters and a NUL",
     f'{BOOT_RST}, "cmd_line_ptr" and "cmdline_size"',
 )
-ALIGNED = Rule(
+ALIGNED = Requirement(
     "boot_params/alignment",
     "A relocatable kernel is loaded at a multiple of 1 << min_alignment and of the kernel_alignment that the loader left",
     f'{BOOT_RST}, "kernel_alignment" and "min_alignment"',
 )
-E820 = Rule("boot_params/e820", "e820_table has 1 to 128 entries, each with a size and a type", f"{ZERO_PAGE}, 0x2d0 and 0x1e8")
-KERNEL_RAM = Rule(
+E820 = Requirement(
+    "boot_params/e820", "e820_table has 1 to 128 entries, each with a size and a type", f"{ZERO_PAGE}, 0x2d0 and 0x1e8"
+)
+KERNEL_RAM = Requirement(
     "boot_params/kernel-in-ram", "The init_size bytes that the kernel needs at first are RAM", f'{BOOT_RST}, "init_size"'
 )
-APART = Rule(
+APART = Requirement(
     "boot_params/apart",
     "Zero page, command line, ramdisk and setup_data lie beside each other and beside the kernel",
     f'{BOOT_RST}, "init_size" and "Memory Layout"',
 )
-CHAIN = Rule("boot_params/setup-data", "setup_data is a list of nodes that ends", f'{BOOT_RST}, "setup_data"')
-SUBARCH = Rule("boot_params/subarch", "hardware_subarch is one that is defined", f'{BOOT_RST}, "hardware_subarch"')
-EFI = Rule(
+CHAIN = Requirement("boot_params/setup-data", "setup_data is a list of nodes that ends", f'{BOOT_RST}, "setup_data"')
+SUBARCH = Requirement("boot_params/subarch", "hardware_subarch is one that is defined", f'{BOOT_RST}, "hardware_subarch"')
+EFI = Requirement(
     "boot_params/efi-info",
     "efi_info with a signature has a system table and a memory map of whole descriptors, and EL64 a 64-bit kernel",
     f"{ZERO_PAGE}, 0x1c0; arch/x86/include/uapi/asm/bootparam.h",
 )
 RSDP = acpi.rule("boot_params/rsdp", "acpi_rsdp_addr", f'{BOOT_RST}, "acpi_rsdp_addr"; ACPI 6.5, section 5.2.5.3')
-RULES = (
-    READABLE, HEADER, ZEROED, LOADER, LINE, ALIGNED, E820, KERNEL_RAM, APART, CHAIN, SUBARCH, EFI, RSDP, *ramdisk.RULES,
+REQUIREMENTS = (
+    READABLE, HEADER, ZEROED, LOADER, LINE, ALIGNED, E820, KERNEL_RAM, APART, CHAIN, SUBARCH, EFI, RSDP, *ramdisk.REQUIREMENTS,
 )  # fmt: skip
 
 

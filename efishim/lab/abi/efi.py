@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from efishim.lab.abi import uefi
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 
 HANDOFF = "UEFI 2.10, section 2.3.4.1"
 
-ENTRY = Rule("efi/entry-point", "The image is entered at AddressOfEntryPoint", "UEFI 2.10, section 4.1.1")
-HANDLE = Rule("efi/handle", "RCX is the image's handle", HANDOFF)
-RETURN = Rule("efi/return-address", "RSP points to a return address", HANDOFF)
-RULES = (ENTRY, HANDLE, RETURN, *uefi.EXECUTION, *uefi.TABLES)
+ENTRY = Requirement("efi/entry-point", "The image is entered at AddressOfEntryPoint", "UEFI 2.10, section 4.1.1")
+HANDLE = Requirement("efi/handle", "RCX is the image's handle", HANDOFF)
+RETURN = Requirement("efi/return-address", "RSP points to a return address", HANDOFF)
+REQUIREMENTS = (ENTRY, HANDLE, RETURN, *uefi.EXECUTION, *uefi.TABLES)
 
 
 def check(moment: Moment, findings: Findings) -> None:

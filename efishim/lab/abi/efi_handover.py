@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from efishim.lab.abi import boot_params, ramdisk, uefi
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams
 from efishim.wire.linux_header import ENTRY64_OFFSET, HEADER_START
 
 HANDOVER = 'Documentation/arch/x86/boot.rst, "EFI Handover Protocol"'
 
-ENTRY = Rule(
+ENTRY = Requirement(
     "efi-handover/entry-point", "The kernel is entered at handover_offset, and 0x200 behind that in 64-bit mode", HANDOVER
 )
-HANDLE = Rule("efi-handover/handle", "RDI is the handle of the kernel's image", HANDOVER)
-PARAMS = Rule("efi-handover/boot-params", "RDX points to a struct boot_params with the kernel's setup header", HANDOVER)
-LINE = Rule("efi-handover/command-line", "hdr.cmd_line_ptr points to a command line", HANDOVER)
-ZERO = Rule("efi-handover/zero", "Everything in boot_params but its header is zero, for the stub fills it", HANDOVER)
-RULES = (ENTRY, HANDLE, PARAMS, LINE, ZERO, ramdisk.BOTH, ramdisk.HIGHEST, *uefi.EXECUTION, *uefi.TABLES)
+HANDLE = Requirement("efi-handover/handle", "RDI is the handle of the kernel's image", HANDOVER)
+PARAMS = Requirement("efi-handover/boot-params", "RDX points to a struct boot_params with the kernel's setup header", HANDOVER)
+LINE = Requirement("efi-handover/command-line", "hdr.cmd_line_ptr points to a command line", HANDOVER)
+ZERO = Requirement("efi-handover/zero", "Everything in boot_params but its header is zero, for the stub fills it", HANDOVER)
+REQUIREMENTS = (ENTRY, HANDLE, PARAMS, LINE, ZERO, ramdisk.BOTH, ramdisk.HIGHEST, *uefi.EXECUTION, *uefi.TABLES)
 
 
 def check(moment: Moment, findings: Findings) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from efishim.lab.abi import uefi
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.machine.memory import BusError
 
 HANDOFF = "UEFI 2.10, section 2.3.2.1"
 ON_STACK = "On the stack are a return address, the image's handle and the system table"
 WIDTH = 4
 
-ENTRY = Rule("efi-ia32/entry-point", "The image is entered at AddressOfEntryPoint", "UEFI 2.10, section 4.1.1")
-STACK = Rule("efi-ia32/stack", ON_STACK, HANDOFF)
-RULES = (ENTRY, STACK, *uefi.EXECUTION, *uefi.TABLES)
+ENTRY = Requirement("efi-ia32/entry-point", "The image is entered at AddressOfEntryPoint", "UEFI 2.10, section 4.1.1")
+STACK = Requirement("efi-ia32/stack", ON_STACK, HANDOFF)
+REQUIREMENTS = (ENTRY, STACK, *uefi.EXECUTION, *uefi.TABLES)
 
-MIXED_ENTRY = Rule(
+MIXED_ENTRY = Requirement(
     "efi-mixed/entry-point",
     "The image is entered where its .compat section says for IA-32",
     "UEFI 2.10, section 4.1.1; arch/x86/boot/header.S of Linux",
 )
-MIXED_STACK = Rule("efi-mixed/stack", ON_STACK, HANDOFF)
+MIXED_STACK = Requirement("efi-mixed/stack", ON_STACK, HANDOFF)
 MIXED_RULES = (MIXED_ENTRY, MIXED_STACK, *uefi.EXECUTION, *uefi.TABLES)
 
 
@@ -33,7 +33,7 @@ def check_mixed(moment: Moment, findings: Findings) -> None:
     _check(moment, findings, MIXED_ENTRY, MIXED_STACK)
 
 
-def _check(moment: Moment, findings: Findings, entry: Rule, arguments: Rule) -> None:
+def _check(moment: Moment, findings: Findings, entry: Requirement, arguments: Requirement) -> None:
     at, wanted, stack = moment.register("rip"), moment.loaded.entry_point, moment.register("rsp")
     findings.demand(entry, at == wanted, f"EIP is {at:#x}, the image's is at {wanted:#x}")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi import ramdisk
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import BusError
@@ -22,35 +22,39 @@ HIGH_KERNEL, CONVENTIONAL_END = 0x10_0000, 0xA_0000
 OLD_LINE_MAGIC = 0xA33F
 CMD_LINE_PTR_FROM = 0x202
 
-MODE = Rule("linux16/mode", "The processor is in real mode", RUNNING)
-ENTRY = Rule("linux16/entry-point", "The kernel is entered at offset 0 of the segment 0x20 behind its real-mode part", RUNNING)
-DATA = Rule("linux16/data", "DS, ES and SS point to the start of the real-mode part", RUNNING)
-OTHERS = Rule("linux16/fs-gs", "FS and GS are as DS, ES and SS, to guard against bugs in the kernel", RUNNING)
-STACK = Rule("linux16/stack", "SP leaves room for a stack above the setup code", RUNNING)
-INTERRUPTS = Rule("linux16/interrupts", "Interrupts are disabled", RUNNING)
-MEMORY = Rule("linux16/setup", "Boot sector and setup code are in conventional memory", f'{BOOT_RST}, "Memory Layout"')
-HEADER = Rule(
+MODE = Requirement("linux16/mode", "The processor is in real mode", RUNNING)
+ENTRY = Requirement(
+    "linux16/entry-point", "The kernel is entered at offset 0 of the segment 0x20 behind its real-mode part", RUNNING
+)
+DATA = Requirement("linux16/data", "DS, ES and SS point to the start of the real-mode part", RUNNING)
+OTHERS = Requirement("linux16/fs-gs", "FS and GS are as DS, ES and SS, to guard against bugs in the kernel", RUNNING)
+STACK = Requirement("linux16/stack", "SP leaves room for a stack above the setup code", RUNNING)
+INTERRUPTS = Requirement("linux16/interrupts", "Interrupts are disabled", RUNNING)
+MEMORY = Requirement("linux16/setup", "Boot sector and setup code are in conventional memory", f'{BOOT_RST}, "Memory Layout"')
+HEADER = Requirement(
     "linux16/header", "The setup header is as in the image: 0xaa55 and HdrS", f'{BOOT_RST}, "The Real-Mode Kernel Header"'
 )
-LOADER = Rule("linux16/loader", "type_of_loader names a boot loader", f'{BOOT_RST}, "type_of_loader"')
-HIGH = Rule("linux16/loadflags", "LOADED_HIGH tells a kernel at 0x100000 from one at 0x10000", f'{BOOT_RST}, "loadflags"')
-CODE32 = Rule("linux16/code32-start", "code32_start is where the protected-mode code is", f'{BOOT_RST}, "code32_start"')
-HEAP = Rule(
+LOADER = Requirement("linux16/loader", "type_of_loader names a boot loader", f'{BOOT_RST}, "type_of_loader"')
+HIGH = Requirement(
+    "linux16/loadflags", "LOADED_HIGH tells a kernel at 0x100000 from one at 0x10000", f'{BOOT_RST}, "loadflags"'
+)
+CODE32 = Requirement("linux16/code32-start", "code32_start is where the protected-mode code is", f'{BOOT_RST}, "code32_start"')
+HEAP = Requirement(
     "linux16/heap",
     "With CAN_USE_HEAP heap_end_ptr + 0x200 ends a heap behind the setup code, in its segment",
     f'{BOOT_RST}, "heap_end_ptr"',
 )
-LINE = Rule(
+LINE = Requirement(
     "linux16/command-line",
     "cmd_line_ptr points to a command line that ends, between the end of the setup heap and 0xa0000",
     f'{BOOT_RST}, "The Kernel Command Line"',
 )
-OLD_LINE = Rule(
+OLD_LINE = Requirement(
     "linux16/old-command-line",
     "With 0xa33f at 0x20 the offset at 0x22 leads to a command line that ends in the real-mode part's segment",
     f'{BOOT_RST}, "The Kernel Command Line", protocols before 2.02',
 )
-RULES = (
+REQUIREMENTS = (
     MODE, ENTRY, DATA, OTHERS, STACK, INTERRUPTS, MEMORY, HEADER, LOADER, HIGH, CODE32, HEAP, LINE, OLD_LINE,
     ramdisk.BOTH, ramdisk.HIGHEST,
 )  # fmt: skip

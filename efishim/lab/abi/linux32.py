@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from efishim.lab.abi import boot_params
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off, linux_segments
 from efishim.wire.x86 import CR0_PG
 
 BOOT_RST = 'Documentation/arch/x86/boot.rst, "32-bit Boot Protocol"'
 
-MODE = Rule("linux32/mode", "The processor is in 32-bit protected mode", BOOT_RST)
-PAGING = Rule("linux32/paging", "Paging is disabled", BOOT_RST)
-ENTRY = Rule("linux32/entry-point", "The kernel is entered where it was loaded", BOOT_RST)
-GDT = Rule(
+MODE = Requirement("linux32/mode", "The processor is in 32-bit protected mode", BOOT_RST)
+PAGING = Requirement("linux32/paging", "Paging is disabled", BOOT_RST)
+ENTRY = Requirement("linux32/entry-point", "The kernel is entered where it was loaded", BOOT_RST)
+GDT = Requirement(
     "linux32/gdt",
     "The GDT that is loaded has a flat code segment for execute and read at 0x10 and a flat data segment for read and write "
     "at 0x18",
     BOOT_RST,
 )
-SELECTORS = Rule("linux32/selectors", "CS is __BOOT_CS (0x10), and DS, ES and SS are __BOOT_DS (0x18)", BOOT_RST)
-INTERRUPTS = Rule("linux32/interrupts", "Interrupts are disabled", BOOT_RST)
-ZERO = Rule("linux32/zero", "EBP, EDI and EBX are zero", BOOT_RST)
-RULES = (MODE, PAGING, ENTRY, GDT, SELECTORS, INTERRUPTS, ZERO, *boot_params.RULES)
+SELECTORS = Requirement("linux32/selectors", "CS is __BOOT_CS (0x10), and DS, ES and SS are __BOOT_DS (0x18)", BOOT_RST)
+INTERRUPTS = Requirement("linux32/interrupts", "Interrupts are disabled", BOOT_RST)
+ZERO = Requirement("linux32/zero", "EBP, EDI and EBX are zero", BOOT_RST)
+REQUIREMENTS = (MODE, PAGING, ENTRY, GDT, SELECTORS, INTERRUPTS, ZERO, *boot_params.REQUIREMENTS)
 
 
 def check(moment: Moment, findings: Findings) -> None:

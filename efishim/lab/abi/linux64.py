@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from efishim.lab.abi import boot_params
 from efishim.lab.abi.ranges import named
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off, linux_segments
 from efishim.wire.bootparams import BootParams
 from efishim.wire.linux_header import ENTRY64_OFFSET
 
 BOOT_RST = 'Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"'
 
-MODE = Rule("linux64/mode", "The processor is in 64-bit mode with paging enabled", BOOT_RST)
-ENTRY = Rule("linux64/entry-point", "The kernel is entered 0x200 bytes behind where it was loaded", BOOT_RST)
-GDT = Rule(
+MODE = Requirement("linux64/mode", "The processor is in 64-bit mode with paging enabled", BOOT_RST)
+ENTRY = Requirement("linux64/entry-point", "The kernel is entered 0x200 bytes behind where it was loaded", BOOT_RST)
+GDT = Requirement(
     "linux64/gdt",
     "The GDT that is loaded has a flat 64-bit code segment for execute and read at 0x10 and a flat data segment for read "
     "and write at 0x18",
     BOOT_RST,
 )
-SELECTORS = Rule("linux64/selectors", "CS is __BOOT_CS (0x10), and DS, ES and SS are __BOOT_DS (0x18)", BOOT_RST)
-INTERRUPTS = Rule("linux64/interrupts", "Interrupts are disabled", BOOT_RST)
-MAPPED = Rule(
+SELECTORS = Requirement("linux64/selectors", "CS is __BOOT_CS (0x10), and DS, ES and SS are __BOOT_DS (0x18)", BOOT_RST)
+INTERRUPTS = Requirement("linux64/interrupts", "Interrupts are disabled", BOOT_RST)
+MAPPED = Requirement(
     "linux64/identity-map",
     "Identity-mapped are init_size bytes from where the kernel was loaded, the zero page and the command line",
     BOOT_RST,
 )
-RULES = (MODE, ENTRY, GDT, SELECTORS, INTERRUPTS, MAPPED, *boot_params.RULES)
+REQUIREMENTS = (MODE, ENTRY, GDT, SELECTORS, INTERRUPTS, MAPPED, *boot_params.REQUIREMENTS)
 
 
 def check(moment: Moment, findings: Findings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi.ranges import Range, named, overlaps
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import code_and_data
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
@@ -26,31 +26,35 @@ PAGE = 0x1000
 LOWER_LIMIT = 640
 MAX_MODULES, MAX_MAP, MAX_TEXT = 4096, 1 << 20, 64 << 10
 
-ENTRY = Rule("multiboot/entry-point", "The image is entered at its entry address", "Multiboot 0.6.96, section 3.1.3")
-MAGIC = Rule("multiboot/eax", "EAX is 0x2badb002", STATE)
-CODE = Rule("multiboot/cs", "CS is a 32-bit code segment for read and execute with offset 0 and limit 0xffffffff", STATE)
-DATA = Rule(
+ENTRY = Requirement("multiboot/entry-point", "The image is entered at its entry address", "Multiboot 0.6.96, section 3.1.3")
+MAGIC = Requirement("multiboot/eax", "EAX is 0x2badb002", STATE)
+CODE = Requirement("multiboot/cs", "CS is a 32-bit code segment for read and execute with offset 0 and limit 0xffffffff", STATE)
+DATA = Requirement(
     "multiboot/data",
     "DS, ES, FS, GS and SS are 32-bit data segments for read and write with offset 0 and limit 0xffffffff",
     STATE,
 )
-CR0 = Rule("multiboot/cr0", "In CR0 PG is clear and PE is set", STATE)
-FLAGS = Rule("multiboot/eflags", "In EFLAGS VM and IF are clear", STATE)
-INFO = Rule("multiboot/information", "EBX is the physical address of the information", STATE)
-KNOWN = Rule("multiboot/flags", "flags has defined bits only, and of 4 and 5 not both", INFORMATION)
-LOWER = Rule("multiboot/mem-lower", "mem_lower is at most 640", INFORMATION)
-TEXTS = Rule("multiboot/strings", "Strings end with a NUL", INFORMATION)
-MODULES = Rule("multiboot/modules", "mods_addr leads to mods_count modules, each in memory", INFORMATION)
-APART = Rule("multiboot/apart", "Information and modules lie beside each other and beside the kernel", INFORMATION)
-MAP = Rule("multiboot/memory-map", "mmap_addr leads to mmap_length bytes of whole entries", INFORMATION)
-ALIGNED = Rule(
+CR0 = Requirement("multiboot/cr0", "In CR0 PG is clear and PE is set", STATE)
+FLAGS = Requirement("multiboot/eflags", "In EFLAGS VM and IF are clear", STATE)
+INFO = Requirement("multiboot/information", "EBX is the physical address of the information", STATE)
+KNOWN = Requirement("multiboot/flags", "flags has defined bits only, and of 4 and 5 not both", INFORMATION)
+LOWER = Requirement("multiboot/mem-lower", "mem_lower is at most 640", INFORMATION)
+TEXTS = Requirement("multiboot/strings", "Strings end with a NUL", INFORMATION)
+MODULES = Requirement("multiboot/modules", "mods_addr leads to mods_count modules, each in memory", INFORMATION)
+APART = Requirement("multiboot/apart", "Information and modules lie beside each other and beside the kernel", INFORMATION)
+MAP = Requirement("multiboot/memory-map", "mmap_addr leads to mmap_length bytes of whole entries", INFORMATION)
+ALIGNED = Requirement(
     "multiboot/page-align", "Modules lie on page boundaries for a header with bit 0", "Multiboot 0.6.96, section 3.1.2"
 )
-WANTED = Rule("multiboot/wanted", "What the header asks for with bits 1 and 2 is there", "Multiboot 0.6.96, section 3.1.2")
-RULES = (ENTRY, MAGIC, CODE, DATA, CR0, FLAGS, INFO, KNOWN, LOWER, TEXTS, MODULES, APART, MAP, ALIGNED, WANTED)
+WANTED = Requirement(
+    "multiboot/wanted", "What the header asks for with bits 1 and 2 is there", "Multiboot 0.6.96, section 3.1.2"
+)
+REQUIREMENTS = (ENTRY, MAGIC, CODE, DATA, CR0, FLAGS, INFO, KNOWN, LOWER, TEXTS, MODULES, APART, MAP, ALIGNED, WANTED)
 
 
-def state_386(moment: Moment, findings: Findings, code: Rule, data: Rule, cr0: Rule, flags: Rule) -> None:
+def state_386(
+    moment: Moment, findings: Findings, code: Requirement, data: Requirement, cr0: Requirement, flags: Requirement
+) -> None:
     """What both versions ask of the processor."""
     code_and_data(findings, moment, code, data, registers=("ds", "es", "fs", "gs", "ss"))
     control, eflags = moment.cpu.control["cr0"], moment.cpu.registers["eflags"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from efishim.lab.abi import acpi, uefi
 from efishim.lab.abi.multiboot import state_386
 from efishim.lab.abi.ranges import named, overlaps
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError
 from efishim.wire.acpi import RSDP_SIGNATURE
@@ -36,43 +36,49 @@ MAX_INFORMATION = 16 << 20
 LEFT_OUT = frozenset(TAG[name] for name in ("BASIC_MEMINFO", "MMAP", "EFI_MMAP"))
 """What need not be told while there are EFI boot services, which would make it wrong (sections 3.6.3, 3.6.8, 3.6.19)."""
 
-ENTRY = Rule("multiboot2/entry-point", "The image is entered at its entry address", "Multiboot2 2.0, sections 3.1.6 to 3.1.9")
-MAGIC = Rule("multiboot2/eax", "EAX is 0x36d76289", STATE)
-CODE = Rule("multiboot2/cs", "CS is a 32-bit code segment for read and execute with offset 0 and limit 0xffffffff", STATE)
-DATA = Rule(
+ENTRY = Requirement(
+    "multiboot2/entry-point", "The image is entered at its entry address", "Multiboot2 2.0, sections 3.1.6 to 3.1.9"
+)
+MAGIC = Requirement("multiboot2/eax", "EAX is 0x36d76289", STATE)
+CODE = Requirement(
+    "multiboot2/cs", "CS is a 32-bit code segment for read and execute with offset 0 and limit 0xffffffff", STATE
+)
+DATA = Requirement(
     "multiboot2/data",
     "DS, ES, FS, GS and SS are 32-bit data segments for read and write with offset 0 and limit 0xffffffff",
     STATE,
 )
-CR0 = Rule("multiboot2/cr0", "In CR0 PG is clear and PE is set", STATE)
-FLAGS = Rule("multiboot2/eflags", "In EFLAGS VM and IF are clear", STATE)
-INFO = Rule(
+CR0 = Requirement("multiboot2/cr0", "In CR0 PG is clear and PE is set", STATE)
+FLAGS = Requirement("multiboot2/eflags", "In EFLAGS VM and IF are clear", STATE)
+INFO = Requirement(
     "multiboot2/information", "EBX is the physical address of the information, at a multiple of 8", f"{STATE}; {INFORMATION}"
 )
-TAGS = Rule(
+TAGS = Requirement(
     "multiboot2/tags",
     "Tags follow each other at multiples of 8 up to total_size, where the last has type 0 and size 8",
     INFORMATION,
 )
-RESERVED = Rule("multiboot2/reserved", "The reserved field of the information is 0", INFORMATION)
-LOWER = Rule("multiboot2/mem-lower", "mem_lower is at most 640", "Multiboot2 2.0, section 3.6.3")
-TEXTS = Rule("multiboot2/strings", "Strings end with a NUL in their tag", "Multiboot2 2.0, sections 3.6.5 to 3.6.7")
-MODULES = Rule(
+RESERVED = Requirement("multiboot2/reserved", "The reserved field of the information is 0", INFORMATION)
+LOWER = Requirement("multiboot2/mem-lower", "mem_lower is at most 640", "Multiboot2 2.0, section 3.6.3")
+TEXTS = Requirement("multiboot2/strings", "Strings end with a NUL in their tag", "Multiboot2 2.0, sections 3.6.5 to 3.6.7")
+MODULES = Requirement(
     "multiboot2/modules",
     "Modules are in memory, beside each other, the kernel and the information",
     "Multiboot2 2.0, section 3.6.6",
 )
-MAP = Rule(
+MAP = Requirement(
     "multiboot2/memory-map", "The memory map has entries of a multiple of 8 bytes, version 0", "Multiboot2 2.0, section 3.6.8"
 )
-RSDP = Rule("multiboot2/acpi", "The ACPI tags hold RSDPs whose bytes add up to 0", "Multiboot2 2.0, sections 3.6.15 and 3.6.16")
-ALIGNED = Rule(
+RSDP = Requirement(
+    "multiboot2/acpi", "The ACPI tags hold RSDPs whose bytes add up to 0", "Multiboot2 2.0, sections 3.6.15 and 3.6.16"
+)
+ALIGNED = Requirement(
     "multiboot2/module-align", "Modules lie on page boundaries for a header that asks for it", "Multiboot2 2.0, section 3.1.11"
 )
-WANTED = Rule(
+WANTED = Requirement(
     "multiboot2/requested", "What the header requests is there, unless it may be left out", "Multiboot2 2.0, section 3.1.4"
 )
-RULES = (
+REQUIREMENTS = (
     ENTRY, MAGIC, CODE, DATA, CR0, FLAGS, INFO, TAGS, RESERVED, LOWER, TEXTS, MODULES, MAP, RSDP, ALIGNED, WANTED,
 )  # fmt: skip
 

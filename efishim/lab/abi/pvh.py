@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import Range, holds, named, overlaps
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import code_and_data, told
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
@@ -28,30 +28,32 @@ KNOWN_FLAGS = sum(SIF_FLAGS) | 0xFF00
 """With SIF_PM_MASK of xen.h: bits 8 to 15 are about power management."""
 TSS_LIMIT = 0x67
 
-CR0 = Rule("pvh/cr0", "In CR0 PE is set and all other bits that can be written are clear", PVH)
-CR4 = Rule("pvh/cr4", "All bits of CR4 are clear", PVH)
-CODE = Rule("pvh/cs", "CS is a 32-bit code segment for read and execute with base 0 and limit 0xffffffff", PVH)
-DATA = Rule("pvh/data", "DS, ES and SS are 32-bit data segments for read and write with base 0 and limit 0xffffffff", PVH)
-TASK = Rule("pvh/tr", "TR is an active 32-bit TSS with base 0 and limit 0x67", PVH)
-FLAGS = Rule("pvh/eflags", "In EFLAGS VM, IF and TF are clear", PVH)
-ENTRY = Rule("pvh/entry-point", "The kernel is entered at its XEN_ELFNOTE_PHYS32_ENTRY", PVH)
-MEMORY = Rule("pvh/start-info", "EBX is the physical address of hvm_start_info", PVH)
-MAGIC = Rule("pvh/magic", "hvm_start_info begins with 0x336ec578", START_INFO)
-SIF = Rule("pvh/flags", "flags has no bits but those of SIF_xxx", START_INFO)
-BELOW = Rule("pvh/below-4g", "Everything that hvm_start_info points to lies below 4 GiB", START_INFO)
-LINE = Rule("pvh/command-line", "cmdline_paddr is null or points to a string that ends", START_INFO)
-MODULES = Rule("pvh/modules", "modlist_paddr points to nr_modules modules, each in memory", START_INFO)
-APART = Rule("pvh/modules-apart", "Modules lie beside each other and beside the kernel", START_INFO)
+CR0 = Requirement("pvh/cr0", "In CR0 PE is set and all other bits that can be written are clear", PVH)
+CR4 = Requirement("pvh/cr4", "All bits of CR4 are clear", PVH)
+CODE = Requirement("pvh/cs", "CS is a 32-bit code segment for read and execute with base 0 and limit 0xffffffff", PVH)
+DATA = Requirement(
+    "pvh/data", "DS, ES and SS are 32-bit data segments for read and write with base 0 and limit 0xffffffff", PVH
+)
+TASK = Requirement("pvh/tr", "TR is an active 32-bit TSS with base 0 and limit 0x67", PVH)
+FLAGS = Requirement("pvh/eflags", "In EFLAGS VM, IF and TF are clear", PVH)
+ENTRY = Requirement("pvh/entry-point", "The kernel is entered at its XEN_ELFNOTE_PHYS32_ENTRY", PVH)
+MEMORY = Requirement("pvh/start-info", "EBX is the physical address of hvm_start_info", PVH)
+MAGIC = Requirement("pvh/magic", "hvm_start_info begins with 0x336ec578", START_INFO)
+SIF = Requirement("pvh/flags", "flags has no bits but those of SIF_xxx", START_INFO)
+BELOW = Requirement("pvh/below-4g", "Everything that hvm_start_info points to lies below 4 GiB", START_INFO)
+LINE = Requirement("pvh/command-line", "cmdline_paddr is null or points to a string that ends", START_INFO)
+MODULES = Requirement("pvh/modules", "modlist_paddr points to nr_modules modules, each in memory", START_INFO)
+APART = Requirement("pvh/modules-apart", "Modules lie beside each other and beside the kernel", START_INFO)
 RSDP = acpi.rule("pvh/rsdp", "rsdp_paddr", f"{START_INFO}; ACPI 6.5, section 5.2.5.3")
-MAP = Rule(
+MAP = Requirement(
     "pvh/memory-map",
     "memmap_paddr points to memmap_entries entries with a size and a type of XEN_HVM_MEMMAP_TYPE_*",
     START_INFO,
 )
-MAP_APART = Rule("pvh/memory-map-apart", "No address is in two entries of the memory map", START_INFO)
-RESERVED = Rule("pvh/reserved", "Fields that are reserved are zero", START_INFO)
-IN_RAM = Rule("pvh/ram", "Kernel and modules lie in RAM of the memory map", START_INFO)
-RULES = (
+MAP_APART = Requirement("pvh/memory-map-apart", "No address is in two entries of the memory map", START_INFO)
+RESERVED = Requirement("pvh/reserved", "Fields that are reserved are zero", START_INFO)
+IN_RAM = Requirement("pvh/ram", "Kernel and modules lie in RAM of the memory map", START_INFO)
+REQUIREMENTS = (
     CR0, CR4, CODE, DATA, TASK, FLAGS, ENTRY, MEMORY, MAGIC, SIF, BELOW, LINE, MODULES, APART, RSDP, MAP, MAP_APART, RESERVED,
     IN_RAM,
 )  # fmt: skip

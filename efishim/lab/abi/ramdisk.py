@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from efishim.lab.abi.ranges import Range, holds, named
-from efishim.lab.abi.rules import Findings, Rule
+from efishim.lab.abi.requirements import Findings, Requirement
 from efishim.wire.bootparams import SetupHeader
 
 BOOT_RST = "Documentation/arch/x86/boot.rst"
 INITRD_MAX_FROM, INITRD_MAX_BEFORE = 0x203, 0x37FF_FFFF
 XLF_CAN_BE_LOADED_ABOVE_4G = 1 << 1
 
-BOTH = Rule(
+BOTH = Requirement(
     "ramdisk/fields",
     "ramdisk_image and ramdisk_size are both set or both zero",
     f'{BOOT_RST}, "ramdisk_image" and "ramdisk_size"',
 )
-IN_RAM = Rule("ramdisk/ram", "The initial ramdisk lies in RAM", f'{BOOT_RST}, "ramdisk_image"')
-HIGHEST = Rule(
+IN_RAM = Requirement("ramdisk/ram", "The initial ramdisk lies in RAM", f'{BOOT_RST}, "ramdisk_image"')
+HIGHEST = Requirement(
     "ramdisk/highest",
     "No byte of the initial ramdisk lies above initrd_addr_max, unless the kernel takes one above 4 GiB",
     f'{BOOT_RST}, "initrd_addr_max" and "xloadflags"',
 )
-RULES = (BOTH, IN_RAM, HIGHEST)
+REQUIREMENTS = (BOTH, IN_RAM, HIGHEST)
 
 
 def check(findings: Findings, hdr: SetupHeader, start: int, size: int, ram: list[Range] | None) -> Range:

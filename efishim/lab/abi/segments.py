@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.processor import Descriptor, Segment
 from efishim.wire.x86 import DESCRIPTOR_B, EFLAGS_IF
 
@@ -34,7 +34,13 @@ def flat_data(segment: Segment | Descriptor) -> bool:
 
 
 def code_and_data(
-    findings: Findings, moment: Moment, code: Rule, data: Rule, *, kind: str = "code32", registers: tuple[str, ...]
+    findings: Findings,
+    moment: Moment,
+    code: Requirement,
+    data: Requirement,
+    *,
+    kind: str = "code32",
+    registers: tuple[str, ...],
 ) -> None:
     """CS is a flat code segment, the others are flat 32-bit data segments."""
     cs = moment.cpu.segments["cs"]
@@ -44,7 +50,7 @@ def code_and_data(
         findings.demand(data, flat_data(one) and bool(one.attributes & DESCRIPTOR_B), f"{name.upper()} is {told(one)}")
 
 
-def linux_segments(findings: Findings, moment: Moment, gdt: Rule, selectors: Rule, kind: str) -> None:
+def linux_segments(findings: Findings, moment: Moment, gdt: Requirement, selectors: Requirement, kind: str) -> None:
     """What the 32-bit and the 64-bit protocol of Linux both ask for: __BOOT_CS and __BOOT_DS in the GDT, and loaded."""
     entries = {entry.index * 8: entry.descriptor for entry in moment.cpu.gdt.entries}
     for selector, good in ((BOOT_CS, lambda one: flat_code(one, kind)), (BOOT_DS, flat_data)):
@@ -57,7 +63,7 @@ def linux_segments(findings: Findings, moment: Moment, gdt: Rule, selectors: Rul
         findings.demand(selectors, one.selector == wanted and loaded, f"{name.upper()} is {one.selector:#x}: {told(one)}")
 
 
-def interrupts_off(findings: Findings, moment: Moment, rule: Rule) -> None:
+def interrupts_off(findings: Findings, moment: Moment, rule: Requirement) -> None:
     """EFLAGS.IF is clear."""
     flags = moment.cpu.registers["eflags"]
     findings.demand(rule, not flags & EFLAGS_IF, f"EFLAGS is {flags:#x}")

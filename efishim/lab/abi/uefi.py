@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import named
-from efishim.lab.abi.rules import Findings, Moment, Rule
+from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.uefi import (
@@ -33,32 +33,32 @@ LARGEST_TABLE = 0x1000
 FCW, MXCSR = {8: 0x037F, 4: 0x027F}, 0x1F80
 MODES = {8: "long64", 4: "protected32"}
 
-MODE = Rule("uefi/mode", "The processor is in 64-bit mode on x64, in 32-bit protected mode on IA-32", STATE)
-FLAT = Rule("uefi/segments", "Selectors are set to be flat", STATE)
-INTERRUPTS = Rule("uefi/interrupts", "Interrupts are enabled", STATE)
-DIRECTION = Rule("uefi/direction", "The direction flag is clear", STATE)
-TASKS = Rule("uefi/cr0", "CR0.EM and CR0.TS are zero", STATE)
-CONTROL_WORD = Rule("uefi/fcw", "The floating-point control word is 0x37f on x64, 0x27f on IA-32", STATE)
-MEDIA = Rule("uefi/mxcsr", "The multimedia-extensions control word is 0x1f80", STATE)
-STACK = Rule("uefi/stack", "There are 128 KiB or more of stack", STATE)
-STACK_ALIGNED = Rule(
+MODE = Requirement("uefi/mode", "The processor is in 64-bit mode on x64, in 32-bit protected mode on IA-32", STATE)
+FLAT = Requirement("uefi/segments", "Selectors are set to be flat", STATE)
+INTERRUPTS = Requirement("uefi/interrupts", "Interrupts are enabled", STATE)
+DIRECTION = Requirement("uefi/direction", "The direction flag is clear", STATE)
+TASKS = Requirement("uefi/cr0", "CR0.EM and CR0.TS are zero", STATE)
+CONTROL_WORD = Requirement("uefi/fcw", "The floating-point control word is 0x37f on x64, 0x27f on IA-32", STATE)
+MEDIA = Requirement("uefi/mxcsr", "The multimedia-extensions control word is 0x1f80", STATE)
+STACK = Requirement("uefi/stack", "There are 128 KiB or more of stack", STATE)
+STACK_ALIGNED = Requirement(
     "uefi/stack-alignment",
     "The stack is aligned to 16 bytes at the call",
     "UEFI 2.10, section 2.3.4.2 for x64 and section 2.3.2.2 for IA-32",
 )
-MAPPED = Rule("uefi/identity-map", "Memory is identity-mapped", STATE)
-SYSTEM = Rule(
+MAPPED = Requirement("uefi/identity-map", "Memory is identity-mapped", STATE)
+SYSTEM = Requirement(
     "uefi/system-table", "The system table has its signature, its size and its CRC", "UEFI 2.10, sections 4.2 and 4.3"
 )
-BOOT = Rule(
+BOOT = Requirement(
     "uefi/boot-services", "The boot services table has its signature, its size and its CRC", "UEFI 2.10, sections 4.2 and 4.4"
 )
-RUNTIME = Rule(
+RUNTIME = Requirement(
     "uefi/runtime-services",
     "The runtime services table has its signature, its size and its CRC",
     "UEFI 2.10, sections 4.2 and 4.5",
 )
-CONFIGURATION = Rule(
+CONFIGURATION = Requirement(
     "uefi/configuration", "ConfigurationTable has NumberOfTableEntries entries, each with a table", "UEFI 2.10, section 4.6"
 )
 RSDP = acpi.rule("uefi/acpi", "The table of EFI_ACPI_20_TABLE_GUID", "UEFI 2.10, section 4.6.1.1; ACPI 6.5, section 5.2.5.2")

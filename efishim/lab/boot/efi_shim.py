@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from efishim.errors import ProviderError
-from efishim.firmware.calling.answers import Answers
 from efishim.firmware.calling.architecture import Architecture
-from efishim.firmware.profile import Profile, ProfileAnswers, parse_item
+from efishim.firmware.calling.overrides import Overrides
+from efishim.firmware.profile import Profile, ProfileOverrides, parse_item
 from efishim.firmware.profile_files import read_profile
 from efishim.firmware.services.handoff import EfiRuntime
 from efishim.firmware.shim import Shim, ShimConfig
@@ -60,7 +60,7 @@ def build(
         vendor=vendor,
         keys=options.keys,
         files=_files(plan) if options.files else (),
-        answers=Answers() if profile is None else ProfileAnswers(profile),
+        overrides=Overrides() if profile is None else ProfileOverrides(profile),
     )
     shim = Shim(machine, config, lambda text: console(text.encode("utf-8", "replace")))
     shim.log.insns = lambda: machine.insns

@@ -10,7 +10,6 @@ from typing import TypedDict
 from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig
 from efishim.bios.memory import ROM_SIZE, ROM_START, carve
-from efishim.calls import FirmwareCall
 from efishim.errors import ProviderError, RouteError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.services.handoff import DESCRIPTOR_SIZE
@@ -19,11 +18,11 @@ from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import plan_load
 from efishim.image.opened import Image
 from efishim.lab.abi import EFI_IA32
-from efishim.lab.boot import discovery
+from efishim.lab.boot import discovery, native_entry
 from efishim.lab.boot import efi_shim as shimming
-from efishim.lab.boot import native_entry as native
 from efishim.lab.boot.firmware_protocols import install_protocols
 from efishim.lab.plan.plan import Plan
+from efishim.logged_call import LoggedCall
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
 from efishim.memory_range import MemoryKind, MemoryRange
@@ -87,7 +86,7 @@ class Booted:
     structures: tuple[Structure, ...] = ()
     modules: tuple[Module, ...] = ()
 
-    def calls(self) -> list[FirmwareCall]:
+    def calls(self) -> list[LoggedCall]:
         """The firmware calls so far."""
         if self.bios is not None:
             return self.bios.calls
@@ -120,7 +119,7 @@ class Booted:
         if self.shim is None:
             return
 
-        def ended(call: FirmwareCall) -> None:
+        def ended(call: LoggedCall) -> None:
             if call.service == "BootServices.ExitBootServices" and call.status == "EFI_SUCCESS":
                 callback()
 
@@ -260,7 +259,7 @@ def _request(bench: Bench, loaded: Loaded | None, modules: tuple[Module, ...]) -
 def _load(bench: Bench) -> Loaded:
     """The image into memory, without anybody's firmware."""
     plan = plan_load(bench.image, ImageEntry(bench.entry.name), bench.arena, high=bench.entry.high)
-    native.put_image(bench.machine, plan)
+    native_entry.put_image(bench.machine, plan)
     bench.booted.loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
     bench.booted.kernel_slide = plan.kernel_slide
     return bench.booted.loaded
@@ -270,8 +269,8 @@ def _modules(bench: Bench, contents: tuple[bytes, ...]) -> tuple[Module, ...]:
     """Modules below what the kernel's header allows."""
     linux = bench.image.parts.bzimage
     top = linux.value("initrd_addr_max") if linux is not None else 0
-    below = min(top + 1 if top else native.TOP_OF_MODULES, native.TOP_OF_MODULES)
-    return native.put_modules(bench.machine, bench.arena, contents, module_alignment(bench.provider), below)
+    below = min(top + 1 if top else native_entry.TOP_OF_MODULES, native_entry.TOP_OF_MODULES)
+    return native_entry.put_modules(bench.machine, bench.arena, contents, module_alignment(bench.provider), below)
 
 
 def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
@@ -307,7 +306,7 @@ def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         bench.facts = replace(bench.facts, efi=efi)
         arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
     handover = _produce(bench, _request(bench, loaded, modules), arena)
-    native.enter(machine, bench.provider.cpu_state(bench.entry.name, loaded, handover), arena)
+    native_entry.enter(machine, bench.provider.cpu_state(bench.entry.name, loaded, handover), arena)
 
 
 def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...]) -> None:

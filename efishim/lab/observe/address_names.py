@@ -13,7 +13,7 @@ KERNEL_HALF = 0xFFFF_FFFF_8000_0000
 
 
 @dataclass
-class Places:
+class AddressNames:
     """What is known about where code lies; the parts become known while the guest runs.
 
     `physical_slide` and `virtual_slide` are what KASLR added to the addresses as linked.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from efishim.calls import FirmwareCall
 from efishim.image.opened import Image
-from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.code_parts import Layout, coverage
+from efishim.lab.observe.address_names import AddressNames
+from efishim.lab.observe.code_parts import CodeLayout, coverage
 from efishim.lab.observe.image_code import ImageCode
 from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.record import Coverage, Milestone, MilestonePoint
+from efishim.logged_call import LoggedCall
 from efishim.machine.machine import Machine
 
 
@@ -45,10 +45,10 @@ class CodeObserver:
         self._kernel = self._machine.engine.state.log_used
         self._machine.watches.on_block(None)
 
-    def coverage(self, calls: Sequence[FirmwareCall], places: Places) -> Coverage:
+    def coverage(self, calls: Sequence[LoggedCall], names: AddressNames) -> Coverage:
         """What ran, when the run is over."""
         linux = self._image.parts.bzimage
-        layout = Layout(
+        layout = CodeLayout(
             setup_end=linux.setup_size if linux is not None else 0,
             stub_start=self._stub_start(calls),
             # The block that was met is in the log already: it is the first of the kernel proper.
@@ -56,9 +56,9 @@ class CodeObserver:
             at_userspace=self._blocks_at.get(Milestone.USERSPACE),
         )
         native = self._machine.engine.native
-        return coverage(native.blocks(), native.times_entered(), layout, places, self._code)
+        return coverage(native.blocks(), native.times_entered(), layout, names, self._code)
 
-    def _stub_start(self, calls: Sequence[FirmwareCall]) -> int | None:
+    def _stub_start(self, calls: Sequence[LoggedCall]) -> int | None:
         """The lowest place in the file that is the EFI entry or called firmware before the kernel proper ran."""
         pe = self._image.parts.pe
         boot = (call.caller for call in calls if call.service.startswith("BootServices."))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from efishim.lab import record as rec
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.image_code import ImageCode
 
 SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE = "setup", "decompressor", "stub", "kernel", "user", "elsewhere"
@@ -25,7 +25,7 @@ Block = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CodeLayout:
     """Offsets in the image file that separate its parts, and indices in the order of blocks that separate phases."""
 
     setup_end: int = 0
@@ -43,14 +43,14 @@ class _Function:
 
 
 def coverage(
-    blocks: Sequence[Block], entered: dict[tuple[int, int], int], layout: Layout, places: Places, code: ImageCode
+    blocks: Sequence[Block], entered: dict[tuple[int, int], int], layout: CodeLayout, names: AddressNames, code: ImageCode
 ) -> rec.Coverage:
     """Every block that ran, folded. `entered` says how often each ran; instructions are counted by whole blocks."""
     functions: dict[tuple[str, str], _Function] = {}
     trace: list[str] = []
     seen: set[int] = set()
     for index, (pc, size, icount) in enumerate(blocks):
-        part, name, offset = _place(index, pc, layout, places, code)
+        part, name, offset = _place(index, pc, layout, names, code)
         function = functions.setdefault((part, name), _Function(part))
         function.insns += entered.get((pc, size), 0) * icount
         if pc in seen:
@@ -84,11 +84,11 @@ def _parts(functions: Iterable[_Function]) -> list[rec.PartCoverage]:
     return [rec.PartCoverage(name=name, blocks=blocks[name], insns=insns[name]) for name in PARTS if blocks[name]]
 
 
-def _place(index: int, pc: int, layout: Layout, places: Places, code: ImageCode) -> tuple[str, str, int]:
+def _place(index: int, pc: int, layout: CodeLayout, names: AddressNames, code: ImageCode) -> tuple[str, str, int]:
     """(part, function, offset in it) of a block."""
     started = layout.at_kernel is not None and index >= layout.at_kernel
-    if started or pc >= places.kernel_half:
-        found = places.kernel_function(pc)
+    if started or pc >= names.kernel_half:
+        found = names.kernel_function(pc)
         if found is not None:
             return KERNEL, found[0], found[1]
         if layout.at_userspace is not None and index >= layout.at_userspace and pc < USER_TOP:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import CODE_LIMIT, CodeRef, Consumption, FieldUse, WholeUse, hexadecimal
 from efishim.lab.snapshot.structures import Target
 from efishim.machine.memory import PAGE
@@ -43,20 +43,20 @@ _Piece = tuple[int, int, Access]
 """First byte and last byte + 1, from the start of the structure, and what touched them."""
 
 
-class Names:
+class AccessNames:
     """Functions of code addresses, each looked up once."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, names: AddressNames) -> None:
+        self._names = names
         self._known: dict[tuple[int, bool], str] = {}
 
     def function(self, access: Access) -> str:
         """The symbol of the code that did it; the address itself for code that has none."""
         insns = access.first - 1  # the access counts the block that it was in
-        key = (access.code, insns < self._places.kernel_runs_from)
+        key = (access.code, insns < self._names.kernel_runs_from)
         name = self._known.get(key)
         if name is None:
-            found = self._places.function(access.code, insns)
+            found = self._names.function(access.code, insns)
             name = hexadecimal(access.code) if found is None else found[0]
             if name == "image":
                 name = f"image+{found[1]:#x}" if found else name
@@ -65,12 +65,12 @@ class Names:
 
     def ref(self, access: Access) -> CodeRef:
         """The instruction of an access."""
-        return self._places.ref(access.code, access.first - 1)
+        return self._names.ref(access.code, access.first - 1)
 
 
-def consumption(targets: Sequence[Target], accesses: Sequence[Access], places: Places) -> list[Consumption]:
+def consumption(targets: Sequence[Target], accesses: Sequence[Access], names: AddressNames) -> list[Consumption]:
     """What was done to each structure, in the order given. `accesses` are those of the observer, in their order."""
-    names = Names(places)
+    accessors = AccessNames(names)
     by_page: dict[int, list[int]] = {}
     for number, one in enumerate(targets):
         for page in range(one.address // PAGE, (one.address + max(one.size, 1) - 1) // PAGE + 1):
@@ -81,10 +81,10 @@ def consumption(targets: Sequence[Target], accesses: Sequence[Access], places: P
             one = targets[number]
             if access.address < one.address + one.size and one.address < access.address + access.size:
                 theirs[number].append(access)
-    return [_fold(one, mine, names) for one, mine in zip(targets, theirs, strict=True)]
+    return [_fold(one, mine, accessors) for one, mine in zip(targets, theirs, strict=True)]
 
 
-def _fold(target: Target, accesses: list[Access], names: Names) -> Consumption:
+def _fold(target: Target, accesses: list[Access], names: AccessNames) -> Consumption:
     leaves = target.leaves
     pieces = [(*_span(target, access), access) for access in accesses]
     whole = _whole_users("", 0, target.size, leaves, pieces, names)
@@ -123,7 +123,7 @@ def _uses(
     length: int,
     pieces: list[_Piece],
     taken: dict[tuple[str, bool], list[tuple[int, int]]],
-    names: Names,
+    names: AccessNames,
 ) -> dict[Leaf, _Use]:
     """Who touched each leaf, but for the members that somebody took as a whole."""
     owner: list[Leaf | None] = [None] * length
@@ -159,7 +159,7 @@ def _members(leaves: tuple[Leaf, ...]) -> list[tuple[str, int, int, tuple[Leaf, 
     ]
 
 
-def _field_use(name: str, use: _Use, names: Names) -> FieldUse:
+def _field_use(name: str, use: _Use, names: AccessNames) -> FieldUse:
     assert use.first is not None
     return FieldUse(
         name=name,
@@ -182,7 +182,7 @@ def _padding(leaf: Leaf) -> bool:
 
 
 def _whole_users(
-    part: str, low: int, high: int, leaves: tuple[Leaf, ...], pieces: list[_Piece], names: Names
+    part: str, low: int, high: int, leaves: tuple[Leaf, ...], pieces: list[_Piece], names: AccessNames
 ) -> list[WholeUse]:
     """Functions that read (or wrote) all bytes from `low` to `high` with one instruction, or most of them in other pieces
     than the leaves."""
@@ -225,7 +225,7 @@ _ELEMENT = re.compile(r"(.*?)\[(\d+)\]")
 
 
 def drawn_together(some: Sequence[str], everything: Sequence[str]) -> list[str]:
-    """Names of leaves with runs of whole array elements as one: `e820_table[7..127]` for all that lies below these."""
+    """AccessNames of leaves with runs of whole array elements as one: `e820_table[7..127]` for all that lies below these."""
     members: dict[tuple[str, int], int] = {}
     for name in everything:
         found = _ELEMENT.match(name)

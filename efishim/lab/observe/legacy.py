@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from efishim.lab.observe.address_names import Places
-from efishim.lab.observe.consumption import Names
+from efishim.lab.observe.address_names import AddressNames
+from efishim.lab.observe.consumption import AccessNames
 from efishim.lab.record import CODE_LIMIT, LegacyUse, hexadecimal
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.memory import BusError, PhysicalMemory
@@ -56,9 +56,9 @@ def legacy_watches(memory: PhysicalMemory, areas: Iterable[Area]) -> list[Watche
     return out
 
 
-def legacy(areas: Iterable[Area], accesses: Sequence[Access], touches: Sequence[Touch], places: Places) -> list[LegacyUse]:
+def legacy(areas: Iterable[Area], accesses: Sequence[Access], touches: Sequence[Touch], names: AddressNames) -> list[LegacyUse]:
     """What was done to each area that was touched. `touches` is the machine's ledger: MMIO is what is no memory there."""
-    names = Names(places)
+    accessors = AccessNames(names)
     everything = [
         *accesses,
         *(
@@ -72,7 +72,7 @@ def legacy(areas: Iterable[Area], accesses: Sequence[Access], touches: Sequence[
         mine = sorted((a for a in everything if area.start <= a.address < area.end), key=lambda access: access.first)
         if not mine:
             continue
-        functions = dict.fromkeys(names.function(access) for access in mine)
+        functions = dict.fromkeys(accessors.function(access) for access in mine)
         out.append(
             LegacyUse(
                 group=area.group,
@@ -83,7 +83,7 @@ def legacy(areas: Iterable[Area], accesses: Sequence[Access], touches: Sequence[
                 places=len({access.address // area.granule for access in mine}),
                 first_insns=mine[0].first,
                 last_insns=max(access.last for access in mine),
-                first=names.ref(mine[0]),
+                first=accessors.ref(mine[0]),
                 functions=list(functions)[:CODE_LIMIT],
             )
         )

@@ -30,7 +30,7 @@ class Interrupt(Protocol):
         """True from then on."""
 
 
-class Watchdog:
+class RunLimits:
     """Asked between slices of a run; gives the reason to end it, or None."""
 
     def __init__(self, machine: Machine, *, timeout: float, interrupt: Interrupt | None, seconds: Callable[[], float]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from efishim.lab.observe.address_names import KERNEL_HALF, Places
+from efishim.lab.observe.address_names import KERNEL_HALF, AddressNames
 from efishim.lab.record import Milestone, MilestonePoint
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
@@ -39,9 +39,9 @@ class Moment(Enum):
 class Milestones:
     """Notes when a run passes its milestones, in order, each once; ends the run at the one it was asked to reach."""
 
-    def __init__(self, machine: Machine, places: Places, goal: Milestone, seconds: Callable[[], float]) -> None:
+    def __init__(self, machine: Machine, names: AddressNames, goal: Milestone, seconds: Callable[[], float]) -> None:
         self._machine = machine
-        self._places = places
+        self._names = names
         self._goal = goal
         self._seconds = seconds
         self.points: list[MilestonePoint] = []
@@ -62,7 +62,7 @@ class Milestones:
 
     def arm(self) -> None:
         """Watch for what can be watched for before the guest runs."""
-        machine, facts = self._machine, self._places.facts
+        machine, facts = self._machine, self._names.facts
         # Other systems come as 64-bit ELF files too, and what they begin with is not startup_64.
         if facts is not None and facts.linux and len(facts.entry_code) >= ENTRY_BYTES:
             if facts.wide:
@@ -83,7 +83,7 @@ class Milestones:
             insns=machine.insns,
             seconds=self._seconds(),
             virtual_ns=machine.now(),
-            at=self._places.ref(address),
+            at=self._names.ref(address),
         )
         self.points.append(point)
         for callback in self._on_point:
@@ -92,11 +92,11 @@ class Milestones:
             machine.stop("milestone reached")
 
     def _startup_64(self, address: int) -> None:
-        facts, machine = self._places.facts, self._machine
+        facts, machine = self._names.facts, self._machine
         assert facts is not None
-        if self._places.physical_slide is None:  # nobody knew before where the kernel would be
-            self._places.kernel_runs_from = machine.insns
-        self._places.physical_slide = address - facts.entry
+        if self._names.physical_slide is None:  # nobody knew before where the kernel would be
+            self._names.kernel_runs_from = machine.insns
+        self._names.physical_slide = address - facts.entry
         self._now(Moment.KERNEL)
         self.reach(Milestone.STARTUP_64)
         self._now(Moment.BOOT_PARAMS)
@@ -104,14 +104,14 @@ class Milestones:
 
     def _watch_for_startup_32(self) -> None:
         """A 32-bit kernel is relocated by as much as it is moved, its first instructions too: only their opcode stays."""
-        facts = self._places.facts
+        facts = self._names.facts
         assert facts is not None
         low, opcode = facts.entry & (PLACEMENT_32 - 1), facts.entry_code[:OPCODE_BYTES]
         self._machine.watches.add_code(PLACEMENT_32 - 1, low, opcode, self._startup_32)
 
     def _startup_32(self, address: int) -> None:
         """`startup_32` of a 32-bit kernel proper is none of the milestones, but tells where the kernel is."""
-        facts, machine, places = self._places.facts, self._machine, self._places
+        facts, machine, names = self._names.facts, self._machine, self._names
         assert facts is not None
         slide = address - facts.entry
         try:
@@ -121,25 +121,25 @@ class Milestones:
         if not relocated(facts.entry_code, there, slide):
             self._watch_for_startup_32()
             return
-        if places.physical_slide is None:
-            places.kernel_runs_from = machine.insns
-        places.physical_slide = places.virtual_slide = slide
+        if names.physical_slide is None:
+            names.kernel_runs_from = machine.insns
+        names.physical_slide = names.virtual_slide = slide
         self._now(Moment.KERNEL)
         self._now(Moment.BOOT_PARAMS)
         self._watch_kernel()
 
     def _high_code(self, address: int) -> None:
         """The first block at the kernel's own addresses tells the virtual slide."""
-        facts, machine, places = self._places.facts, self._machine, self._places
+        facts, machine, names = self._names.facts, self._machine, self._names
         assert facts is not None
         try:
             physical = machine.cpu.translate(address)
         except GuestFault:
             return
-        linked = facts.virtual_of(physical - (places.physical_slide or 0))
+        linked = facts.virtual_of(physical - (names.physical_slide or 0))
         if linked is None:
             return
-        places.virtual_slide = address - linked
+        names.virtual_slide = address - linked
         self._watch_kernel()
 
     def _watch_kernel(self) -> None:
@@ -150,10 +150,10 @@ class Milestones:
                 break
 
     def _watch_symbol(self, name: str, milestone: Milestone, moment: Moment) -> bool:
-        facts, slide = self._places.facts, self._places.virtual_slide
+        facts, slide = self._names.facts, self._names.virtual_slide
         address = facts.symbols.get(name) if facts else None
-        if address is None and self._places.symbols is not None:
-            address = self._places.symbols.address_of(name)
+        if address is None and self._names.symbols is not None:
+            address = self._names.symbols.address_of(name)
         if address is None or slide is None:
             return False
 

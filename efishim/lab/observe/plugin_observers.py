@@ -14,7 +14,7 @@ NOTE_LIMIT = 100
 """Most notes that an observer may add to a record."""
 
 
-class Watchers:
+class PluginObservers:
     """The observers of one run. Make it when the machine is built and the guest has not run."""
 
     def __init__(self, observers: Iterable[Observer], board: Board) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.consumption import consumption
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
 from efishim.lab.record import Consumed
@@ -47,11 +47,11 @@ class _Entry:
     ended: int | None = None
 
 
-class Watching:
+class StructureWatch:
     """Follows one run: call each method when the guest is there. Make it when the machine is on."""
 
-    def __init__(self, machine: Machine, places: Places) -> None:
-        self._machine, self._places = machine, places
+    def __init__(self, machine: Machine, names: AddressNames) -> None:
+        self._machine, self._names = machine, names
         self._observer = machine.engine.observer
         self._entries: list[_Entry] = []
         self._areas = legacy_areas(machine.memory)
@@ -124,15 +124,15 @@ class Watching:
         insns, accesses = self._machine.insns, self._observer.accesses()
         targets = [replace(one.target, until=insns if one.ended is None else one.ended) for one in self._entries]
         return Consumed(
-            structures=consumption(targets, accesses, self._places),
-            legacy=legacy(self._areas, accesses, self._machine.ledger.touches(), self._places),
+            structures=consumption(targets, accesses, self._names),
+            legacy=legacy(self._areas, accesses, self._machine.ledger.touches(), self._names),
             dropped=self._observer.dropped,
             left_out=self._left_out,
         )
 
     def _own(self, symbol: str) -> int | None:
         """Physical address of a variable of the kernel, as soon as it is known where that lies."""
-        facts, slide = self._places.facts, self._places.physical_slide
+        facts, slide = self._names.facts, self._names.physical_slide
         linked = facts.symbols.get(symbol) if facts is not None else None
         physical = facts.physical_of(linked) if facts is not None and linked is not None else None
         return None if physical is None or slide is None else physical + slide

@@ -6,7 +6,7 @@ from typing import Any
 
 from efishim.lab.abi import CHECKERS, check_entry
 from efishim.lab.boot.prepare import Booted
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import AbiViolation
 from efishim.lab.snapshot.boot_view import boot_view
 from efishim.lab.snapshot.entry_view import entry_view
@@ -25,9 +25,9 @@ BOOT_PARAMS = "boot_params"
 class Views:
     """Takes each picture once, when it is asked to; what was not asked for stays None."""
 
-    def __init__(self, machine: Machine, places: Places, booted: Booted) -> None:
+    def __init__(self, machine: Machine, names: AddressNames, booted: Booted) -> None:
         self._machine = machine
-        self._places = places
+        self._names = names
         self._booted = booted
         self.machine_document: Document | None = None
         self.entry: Document | None = None
@@ -54,7 +54,7 @@ class Views:
 
     def kernel_copy(self) -> int | None:
         """Physical address of the kernel's own boot_params."""
-        facts, slide = self._places.facts, self._places.physical_slide
+        facts, slide = self._names.facts, self._names.physical_slide
         symbol = facts.symbols.get(BOOT_PARAMS) if facts is not None else None
         linked = facts.physical_of(symbol) if facts is not None and symbol is not None else None
         return linked + slide if linked is not None and slide is not None else None

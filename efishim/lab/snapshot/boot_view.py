@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from efishim.lab.snapshot.efi_view import EfiView, efi_view
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout, sha256
-from efishim.lab.snapshot.processor import CpuState
+from efishim.lab.snapshot.processor import ProcessorState
 from efishim.lab.snapshot.setup_data import E820View, SetupDataChain, e820_view, setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.bootparams import COMMAND_LINE_SIZE, E820_MAX_ENTRIES_ZEROPAGE, BootParams
@@ -50,7 +50,7 @@ class BootView(Struct, frozen=True):
 
     address: int
     boot_params: dict[str, int | str]
-    cpu: CpuState
+    cpu: ProcessorState
     e820: tuple[E820View, ...] = ()
     setup_data: SetupDataChain | None = None
     efi: EfiView | None = None
@@ -64,7 +64,7 @@ class BootView(Struct, frozen=True):
         return document
 
 
-def boot_view(memory: PhysicalMemory, *, boot_params: int, cpu: CpuState) -> BootView:
+def boot_view(memory: PhysicalMemory, *, boot_params: int, cpu: ProcessorState) -> BootView:
     """Decode what lies at the physical address `boot_params`. Never raises for what it finds there."""
     try:
         params = read_layout(memory, boot_params, BootParams, "boot_params")

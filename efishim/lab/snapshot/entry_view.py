@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from efishim.lab.snapshot.boot_view import hexadecimal_tree
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout, sha256
-from efishim.lab.snapshot.processor import CpuState
+from efishim.lab.snapshot.processor import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Module, Structure
 
@@ -42,7 +42,7 @@ class ModuleView(Struct, frozen=True):
 class EntryView(Struct, frozen=True):
     """Everything at the first instruction of the image."""
 
-    cpu: CpuState
+    cpu: ProcessorState
     structures: tuple[StructureView, ...] = ()
     modules: tuple[ModuleView, ...] = ()
 
@@ -53,7 +53,7 @@ class EntryView(Struct, frozen=True):
 
 
 def entry_view(
-    memory: PhysicalMemory, cpu: CpuState, structures: tuple[Structure, ...], modules: tuple[Module, ...]
+    memory: PhysicalMemory, cpu: ProcessorState, structures: tuple[Structure, ...], modules: tuple[Module, ...]
 ) -> EntryView:
     """Decode what lies in guest memory now. Never raises for what it finds there."""
     return EntryView(cpu, tuple(_structure(memory, one) for one in structures), tuple(_module(memory, one) for one in modules))

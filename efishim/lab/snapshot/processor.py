@@ -124,7 +124,7 @@ class PageTable(Struct, frozen=True):
     problem: str = ""
 
 
-class CpuState(Struct, frozen=True):
+class ProcessorState(Struct, frozen=True):
     """Everything the entry contracts speak about. `mode` is real16, virtual8086, protected16/32 or long16/32/64."""
 
     mode: str
@@ -160,7 +160,7 @@ def _kind(high: int) -> str:
     return "code32" if high & DESCRIPTOR_B else "code16"
 
 
-def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
+def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> ProcessorState:
     """Take the state of a stopped processor. Never raises for what the guest left in its registers."""
     control = {name: cpu.get(name) for name in CONTROL}
     registers = {name: cpu.get(name) for name in GENERAL}
@@ -171,7 +171,7 @@ def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> CpuState:
         name: _hidden(cpu, name) or _segment(cpu, name, gdt_base, gdt_limit, real=not protected, wide=long_mode)
         for name in SEGMENTS
     }
-    return CpuState(
+    return ProcessorState(
         mode=_mode(control, registers["eflags"], segments["cs"]),
         registers=registers,
         control=control,

@@ -1,6 +1,6 @@
 """Putting a PC together: each function adds one thing to a board, and what it added to the facts.
 
-Profiles call these; `Chassis` is what passes between them.
+Profiles call these; `MachineBuilder` is what passes between them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SMALLEST_RAM, LARGEST_RAM = 16 * MIB, 512 * GIB
 
 
 @dataclass
-class Chassis:
+class MachineBuilder:
     """A machine under construction."""
 
     board: Board
@@ -111,7 +111,7 @@ def begin(
     features: Mapping[str, int],
     cpuid: CpuidModel,
     interrupts: PcInterrupts | None = None,
-) -> Chassis:
+) -> MachineBuilder:
     """Processor and interrupt controllers: those of a PC, unless the profile brings its own.
 
     The local APIC's timer runs at the TSC's frequency, as leaf 0x15 says.
@@ -121,130 +121,130 @@ def begin(
     board.interrupts = interrupts
     board.cpuid = cpuid
     board.mmio.attach(APIC_PHYSICAL_BASE, PAGE, interrupts.lapic, "APIC")
-    chassis = Chassis(board, options, features, interrupts, cpuid)
-    chassis.present |= {"APIC", "TSC", "MCE", "microcode", "delay"}
+    builder = MachineBuilder(board, options, features, interrupts, cpuid)
+    builder.present |= {"APIC", "TSC", "MCE", "microcode", "delay"}
     if features.get("ioapic", 1):
         board.mmio.attach(IOAPIC_BASE, PAGE, interrupts.ioapic, "IOAPIC")
-        chassis.present.add("IOAPIC")
+        builder.present.add("IOAPIC")
     if interrupts.pic is not None:
         board.ports.attach(0x20, 2, interrupts.pic.master, "PIC")
         board.ports.attach(0xA0, 2, interrupts.pic.slave, "PIC")
         board.ports.attach(0x4D0, 2, interrupts.pic.elcr, "PIC")
-        chassis.present.add("PIC")
-    return chassis
+        builder.present.add("PIC")
+    return builder
 
 
-def add_memory(chassis: Chassis, *, legacy_hole: bool = True) -> None:
+def add_memory(builder: MachineBuilder, *, legacy_hole: bool = True) -> None:
     """RAM below the PCI hole and the rest from 4 GiB on; with a legacy hole, 0xa0000 to 0xdffff stays empty.
 
     Raises UsageError for a size that this machine cannot have.
     """
-    size = chassis.options.ram_bytes
+    size = builder.options.ram_bytes
     if not SMALLEST_RAM <= size <= LARGEST_RAM or size % MIB:
         raise UsageError(f"this platform takes whole MiB of memory from {SMALLEST_RAM >> 20} MiB to 512 GiB, not {size} bytes")
-    low = min(size, chassis.features["low_ram_mib"] * MIB)
+    low = min(size, builder.features["low_ram_mib"] * MIB)
     if not SMALLEST_RAM <= low <= PCI_HOLE:
         raise UsageError(f"platform.low_ram_mib takes 16 to {PCI_HOLE // MIB}")
-    chassis.low_ram, chassis.high_ram = low, size - low
-    memory = chassis.board.memory
+    builder.low_ram, builder.high_ram = low, size - low
+    memory = builder.board.memory
     pieces = [(0, LEGACY_HOLE, "conventional"), (FIRST_MEGABYTE, low, "extended")] if legacy_hole else [(0, low, "low")]
     for start, end, name in pieces:
         memory.add(start, end - start, name=name)
-        chassis.memory_map.append(MemoryRange(start, end - start, MemoryKind.RAM))
-    if chassis.high_ram:
-        memory.add(4 * GIB, chassis.high_ram, name="high")
-        chassis.memory_map.append(MemoryRange(4 * GIB, chassis.high_ram, MemoryKind.RAM))
+        builder.memory_map.append(MemoryRange(start, end - start, MemoryKind.RAM))
+    if builder.high_ram:
+        memory.add(4 * GIB, builder.high_ram, name="high")
+        builder.memory_map.append(MemoryRange(4 * GIB, builder.high_ram, MemoryKind.RAM))
 
 
-def add_msrs(chassis: Chassis) -> None:
+def add_msrs(builder: MachineBuilder) -> None:
     """The processor's model-specific registers."""
-    hole = (PCI_HOLE, 4 * GIB - PCI_HOLE) if chassis.has("mtrr") else None
-    chassis.msrs = pc_msrs(chassis.interrupts.lapic, pci_hole=hole)
-    chassis.board.msrs = chassis.msrs
+    hole = (PCI_HOLE, 4 * GIB - PCI_HOLE) if builder.has("mtrr") else None
+    builder.msrs = pc_msrs(builder.interrupts.lapic, pci_hole=hole)
+    builder.board.msrs = builder.msrs
     if hole is not None:
-        chassis.present.add("MTRR")
+        builder.present.add("MTRR")
 
 
-def add_isa_devices(chassis: Chassis, line: Callable[[int], Callable[[bool], None]] | None = None) -> None:
+def add_isa_devices(builder: MachineBuilder, line: Callable[[int], Callable[[bool], None]] | None = None) -> None:
     """Timer, clock, serial port, A20 gate: what sits at fixed ports. `line` makes the interrupt lines of timer and clock when
     something else may take them.
     """
-    board, irq = chassis.board, line or chassis.interrupts.line
-    add_serial(chassis)
-    if chassis.has("pit"):
-        chassis.pit = Pit(board.clock, board.now, irq(0))
-        board.ports.attach(0x40, 4, chassis.pit, "PIT")
-        board.ports.attach(0x61, 1, Port61(chassis.pit, board.now), "PIT")
-        board.ports.attach(0x92, 1, Port92(chassis.reset), "A20")
-        chassis.present |= {"PIT", "A20"}
-    if chassis.has("rtc"):
-        ram = (chassis.low_ram, chassis.high_ram)
-        chassis.rtc = Rtc(board.clock, board.now, irq(RTC_IRQ), chassis.options.epoch, ram)
-        board.ports.attach(RTC_PORT, 2, chassis.rtc, "CMOS")
-        chassis.present.add("CMOS")
+    board, irq = builder.board, line or builder.interrupts.line
+    add_serial(builder)
+    if builder.has("pit"):
+        builder.pit = Pit(board.clock, board.now, irq(0))
+        board.ports.attach(0x40, 4, builder.pit, "PIT")
+        board.ports.attach(0x61, 1, Port61(builder.pit, board.now), "PIT")
+        board.ports.attach(0x92, 1, Port92(builder.reset), "A20")
+        builder.present |= {"PIT", "A20"}
+    if builder.has("rtc"):
+        ram = (builder.low_ram, builder.high_ram)
+        builder.rtc = Rtc(board.clock, board.now, irq(RTC_IRQ), builder.options.epoch, ram)
+        board.ports.attach(RTC_PORT, 2, builder.rtc, "CMOS")
+        builder.present.add("CMOS")
 
 
-def add_serial(chassis: Chassis) -> None:
+def add_serial(builder: MachineBuilder) -> None:
     """The console."""
-    if chassis.has("serial"):
-        chassis.console = Uart(chassis.options.console, chassis.interrupts.line(COM1_IRQ))
-        chassis.board.ports.attach(COM1_PORT, 8, chassis.console, "serial")
-        chassis.present.add("serial")
+    if builder.has("serial"):
+        builder.console = Uart(builder.options.console, builder.interrupts.line(COM1_IRQ))
+        builder.board.ports.attach(COM1_PORT, 8, builder.console, "serial")
+        builder.present.add("serial")
 
 
-def add_pci(chassis: Chassis) -> None:
+def add_pci(builder: MachineBuilder) -> None:
     """Configuration space with a host bridge, and the reset control in its middle."""
-    reset = ResetControl(chassis.reset)
-    if chassis.has("pci"):
-        chassis.board.ports.attach(0xCF8, 8, PciConfig({0: host_bridge()}, reset), "PCI")
-        chassis.present.add("PCI")
+    reset = ResetControl(builder.reset)
+    if builder.has("pci"):
+        builder.board.ports.attach(0xCF8, 8, PciConfig({0: host_bridge()}, reset), "PCI")
+        builder.present.add("PCI")
     else:
-        chassis.board.ports.attach(RESET_PORT, 1, reset, "reset")
-    chassis.present.add("reset")
+        builder.board.ports.attach(RESET_PORT, 1, reset, "reset")
+    builder.present.add("reset")
 
 
-def add_acpi(chassis: Chassis) -> None:
+def add_acpi(builder: MachineBuilder) -> None:
     """The fixed hardware (or the sleep registers that replace it) and the tables."""
-    board = chassis.board
-    hw_reduced = chassis.has("fadt_hw_reduced")
+    board = builder.board
+    hw_reduced = builder.has("fadt_hw_reduced")
     if hw_reduced:
-        board.ports.attach(PM_BASE, 2, SleepRegisters(chassis.power_off), "ACPI")
+        board.ports.attach(PM_BASE, 2, SleepRegisters(builder.power_off), "ACPI")
     else:
-        sci = chassis.interrupts.line(SCI_IRQ)
-        board.ports.attach(PM_BASE, PM_SIZE, AcpiPm(board.clock, board.now, sci, chassis.power_off), "ACPI")
-    chassis.present.add("ACPI")
-    if not chassis.has("acpi"):
+        sci = builder.interrupts.line(SCI_IRQ)
+        board.ports.attach(PM_BASE, PM_SIZE, AcpiPm(board.clock, board.now, sci, builder.power_off), "ACPI")
+    builder.present.add("ACPI")
+    if not builder.has("acpi"):
         return
-    no_vga = chassis.has("fadt_no_vga")
+    no_vga = builder.has("fadt_no_vga")
     config = acpi.AcpiConfig(
         devices=DsdtContents(
-            serial=chassis.has("serial"),
-            rtc=chassis.has("rtc") and not chassis.has("fadt_no_rtc"),
-            pci_window=(PCI_HOLE, PCI_HOLE_END) if chassis.has("pci") else None,
+            serial=builder.has("serial"),
+            rtc=builder.has("rtc") and not builder.has("fadt_no_rtc"),
+            pci_window=(PCI_HOLE, PCI_HOLE_END) if builder.has("pci") else None,
             vga_window=not no_vga,
         ),
         hw_reduced=hw_reduced,
-        pic=chassis.has("pic"),
+        pic=builder.has("pic"),
         no_vga=no_vga,
-        no_rtc=chassis.has("fadt_no_rtc"),
+        no_rtc=builder.has("fadt_no_rtc"),
     )
-    facs = chassis.take_top(PAGE, MemoryKind.ACPI_NVS, "FACS")
+    facs = builder.take_top(PAGE, MemoryKind.ACPI_NVS, "FACS")
     board.memory.write(facs, acpi.build_facs())
     size = len(acpi.build_tables(config, 0, facs))
-    tables = chassis.take_top(size, MemoryKind.ACPI_RECLAIMABLE, "ACPI tables")
+    tables = builder.take_top(size, MemoryKind.ACPI_RECLAIMABLE, "ACPI tables")
     board.memory.write(tables, acpi.build_tables(config, tables, facs))
-    chassis.rsdp = tables
+    builder.rsdp = tables
 
 
-def add_smbios(chassis: Chassis, product: str) -> None:
+def add_smbios(builder: MachineBuilder, product: str) -> None:
     """Entry point and structures in a page of their own."""
-    if not chassis.has("smbios"):
+    if not builder.has("smbios"):
         return
-    hz = chassis.board.tsc_hz
-    _, _, _, edx = chassis.cpuid(1, 0)
+    hz = builder.board.tsc_hz
+    _, _, _, edx = builder.cpuid(1, 0)
     config = smbios.SmbiosConfig(
-        low_ram=chassis.low_ram,
-        high_ram=chassis.high_ram,
+        low_ram=builder.low_ram,
+        high_ram=builder.high_ram,
         cpu_mhz=min(hz // 1_000_000, 0xFFFF),
         cpu_brand=brand_string(hz),
         cpu_signature=edx << 32 | SIGNATURE,
@@ -253,27 +253,27 @@ def add_smbios(chassis: Chassis, product: str) -> None:
     )
     structures = smbios.build_structures(config)
     gap = 32  # the entry point, up to the next paragraph
-    start = chassis.take_top(gap + len(structures), MemoryKind.RESERVED, "SMBIOS")
-    chassis.board.memory.write(start, smbios.build_entry_point(start + gap, len(structures)))
-    chassis.board.memory.write(start + gap, structures)
-    chassis.smbios = start
+    start = builder.take_top(gap + len(structures), MemoryKind.RESERVED, "SMBIOS")
+    builder.board.memory.write(start, smbios.build_entry_point(start + gap, len(structures)))
+    builder.board.memory.write(start + gap, structures)
+    builder.smbios = start
 
 
-def add_system_rom(chassis: Chassis) -> None:
+def add_system_rom(builder: MachineBuilder) -> None:
     """0xe0000 to 0xfffff as read-only memory that holds nothing, so it reads all ones as the empty bus would.
 
     Every kernel searches here for MP, DMI or ACPI anchors, byte by byte; memory spares it a device access for each. With
     `bios_area` the last 64 KiB hold copies of the ACPI and SMBIOS anchors, where systems without EFI search (ACPI 6.5
     section 5.2.5.1, SMBIOS 3.0 section 5.2). Nothing can be executed there.
     """
-    memory = chassis.board.memory
+    memory = builder.board.memory
     memory.add(SYSTEM_ROM, FIRST_MEGABYTE - SYSTEM_ROM, name="system rom", writable=False)
     memory.fill(SYSTEM_ROM, FIRST_MEGABYTE - SYSTEM_ROM, 0xFF)
-    if not chassis.has("bios_area"):
+    if not builder.has("bios_area"):
         return
-    chassis.memory_map.append(MemoryRange(BIOS_AREA, FIRST_MEGABYTE - BIOS_AREA, MemoryKind.RESERVED, "BIOS"))
-    chassis.present.add("ROM")
-    if chassis.rsdp is not None:
-        memory.write(BIOS_AREA, memory.read(chassis.rsdp, 36))
-    if chassis.smbios is not None:
-        memory.write(BIOS_AREA + 0x40, memory.read(chassis.smbios, 24))
+    builder.memory_map.append(MemoryRange(BIOS_AREA, FIRST_MEGABYTE - BIOS_AREA, MemoryKind.RESERVED, "BIOS"))
+    builder.present.add("ROM")
+    if builder.rsdp is not None:
+        memory.write(BIOS_AREA, memory.read(builder.rsdp, 36))
+    if builder.smbios is not None:
+        memory.write(BIOS_AREA + 0x40, memory.read(builder.smbios, 24))

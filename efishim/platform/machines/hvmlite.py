@@ -13,10 +13,10 @@ from functools import partial
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
 from efishim.memory_range import MemoryKind
-from efishim.platform.definition import Feature, PlatformFacts, PlatformOptions, Profile
+from efishim.platform.definition import Feature, PlatformDefinition, PlatformFacts, PlatformOptions
 from efishim.platform.devices.cpuid import INVARIANT_TSC, ZERO, CpuidModel, pc_cpuid
 from efishim.platform.machines import builder as parts
-from efishim.platform.machines.builder import Chassis
+from efishim.platform.machines.builder import MachineBuilder
 from efishim.platform.tables import acpi
 from efishim.platform.xen.acpi import ACPI_INFO, XenTables, build_tables
 from efishim.platform.xen.console import ConsoleRing
@@ -61,72 +61,72 @@ def xen_cpuid(tsc_hz: int, features: Mapping[str, int]) -> CpuidModel:
     return CpuidModel({**model.leaves, **hidden, **leaves}, {**model.subleaves, **subleaves})
 
 
-def add_hypervisor(chassis: Chassis, interrupts: XenInterrupts) -> Hypervisor:
+def add_hypervisor(builder: MachineBuilder, interrupts: XenInterrupts) -> Hypervisor:
     """Hypercalls and the MSR of their page. A processor that halts for good powers the domain off (hvm_vcpu_down())."""
-    board, options = chassis.board, chassis.options
-    xen = Hypervisor(Parts(board, interrupts, options.epoch, lambda: chassis.sorted_map, options.console))
+    board, options = builder.board, builder.options
+    xen = Hypervisor(Parts(board, interrupts, options.epoch, lambda: builder.sorted_map, options.console))
     board.hypercall = xen.hypercall
     board.dead_halt = "shutdown"
-    assert chassis.msrs is not None
-    chassis.msrs.handle(HYPERCALL_MSR, xen.read_msr, xen.write_msr)
-    chassis.present.add("Xen")
+    assert builder.msrs is not None
+    builder.msrs.handle(HYPERCALL_MSR, xen.read_msr, xen.write_msr)
+    builder.present.add("Xen")
     return xen
 
 
-def add_special_pages(chassis: Chassis, xen: Hypervisor) -> None:
+def add_special_pages(builder: MachineBuilder, xen: Hypervisor) -> None:
     """The pages that the toolstack shares with its guest. What is left out has zero for its parameters."""
-    chassis.add_page_range(SPECIAL_PAGES, SPECIAL_COUNT * PAGE, MemoryKind.RESERVED, "special pages")
-    memory, params = chassis.board.memory, xen.hvm.params
-    if chassis.has("xenstore"):
+    builder.add_page_range(SPECIAL_PAGES, SPECIAL_COUNT * PAGE, MemoryKind.RESERVED, "special pages")
+    memory, params = builder.board.memory, xen.hvm.params
+    if builder.has("xenstore"):
         address = SPECIAL_PAGES + STORE_PAGE * PAGE
         store = StoreRing(memory, address)
         params[abi.PARAM_STORE_PFN], port = address // PAGE, xen.events.open_backend(store.serve)
         params[abi.PARAM_STORE_EVTCHN] = port
         store.notify = partial(xen.events.notify, port)
-    if chassis.has("xen_console"):
+    if builder.has("xen_console"):
         address = SPECIAL_PAGES + CONSOLE_PAGE * PAGE
-        console = ConsoleRing(memory, address, chassis.options.console)
+        console = ConsoleRing(memory, address, builder.options.console)
         params[abi.PARAM_CONSOLE_PFN], port = address // PAGE, xen.events.open_backend(console.drain)
         params[abi.PARAM_CONSOLE_EVTCHN] = port
         console.notify = partial(xen.events.notify, port)
 
 
-def add_acpi(chassis: Chassis) -> None:
+def add_acpi(builder: MachineBuilder) -> None:
     """The info page, the tables behind it with the FACS, and the RSDP at their start."""
-    if not chassis.has("acpi"):
+    if not builder.has("acpi"):
         return
     config = XenTables(
-        serial=chassis.has("serial"),
-        ioapic=chassis.has("ioapic"),
-        no_vga=chassis.has("fadt_no_vga"),
-        no_8042=chassis.has("fadt_no_8042"),
-        no_rtc=chassis.has("fadt_no_rtc"),
-        hw_reduced=chassis.has("fadt_hw_reduced"),
+        serial=builder.has("serial"),
+        ioapic=builder.has("ioapic"),
+        no_vga=builder.has("fadt_no_vga"),
+        no_8042=builder.has("fadt_no_8042"),
+        no_rtc=builder.has("fadt_no_rtc"),
+        hw_reduced=builder.has("fadt_hw_reduced"),
     )
     facs, tables = ACPI_INFO + PAGE, ACPI_INFO + PAGE + 64
     image = build_tables(config, tables, facs)
-    chassis.add_page_range(ACPI_INFO, 2 * PAGE + len(image), MemoryKind.ACPI_RECLAIMABLE, "ACPI tables")
-    chassis.board.memory.write(facs, acpi.build_facs())
-    chassis.board.memory.write(tables, image)
-    chassis.rsdp = tables
+    builder.add_page_range(ACPI_INFO, 2 * PAGE + len(image), MemoryKind.ACPI_RECLAIMABLE, "ACPI tables")
+    builder.board.memory.write(facs, acpi.build_facs())
+    builder.board.memory.write(tables, image)
+    builder.rsdp = tables
 
 
 def build_hvmlite(board: Board, options: PlatformOptions, features: Mapping[str, int]) -> PlatformFacts:
     """Every part in its place."""
     interrupts = XenInterrupts(board, board.tsc_hz)
-    chassis = parts.begin(board, options, features, xen_cpuid(board.tsc_hz, features), interrupts)
-    parts.add_memory(chassis, legacy_hole=chassis.has("bios_area"))
-    parts.add_msrs(chassis)
-    parts.add_serial(chassis)
-    xen = add_hypervisor(chassis, interrupts)
-    add_acpi(chassis)
-    add_special_pages(chassis, xen)
-    if chassis.has("bios_area"):
-        parts.add_system_rom(chassis)
-    return chassis.facts("hvmlite")
+    builder = parts.begin(board, options, features, xen_cpuid(board.tsc_hz, features), interrupts)
+    parts.add_memory(builder, legacy_hole=builder.has("bios_area"))
+    parts.add_msrs(builder)
+    parts.add_serial(builder)
+    xen = add_hypervisor(builder, interrupts)
+    add_acpi(builder)
+    add_special_pages(builder, xen)
+    if builder.has("bios_area"):
+        parts.add_system_rom(builder)
+    return builder.facts("hvmlite")
 
 
-HVMLITE = Profile(
+HVMLITE = PlatformDefinition(
     "hvmlite",
     "a Xen 4.17 PVH guest: hypercalls, event channels, local APIC, ACPI as libxl makes it; no legacy devices, no PCI",
     HVMLITE_FEATURES,

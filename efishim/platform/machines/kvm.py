@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from efishim.machine.cpu import Board
-from efishim.platform.definition import Feature, PlatformFacts, PlatformOptions, Profile
+from efishim.platform.definition import Feature, PlatformDefinition, PlatformFacts, PlatformOptions
 from efishim.platform.devices.cpuid import CpuidModel, Regs, pc_cpuid
 from efishim.platform.devices.msr import MsrFile
 from efishim.platform.devices.pvclock import TSC_STABLE, scale_of, time_info, wall_clock
@@ -115,14 +115,16 @@ def build_kvm(board: Board, options: PlatformOptions, features: Mapping[str, int
         mtrr=bool(features["mtrr"]),
     )
     cpuid = CpuidModel({**model.leaves, **kvm_leaves(features)}, model.subleaves)
-    chassis = parts.begin(board, options, features, cpuid)
-    add_machine(chassis, "kvm")
+    builder = parts.begin(board, options, features, cpuid)
+    add_machine(builder, "kvm")
     board.hypercall = KvmHypercalls(board)
     if features["kvmclock"]:
-        assert chassis.msrs is not None
-        KvmClock(board, options.epoch, stable=bool(features["kvmclock_stable"])).define(chassis.msrs)
-    chassis.present.add("KVM")
-    return chassis.facts("kvm")
+        assert builder.msrs is not None
+        KvmClock(board, options.epoch, stable=bool(features["kvmclock_stable"])).define(builder.msrs)
+    builder.present.add("KVM")
+    return builder.facts("kvm")
 
 
-KVM = Profile("kvm", "the machine of `pc` as a guest of KVM: its CPUID leaves, kvmclock, hypercalls", KVM_FEATURES, build_kvm)
+KVM = PlatformDefinition(
+    "kvm", "the machine of `pc` as a guest of KVM: its CPUID leaves, kvmclock, hypercalls", KVM_FEATURES, build_kvm
+)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from efishim.machine.cpu import Board
-from efishim.platform.definition import Feature, PlatformFacts, PlatformOptions, Profile
+from efishim.platform.definition import Feature, PlatformDefinition, PlatformFacts, PlatformOptions
 from efishim.platform.devices.cpuid import pc_cpuid
 from efishim.platform.machines import builder as parts
-from efishim.platform.machines.builder import Chassis
+from efishim.platform.machines.builder import MachineBuilder
 
 PC_FEATURES: tuple[Feature, ...] = (
     Feature("serial", "a 16550A serial port at COM1"),
@@ -39,20 +39,22 @@ def build_pc(board: Board, options: PlatformOptions, features: Mapping[str, int]
         hypervisor=bool(features["hypervisor"]),
         mtrr=bool(features["mtrr"]),
     )
-    chassis = parts.begin(board, options, features, cpuid)
-    add_machine(chassis, "pc")
-    return chassis.facts("pc")
+    builder = parts.begin(board, options, features, cpuid)
+    add_machine(builder, "pc")
+    return builder.facts("pc")
 
 
-def add_machine(chassis: Chassis, product: str) -> None:
+def add_machine(builder: MachineBuilder, product: str) -> None:
     """Everything around the processor, for platforms that differ from `pc` in their processor alone."""
-    parts.add_memory(chassis)
-    parts.add_msrs(chassis)
-    parts.add_isa_devices(chassis)
-    parts.add_pci(chassis)
-    parts.add_acpi(chassis)
-    parts.add_smbios(chassis, product)
-    parts.add_system_rom(chassis)
+    parts.add_memory(builder)
+    parts.add_msrs(builder)
+    parts.add_isa_devices(builder)
+    parts.add_pci(builder)
+    parts.add_acpi(builder)
+    parts.add_smbios(builder, product)
+    parts.add_system_rom(builder)
 
 
-PC = Profile("pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", PC_FEATURES, build_pc)
+PC = PlatformDefinition(
+    "pc", "bare metal: EFI firmware, serial console, ACPI; no display, keyboard or disks", PC_FEATURES, build_pc
+)

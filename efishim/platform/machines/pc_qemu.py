@@ -14,7 +14,7 @@ from efishim.errors import UsageError
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
 from efishim.memory_range import MemoryKind, MemoryRange
-from efishim.platform.definition import EBDA, GIB, MIB, Feature, PlatformFacts, PlatformOptions, Profile
+from efishim.platform.definition import EBDA, GIB, MIB, Feature, PlatformDefinition, PlatformFacts, PlatformOptions
 from efishim.platform.devices.acpi_hw import PM_BASE, PM_SIZE, SCI_IRQ, SMI_COMMAND, AcpiPm, SmiCommand
 from efishim.platform.devices.hpet import HPET_BASE, HPET_SIZE, Hpet, LegacyLines
 from efishim.platform.devices.interrupts import PcInterrupts
@@ -22,7 +22,7 @@ from efishim.platform.devices.ioapic import WITH_EOI
 from efishim.platform.devices.pci import RESET_PORT, PciConfig, ResetControl
 from efishim.platform.devices.piix import functions
 from efishim.platform.machines import builder as parts
-from efishim.platform.machines.builder import Chassis
+from efishim.platform.machines.builder import MachineBuilder
 from efishim.platform.machines.qemu_cpu import SIGNATURE, Hole, qemu_cpuid, qemu_msrs
 from efishim.platform.tables import acpi, qemu_acpi, smbios
 
@@ -71,29 +71,29 @@ PC_QEMU_FEATURES: tuple[Feature, ...] = (
 )
 
 
-def _add_memory(chassis: Chassis) -> None:
+def _add_memory(builder: MachineBuilder) -> None:
     """RAM, and what the firmware says about it. Raises UsageError for a size that this machine cannot have."""
-    size = chassis.options.ram_bytes
-    least = OVMF_LEAST if chassis.has("uefi") else parts.SMALLEST_RAM
+    size = builder.options.ram_bytes
+    least = OVMF_LEAST if builder.has("uefi") else parts.SMALLEST_RAM
     if not least <= size <= parts.LARGEST_RAM or size % MIB:
         raise UsageError(f"this platform takes whole MiB of memory from {least >> 20} MiB to 512 GiB, not {size} bytes")
     low = BELOW_4G if size >= SPLIT else size
-    chassis.low_ram, chassis.high_ram = low, size - low
-    memory = chassis.board.memory
+    builder.low_ram, builder.high_ram = low, size - low
+    memory = builder.board.memory
     memory.add(0, CONVENTIONAL_END, name="conventional")
     memory.add(MIB, low - MIB, name="extended")
-    if chassis.high_ram:
-        memory.add(4 * GIB, chassis.high_ram, name="high")
-    pieces = _ovmf_map(low) if chassis.has("uefi") else _seabios_map(chassis, low)
-    if chassis.high_ram:
-        pieces.append((4 * GIB, 4 * GIB + chassis.high_ram, MemoryKind.RAM, ""))
-    chassis.memory_map += [MemoryRange(start, end - start, kind, content) for start, end, kind, content in pieces]
+    if builder.high_ram:
+        memory.add(4 * GIB, builder.high_ram, name="high")
+    pieces = _ovmf_map(low) if builder.has("uefi") else _seabios_map(builder, low)
+    if builder.high_ram:
+        pieces.append((4 * GIB, 4 * GIB + builder.high_ram, MemoryKind.RAM, ""))
+    builder.memory_map += [MemoryRange(start, end - start, kind, content) for start, end, kind, content in pieces]
 
 
 Piece = tuple[int, int, MemoryKind, str]
 
 
-def _seabios_map(chassis: Chassis, low: int) -> list[Piece]:
+def _seabios_map(builder: MachineBuilder, low: int) -> list[Piece]:
     ram, reserved = MemoryKind.RAM, MemoryKind.RESERVED
     pieces = [
         (0, EBDA_START, ram, ""),
@@ -103,7 +103,7 @@ def _seabios_map(chassis: Chassis, low: int) -> list[Piece]:
         (low - TABLES_SIZE, low, reserved, "SeaBIOS and ACPI tables"),
         (SEABIOS_FLASH, 4 * GIB, reserved, "flash"),
     ]
-    if chassis.has("hypertransport"):
+    if builder.has("hypertransport"):
         pieces.append((HYPERTRANSPORT, HYPERTRANSPORT_END, reserved, "HyperTransport"))
     return pieces
 
@@ -125,92 +125,92 @@ def _ovmf_map(low: int) -> list[Piece]:
     ]
 
 
-def _held(chassis: Chassis) -> tuple[MemoryRange, ...]:
+def _held(builder: MachineBuilder) -> tuple[MemoryRange, ...]:
     """What OVMF keeps until boot services end."""
-    if not chassis.has("uefi"):
+    if not builder.has("uefi"):
         return ()
-    low = chassis.low_ram
+    low = builder.low_ram
     spans = (OVMF_VOLUME, (low - OVMF_START, low - OVMF_VARIABLES))
     return tuple(MemoryRange(start, end - start, MemoryKind.RAM, "OVMF") for start, end in spans)
 
 
-def _add_processor(chassis: Chassis) -> None:
-    ram = chassis.low_ram
+def _add_processor(builder: MachineBuilder) -> None:
+    ram = builder.low_ram
     # Where PCI memory begins: SeaBIOS, src/fw/pciinit.c, i440fx_mem_addr_setup(); OVMF takes the same.
     start = 0x8000_0000 if ram <= 0x8000_0000 else 0xC000_0000 if ram <= 0xC000_0000 else 0xE000_0000
-    hole = Hole(start, 4 * GIB - start) if chassis.has("mtrr") else None
-    chassis.msrs = qemu_msrs(chassis.interrupts.lapic, hole=hole, rom_protected=not chassis.has("uefi"))
-    chassis.board.msrs = chassis.msrs
+    hole = Hole(start, 4 * GIB - start) if builder.has("mtrr") else None
+    builder.msrs = qemu_msrs(builder.interrupts.lapic, hole=hole, rom_protected=not builder.has("uefi"))
+    builder.board.msrs = builder.msrs
     if hole is not None:
-        chassis.present.add("MTRR")
+        builder.present.add("MTRR")
 
 
-def _pm_base(chassis: Chassis) -> int:
-    return OVMF_PM_BASE if chassis.has("uefi") else PM_BASE
+def _pm_base(builder: MachineBuilder) -> int:
+    return OVMF_PM_BASE if builder.has("uefi") else PM_BASE
 
 
-def _add_chipset(chassis: Chassis) -> None:
+def _add_chipset(builder: MachineBuilder) -> None:
     """PCI, the reset control register, and the PIIX4's power management ports with the port that hands them over."""
-    board = chassis.board
-    reset = ResetControl(chassis.reset)
-    if chassis.has("pci"):
-        board.ports.attach(0xCF8, 8, PciConfig(functions(_pm_base(chassis)), reset), "PCI")
-        chassis.present.add("PCI")
+    board = builder.board
+    reset = ResetControl(builder.reset)
+    if builder.has("pci"):
+        board.ports.attach(0xCF8, 8, PciConfig(functions(_pm_base(builder)), reset), "PCI")
+        builder.present.add("PCI")
     else:
         board.ports.attach(RESET_PORT, 1, reset, "reset")
-    sci = chassis.interrupts.line(SCI_IRQ)
-    pm = AcpiPm(board.clock, board.now, sci, chassis.power_off, timer_bits=24, handed_over=False, s5=0)
-    board.ports.attach(_pm_base(chassis), PM_SIZE, pm, "ACPI")
+    sci = builder.interrupts.line(SCI_IRQ)
+    pm = AcpiPm(board.clock, board.now, sci, builder.power_off, timer_bits=24, handed_over=False, s5=0)
+    board.ports.attach(_pm_base(builder), PM_SIZE, pm, "ACPI")
     board.ports.attach(SMI_COMMAND, 2, SmiCommand(pm), "ACPI")
-    chassis.present |= {"reset", "ACPI"}
+    builder.present |= {"reset", "ACPI"}
 
 
-def _add_rom(chassis: Chassis) -> None:
+def _add_rom(builder: MachineBuilder) -> None:
     """As on every platform, here with the firmware's own contents at SeaBIOS's places."""
-    memory = chassis.board.memory
+    memory = builder.board.memory
     memory.add(parts.SYSTEM_ROM, MIB - parts.SYSTEM_ROM, name="system rom", writable=False)
     memory.fill(parts.SYSTEM_ROM, MIB - parts.SYSTEM_ROM, 0xFF)
-    if not chassis.has("uefi") and chassis.has("bios_area"):
-        chassis.present.add("ROM")
+    if not builder.has("uefi") and builder.has("bios_area"):
+        builder.present.add("ROM")
 
 
-def _add_tables(chassis: Chassis) -> None:
+def _add_tables(builder: MachineBuilder) -> None:
     """ACPI and SMBIOS: in RAM that the memory map does not call free, the anchors of SeaBIOS in the BIOS's area."""
-    memory, low = chassis.board.memory, chassis.low_ram
-    uefi, in_rom = chassis.has("uefi"), chassis.has("bios_area") and not chassis.has("uefi")
+    memory, low = builder.board.memory, builder.low_ram
+    uefi, in_rom = builder.has("uefi"), builder.has("bios_area") and not builder.has("uefi")
     facs = low - (OVMF_WAKE_UP if uefi else TABLES_SIZE)
-    if chassis.has("acpi"):
+    if builder.has("acpi"):
         config = qemu_acpi.QemuTables(
             ram_end=low,
-            pm_base=_pm_base(chassis),
-            high_start=-(-(4 * GIB + chassis.high_ram) // GIB) * GIB,
-            serial=chassis.has("serial"),
-            rtc=chassis.has("rtc"),
-            pci=chassis.has("pci"),
-            pic=chassis.has("pic"),
-            hpet=chassis.has("hpet"),
+            pm_base=_pm_base(builder),
+            high_start=-(-(4 * GIB + builder.high_ram) // GIB) * GIB,
+            serial=builder.has("serial"),
+            rtc=builder.has("rtc"),
+            pci=builder.has("pci"),
+            pic=builder.has("pic"),
+            hpet=builder.has("hpet"),
         )
         memory.write(facs, qemu_acpi.build_facs())
         tables, rsdt, xsdt = qemu_acpi.build_tables(config, facs + 64, facs, xsdt=uefi)
         memory.write(facs + 64, tables)
-        chassis.rsdp = RSDP_PLACE if in_rom else low - PAGE
+        builder.rsdp = RSDP_PLACE if in_rom else low - PAGE
         rsdp = acpi.build_rsdp(rsdt, xsdt, qemu_acpi.BOCHS) if uefi else qemu_acpi.build_rsdp(rsdt)
-        memory.write(chassis.rsdp, rsdp)
-    if chassis.has("smbios"):
-        structures = _structures(chassis)
+        memory.write(builder.rsdp, rsdp)
+    if builder.has("smbios"):
+        structures = _structures(builder)
         start = SMBIOS_PLACE if in_rom else low - (OVMF_VARIABLES if uefi else 2 * PAGE)
         table = start + STRUCTURES_PLACE - SMBIOS_PLACE
         memory.write(start, smbios.build_entry_point_2(table, structures))
         memory.write(table, structures)
-        chassis.smbios = start
+        builder.smbios = start
 
 
-def _structures(chassis: Chassis) -> bytes:
-    uefi = chassis.has("uefi")
-    _, _, _, edx = chassis.cpuid(1, 0)
+def _structures(builder: MachineBuilder) -> bytes:
+    uefi = builder.has("uefi")
+    _, _, _, edx = builder.cpuid(1, 0)
     config = smbios.SmbiosConfig(
-        low_ram=chassis.low_ram,
-        high_ram=chassis.high_ram,
+        low_ram=builder.low_ram,
+        high_ram=builder.high_ram,
         cpu_mhz=2000,
         cpu_brand=PRODUCT_VERSION,
         cpu_signature=edx << 32 | SIGNATURE,
@@ -228,22 +228,22 @@ def build_pc_qemu(board: Board, options: PlatformOptions, features: Mapping[str,
     rdrand, mtrr, hypervisor = (bool(features[name]) for name in ("rdrand", "mtrr", "hypervisor"))
     cpuid = qemu_cpuid(rdrand=rdrand, mtrr=mtrr, hypervisor=hypervisor)
     interrupts = PcInterrupts(board, board.tsc_hz, with_pic=bool(features["pic"]), ioapic_version=WITH_EOI)
-    chassis = parts.begin(board, options, features, cpuid, interrupts)
-    _add_memory(chassis)
-    _add_processor(chassis)
+    builder = parts.begin(board, options, features, cpuid, interrupts)
+    _add_memory(builder)
+    _add_processor(builder)
     legacy = LegacyLines(interrupts.line)
-    parts.add_isa_devices(chassis, legacy.device)
-    if chassis.has("hpet"):
+    parts.add_isa_devices(builder, legacy.device)
+    if builder.has("hpet"):
         hpet = Hpet(board, legacy, interrupts.ioapic.set_line)
         board.mmio.attach(HPET_BASE, HPET_SIZE, hpet, "HPET")
-        chassis.present.add("HPET")
-    _add_chipset(chassis)
-    _add_rom(chassis)
-    _add_tables(chassis)
-    return chassis.facts("pc-qemu", held=_held(chassis))
+        builder.present.add("HPET")
+    _add_chipset(builder)
+    _add_rom(builder)
+    _add_tables(builder)
+    return builder.facts("pc-qemu", held=_held(builder))
 
 
-PC_QEMU = Profile(
+PC_QEMU = PlatformDefinition(
     "pc-qemu",
     "QEMU's machine `pc` without KVM, as `efishim oracle` starts it; no display, keyboard or disks",
     PC_QEMU_FEATURES,

@@ -14,8 +14,8 @@ from math import log2
 from typing import Any
 
 from efishim.compare.facts import Area
+from efishim.compare.inputs import inputs
 from efishim.compare.model import Comparison
-from efishim.compare.told import told
 from efishim.lab.record import Milestone, Record
 from efishim.report.figures import size
 from efishim.report.html.keys import spans
@@ -205,7 +205,7 @@ def _address(edge: int) -> str:
 
 def memory(comparison: Comparison, records: Sequence[Record], limits: Limits) -> MemoryView | None:
     """The picture, or None when no run has a memory map."""
-    maps = [told(record)[1] for record in records]
+    maps = [inputs(record)[1] for record in records]
     areas = [area for one in maps for found in one.values() for area in found if area.end > area.start]
     if not areas:
         return None

@@ -15,7 +15,7 @@ from efishim.compare.model import Comparison, PairView, RunView
 from efishim.lab.record import Record
 from efishim.report.comparison_text import clean, conclusion
 from efishim.report.figures import amount
-from efishim.report.html.calls import calls
+from efishim.report.html.call_table import calls
 from efishim.report.html.code import code
 from efishim.report.html.hardware import hardware, legacy
 from efishim.report.html.limits import SIZE_LIMIT, Limits, cut

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from efishim.lab.record import Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
@@ -57,7 +57,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         said = _said(record)
         if read and said and need.image != PROBE:
             agreed.add(need)
-        rows.append([need.image, need.way, facts.listed(read), said or "nothing", record.outcome.reason.value])
+        rows.append([need.image, need.way, readings.listed(read), said or "nothing", record.outcome.reason.value])
     table = Table(
         title="Other kernels through the same doors",
         columns=["image", "route", "what it read of the structure", "the first that it printed", "ended by"],
@@ -79,7 +79,7 @@ def _judge(records: Iterable[Need], agreed: set[Need]) -> Told:
         )
     good = [_named(need) for need in tried if need in agreed]
     bad = [_named(need) for need in tried if need not in agreed]
-    because = f"read, and something printed, by {facts.listed(good)}" + (f"; not by {facts.listed(bad)}" if bad else "")
+    because = f"read, and something printed, by {readings.listed(good)}" + (f"; not by {readings.listed(bad)}" if bad else "")
     return decide(bool(good), because)
 
 
@@ -93,7 +93,7 @@ def _read(record: Record) -> list[str]:
     names = (
         one.structure.split("[")[0]
         for one in record.consumed.structures
-        if one.reads and one.structure.split("[")[0] in facts.structures(record)
+        if one.reads and one.structure.split("[")[0] in readings.structures(record)
     )
     return list(dict.fromkeys(names))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efishim.lab.record import LedgerEntry, Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims.same_code import WAYS
 from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
 from efishim.study.model import Table
@@ -32,28 +32,28 @@ def needs(subject: Subject) -> tuple[Need, ...]:
 def judge(subject: Subject, runs: Runs) -> Finding:
     """Look at the first CPUID of each, and at the order of the first blocks."""
     records = runs.records(needs(subject))
-    askers = {name for record in records.values() for name in _asking(facts.cpuid_entries(record))}
+    askers = {name for record in records.values() for name in _asking(readings.cpuid_entries(record))}
     rows: list[list[str]] = []
     early: list[Need] = []
     assembly: dict[str, list[Need]] = {}
     for need, record in records.items():
-        entries = facts.cpuid_entries(record)
+        entries = readings.cpuid_entries(record)
         if not entries:
             rows.append([need.way, "none", "-", "-", "-", "-"])
             continue
         state = idt_state(record, entries[0])
-        routines = [name for name in facts.functions_of(facts.trace_before(record, "start_kernel")) if name in askers]
+        routines = [name for name in readings.functions_of(readings.trace_before(record, "start_kernel")) if name in askers]
         rows.append(
             [
                 need.way,
                 entries[0].what,
-                facts.amount(entries[0].first_insns),
+                readings.amount(entries[0].first_insns),
                 _by(entries[0]),
-                facts.listed(_before(record, entries), LEAVES),
+                readings.listed(_before(record, entries), LEAVES),
                 state,
             ]
         )
-        if facts.at_milestone(record, Milestone.START_KERNEL) is not None:
+        if readings.at_milestone(record, Milestone.START_KERNEL) is not None:
             early += [need] if state.startswith("none") else []
             for name in routines:
                 assembly.setdefault(name, []).append(need)
@@ -71,16 +71,17 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         commands=commands(records),
         notes=[
             "The table is read from the processor at the entry, at startup_64 and at start_kernel. In between, the order of "
-            f"the kernel's first blocks says whether one of {', '.join(facts.EARLY_IDT)} ran before. A table that the "
+            f"the kernel's first blocks says whether one of {', '.join(readings.EARLY_IDT)} ran before. A table that the "
             "decompressor loads and drops again is not seen."
         ],
     )
-    came = [need for need, record in records.items() if facts.at_milestone(record, Milestone.START_KERNEL) is not None]
-    if not any(facts.cpuid_entries(records[need]) for need in came):
+    came = [need for need, record in records.items() if readings.at_milestone(record, Milestone.START_KERNEL) is not None]
+    if not any(readings.cpuid_entries(records[need]) for need in came):
         return Finding({EARLY.key: untold("no run that comes to start_kernel shows a CPUID")}, [table])
     because = (
-        f"with no table loaded CPUID runs on {facts.listed(facts.ways(early, records))}; in assembly before start_kernel: "
-        f"{_routines(assembly, came, records)}; {len(came)} of {len(records)} routes come to start_kernel all the same"
+        f"with no table loaded CPUID runs on {readings.listed(readings.ways(early, records))}; in assembly before "
+        f"start_kernel: {_routines(assembly, came, records)}; {len(came)} of {len(records)} routes come to "
+        "start_kernel all the same"
     )
     return Finding({EARLY.key: decide(not early and not assembly, because)}, [table])
 
@@ -93,50 +94,54 @@ def _by(entry: LedgerEntry) -> str:
 
 
 def _before(record: Record, entries: list[LedgerEntry]) -> list[str]:
-    end = facts.at_milestone(record, Milestone.STARTUP_64)
+    end = readings.at_milestone(record, Milestone.STARTUP_64)
     return [one.what for one in entries if end is None or one.first_insns <= end]
 
 
 def _asking(entries: list[LedgerEntry]) -> set[str]:
     """Routines in assembly that were the first to ask for a leaf. Where the decompressor was first, they ask again."""
     names = {(one.code.symbol or "").rpartition("+")[0] for one in entries if one.code is not None}
-    return names & facts.ASSEMBLY
+    return names & readings.ASSEMBLY
 
 
 def _routines(found: dict[str, list[Need]], came: list[Need], among: Iterable[Need]) -> str:
     if not found:
         return "nowhere"
     return ", ".join(
-        f"{name} on {'every route' if needs == came else facts.listed(facts.ways(needs, among))}"
+        f"{name} on {'every route' if needs == came else readings.listed(readings.ways(needs, among))}"
         for name, needs in found.items()
     )
 
 
 def idt_state(record: Record, first: LedgerEntry) -> str:
     """Which interrupt descriptor table was loaded when CPUID ran first: `none...`, or whose."""
-    start = facts.at_milestone(record, Milestone.STARTUP_64)
-    at_entry, at_start = facts.idt_limit(record.entry_view), facts.idt_limit(record.boot_view)
+    start = readings.at_milestone(record, Milestone.STARTUP_64)
+    at_entry, at_start = readings.idt_limit(record.entry_view), readings.idt_limit(record.boot_view)
     if start is None or at_entry is None or at_start is None:
         return "unknown: the run has no views"
-    if start is not None and first.first_insns <= start and (facts.idt_base(record.entry_view), at_entry) == ("0x0", REAL_MODE):
+    if (
+        start is not None
+        and first.first_insns <= start
+        and (readings.idt_base(record.entry_view), at_entry) == ("0x0", REAL_MODE)
+    ):
         return "the BIOS's vectors, at the entry"
     code = first.code.symbol or "" if first.code is not None else ""
     in_kernel = bool(code) and not code.startswith("image+")
     if first.first_insns <= start:
-        if at_entry == 0 and at_start == 0 and facts.trace_before(record, "startup_64"):
+        if at_entry == 0 and at_start == 0 and readings.trace_before(record, "startup_64"):
             return "none: neither at the entry nor at startup_64"
         if at_entry == 0:
             return "at the entry none; what the decompressor loads is not seen"
         return (
             "firmware's, from the entry to startup_64"
-            if facts.idt_base(record.entry_view) == facts.idt_base(record.boot_view)
+            if readings.idt_base(record.entry_view) == readings.idt_base(record.boot_view)
             else "firmware's"
         )
     if not in_kernel:
         return "unknown: the code has no symbol"
     name = code.rpartition("+")[0]
-    order = facts.functions_of(facts.trace_before(record, "start_kernel"))
-    loads = [order.index(one) for one in facts.EARLY_IDT if one in order]
+    order = readings.functions_of(readings.trace_before(record, "start_kernel"))
+    loads = [order.index(one) for one in readings.EARLY_IDT if one in order]
     if not loads or name not in order:
         return "unknown: no function that loads one is in the trace"
     return "the kernel's own" if min(loads) < order.index(name) else "none of the kernel's yet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efishim.lab.record import LedgerKind, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
@@ -81,20 +81,20 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         raise NoRecordError("the image has no PVH entry")
     base = {need: record for need, record in records.items() if need.options == (HOLE,)}
     bare = {need: record for need, record in records.items() if NO_MTRR in need.options}
-    touched = {need: list(facts.absent_hardware(record, LEGACY)) for need, record in records.items()}
+    touched = {need: list(readings.absent_hardware(record, LEGACY)) for need, record in records.items()}
     every = [one for need in bare for one in touched[need]]
     named = [group for group in NAMED if group in {one.group for one in every}]
     others = [group for group in LEGACY if group not in NAMED and group in {one.group for one in every}]
     writes = {one.group for one in every if one.writes}
     reads, written = sum(one.reads for one in every), sum(one.writes for one in every)
-    worst = f"registers of the absent {facts.listed(sorted(writes))} are written too; " if writes else ""
-    up = all(facts.arrived(record) for record in bare.values())
+    worst = f"registers of the absent {readings.listed(sorted(writes))} are written too; " if writes else ""
+    up = all(readings.arrived(record) for record in bare.values())
     told = {
         DEAD.key: decide(
             bool(named),
-            f"absent and touched all the same: {facts.listed(named)}; left alone: "
-            f"{facts.listed(group for group in NAMED if group not in named)}"
-            + (f"; of what the thread did not name, touched: {facts.listed(others)}" if others else ""),
+            f"absent and touched all the same: {readings.listed(named)}; left alone: "
+            f"{readings.listed(group for group in NAMED if group not in named)}"
+            + (f"; of what the thread did not name, touched: {readings.listed(others)}" if others else ""),
         ),
         WORST.key: decide(
             up and not writes,
@@ -106,7 +106,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     return Finding(told, [_absent(bare, touched), _switched(records, base, touched), _unrun(subject, records)])
 
 
-def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Told:
+def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Told:
     with_flag = {need: _accesses(touched[need], "VGA") for need in base if need.route == ROUTES[0]}
     cleared = {need: _cleared(need, SWITCHES[0][0]) for need in base}
     without = {need: _accesses(touched[other], "VGA") for need, other in cleared.items() if other in touched}
@@ -120,13 +120,13 @@ def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Ne
     return decide(not any(with_flag.values()) and any(without.values()), because)
 
 
-def _accesses(touched: list[facts.Touched], group: str) -> int:
+def _accesses(touched: list[readings.Touched], group: str) -> int:
     return sum(one.reads + one.writes for one in touched if one.group == group)
 
 
-def _absent(bare: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Table:
+def _absent(bare: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Table:
     rows = [
-        [need.route, one.group, f"{one.reads:,}", f"{one.writes:,}", facts.listed(one.code, 6)]
+        [need.route, one.group, f"{one.reads:,}", f"{one.writes:,}", readings.listed(one.code, 6)]
         for need in bare
         for one in touched[need]
     ]
@@ -148,7 +148,7 @@ def _absent(bare: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) 
     )
 
 
-def _switched(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[facts.Touched]]) -> Table:
+def _switched(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Table:
     rows = []
     for need, record in base.items():
         for option, group in SWITCHES:
@@ -179,12 +179,12 @@ def _switched(records: dict[Need, Record], base: dict[Need, Record], touched: di
 
 def _all(record: Record, group: str) -> int:
     return sum(
-        one.reads + one.writes for one in record.ledger if facts.hardware(one) == group and one.kind is not LedgerKind.CPUID
+        one.reads + one.writes for one in record.ledger if readings.hardware(one) == group and one.kind is not LedgerKind.CPUID
     )
 
 
-def _who(touched: list[facts.Touched], group: str) -> str:
-    return facts.listed((name for one in touched if one.group == group for name in one.code), 6)
+def _who(touched: list[readings.Touched], group: str) -> str:
+    return readings.listed((name for one in touched if one.group == group for name in one.code), 6)
 
 
 def _unrun(subject: Subject, records: dict[Need, Record]) -> Table:
@@ -194,7 +194,7 @@ def _unrun(subject: Subject, records: dict[Need, Record]) -> Table:
         known = sorted(name for name in subject.functions if name.startswith(prefix))
         never = [name for name in known if name not in ran]
         if known:
-            rows.append([f"{prefix}...", str(len(known)), str(len(never)), facts.listed(never, 6)])
+            rows.append([f"{prefix}...", str(len(known)), str(len(never)), readings.listed(never, 6)])
     return Table(
         title="Functions that ran on none of these runs",
         columns=["names", "in the kernel", "never ran", "of them"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
-from efishim.study.facts import amount
 from efishim.study.knowledge import knowledge, memory_kib
 from efishim.study.model import Command, Table
+from efishim.study.readings import amount
 from efishim.study.runs import Need, Runs, Subject
 
 EFI, PVH = Need("hvmlite/efi", "hvmlite"), Need("hvmlite/pvh", "hvmlite")
@@ -49,23 +49,23 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         refusing = [item for item in surface.refusing if item.startswith(SERVICES)]
         told = decide(
             100 * len(needed) > HUGE * DEFINED,
-            f"of {DEFINED} services {len(needed)} have to work ({facts.listed(needed)}) and {len(refusing)} have to be there "
-            "but may refuse; of everything else that firmware has (protocols, tables, fields, variables) the kernel needs "
-            f"{len(surface.needed) - len(needed) - len(refusing)} items; another {len(surface.used)} it uses and can do "
+            f"of {DEFINED} services {len(needed)} have to work ({readings.listed(needed)}) and {len(refusing)} have to be "
+            "there but may refuse; of everything else that firmware has (protocols, tables, fields, variables) the kernel "
+            f"needs {len(surface.needed) - len(needed) - len(refusing)} items; another {len(surface.used)} it uses and can do "
             f"without, and for {len(surface.probed)} it asks in vain",
         )
         tables.insert(0, surface_table(runs))
     else:
         told = _bound(efi, surface.reason)
     alike = efi.machine == pvh.machine
-    up = facts.arrived(efi)
+    up = readings.arrived(efi)
     because = (
-        f"the EFI entry {'reaches' if up else 'does not reach'} userspace with {facts.called(efi)} firmware calls, all "
+        f"the EFI entry {'reaches' if up else 'does not reach'} userspace with {readings.called(efi)} firmware calls, all "
         "answered by a small firmware that was built from the hvm_start_info in guest memory and from nothing else; the "
         f"machine is {'the same' if alike else 'not the same'} as behind the PVH entry, down to CPUID, MSRs and ACPI tables; "
         f"that firmware keeps {amount(kept(efi))} KiB of guest memory for good"
     )
-    if not facts.arrived(pvh):
+    if not readings.arrived(pvh):
         emulate = untold("userspace does not come up on the PVH entry either")
     else:
         emulate = decide(not up, because) if alike else untold(because)
@@ -78,8 +78,8 @@ def _verified(yes: bool) -> str:
 
 def _bound(efi: Record, reason: str) -> Told:
     """What is never called cannot be needed: that decides where little is called."""
-    called = [name for name in facts.services(efi) if name.startswith(SERVICES)]
-    if not facts.arrived(efi) or 100 * len(called) > HUGE * DEFINED:
+    called = [name for name in readings.services(efi) if name.startswith(SERVICES)]
+    if not readings.arrived(efi) or 100 * len(called) > HUGE * DEFINED:
         return untold(f"the surface is not known: {reason}")
     return decide(
         False,
@@ -107,7 +107,7 @@ def surface_table(runs: Runs) -> Table:
             "the kernel comes through without. Probed: asked for, and there was none. The last column is about an item that "
             "is missing alone; where that stops the boot although the item is only used, it can go together with what leads "
             "to it.",
-            *([f"Never touched: {facts.listed(surface.untouched)}."] if surface.untouched else []),
+            *([f"Never touched: {readings.listed(surface.untouched)}."] if surface.untouched else []),
             f"Found with {surface.trials} trials. That what is needed suffices alone was {_verified(surface.sufficient)} by a "
             f"run, that each further removal stops the boot {_verified(surface.minimal)} by a run for each.",
         ],
@@ -158,17 +158,17 @@ def _known(efi: Record, pvh: Record) -> Table:
 def cost_table(efi: Record, pvh: Record) -> Table:
     """What the shim costs."""
     memory = _memory(efi)
-    end = facts.at_milestone(efi, Milestone.STARTUP_64), facts.at_milestone(pvh, Milestone.STARTUP_64)
+    end = readings.at_milestone(efi, Milestone.STARTUP_64), readings.at_milestone(pvh, Milestone.STARTUP_64)
     native = sum(int(one["size"], 16) for one in (efi.entry_view or {}).get("structures", []))
     values = [
         ("bytes of hvm_start_info and what it points to, all that the hypervisor wrote", str(native), str(native)),
         *((f"{kind} in the EFI memory map, KiB", str(memory.get(kind, 0) // 1024), "-") for kind in (*KEPT, *GIVEN_BACK)),
         ("of these kept for good, less what the machine itself reserves, KiB", str(kept(efi)), "0"),
-        ("firmware calls", str(facts.called(efi)), "0"),
-        ("different services called", str(len(facts.services(efi))), "0"),
-        ("instructions of the stub", facts.amount(facts.part(efi, "stub")[1]), "0"),
-        ("instructions to startup_64", *("-" if one is None else facts.amount(one) for one in end)),
-        ("reaches userspace", *("yes" if facts.arrived(one) else "no" for one in (efi, pvh))),
+        ("firmware calls", str(readings.called(efi)), "0"),
+        ("different services called", str(len(readings.services(efi))), "0"),
+        ("instructions of the stub", readings.amount(readings.part(efi, "stub")[1]), "0"),
+        ("instructions to startup_64", *("-" if one is None else readings.amount(one) for one in end)),
+        ("reaches userspace", *("yes" if readings.arrived(one) else "no" for one in (efi, pvh))),
         ("machine (CPUID, MSRs, ACPI, memory map) the same", *(["yes" if efi.machine == pvh.machine else "no"] * 2)),
     ]
     return Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims.same_code import EFI, LOADER, PVH, WAYS
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
 from efishim.study.model import Table
@@ -54,11 +54,11 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         rows.append(
             [
                 way.way,
-                facts.listed(f"{one:#x}" for one in sorted(physical)),
-                facts.listed(_slide(one, linked) for one in sorted(virtual)),
+                readings.listed(f"{one:#x}" for one in sorted(physical)),
+                readings.listed(_slide(one, linked) for one in sorted(virtual)),
                 "yes" if varies[way] else "no",
                 ("yes" if plain else "no") if without else "not tried",
-                facts.listed(_sources(next(iter(mine.values())))),
+                readings.listed(_sources(next(iter(mine.values())))),
             ]
         )
     table = Table(
@@ -96,15 +96,15 @@ def _judge(varies: dict[Need, bool]) -> Told:
         return untold("the image has no PVH entry")
     if not any(varies.values()):
         return untold("no route places the kernel at random: it was built or told not to")
-    others = facts.ways((way for way, yes in varies.items() if yes), varies)
-    still = facts.ways((way for way, yes in varies.items() if not yes), varies)
+    others = readings.ways((way for way, yes in varies.items() if yes), varies)
+    still = readings.ways((way for way, yes in varies.items() if not yes), varies)
     return decide(
-        varies[PVH], f"at a random place on {facts.listed(others)}; always at the same place on {facts.listed(still)}"
+        varies[PVH], f"at a random place on {readings.listed(others)}; always at the same place on {readings.listed(still)}"
     )
 
 
 def _places(records: dict[Need, Record], *, physical: bool) -> set[int]:
-    found = {facts.rip(record.boot_view if physical else record.kernel_view) for record in records.values()}
+    found = {readings.rip(record.boot_view if physical else record.kernel_view) for record in records.values()}
     return {one for one in found if one is not None}
 
 
@@ -113,7 +113,7 @@ def _slide(address: int, linked: int | None) -> str:
 
 
 def _sources(record: Record) -> list[str]:
-    end = facts.at_milestone(record, Milestone.STARTUP_64)
+    end = readings.at_milestone(record, Milestone.STARTUP_64)
     calls = [call for call in record.firmware_calls if "RNG" in call.service.upper() and (end is None or call.insns <= end)]
     return [f"{call.service} ({call.status})" for call in calls]
 

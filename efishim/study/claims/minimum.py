@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims.efi_huge import EFI, SERVICES
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
 from efishim.study.model import Command, Table
@@ -62,15 +62,15 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     other = [item for item in surface.needed if not item.startswith(SERVICES) and item not in surface.refusing]
     more, unneeded = sorted(needed - TWO), sorted(TWO - needed)
     because = f"{len(needed)} services have to work"
-    because += f"; besides these two: {facts.listed(more)}" if more else "; none besides these two"
-    because += f"; not needed of the two: {facts.listed(unneeded)}" if unneeded else "; both of the two are among them"
+    because += f"; besides these two: {readings.listed(more)}" if more else "; none besides these two"
+    because += f"; not needed of the two: {readings.listed(unneeded)}" if unneeded else "; both of the two are among them"
     if other:
-        because += f"; and other than services: {facts.listed(other)}"
+        because += f"; and other than services: {readings.listed(other)}"
     return Finding({MINIMUM.key: decide(needed == TWO and not _protocols(other), because)}, tables)
 
 
 def _by_trial(alone: Record, reason: str) -> Told:
-    if facts.arrived(alone):
+    if readings.arrived(alone):
         return untold(f"with the two alone userspace comes up; whether each of them is needed is not known: {reason}")
     outcome = alone.outcome
     last = outcome.reached.value if outcome.reached else "nothing"
@@ -89,10 +89,10 @@ def _alone(alone: Record) -> Table:
         columns=["userspace", "last milestone", "ended by", "services called", "last line of the console"],
         rows=[
             [
-                "yes" if facts.arrived(alone) else "no",
+                "yes" if readings.arrived(alone) else "no",
                 outcome.reached.value if outcome.reached else "none",
                 outcome.details or outcome.reason.value,
-                facts.listed(facts.services(alone)),
+                readings.listed(readings.services(alone)),
                 lines[-1][:100] if lines else "nothing",
             ]
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.record import Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
@@ -51,15 +51,15 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     records = {need: runs[need] for need in needs(subject)}
     if not records:
         raise NoRecordError("the image has none of these entries")
-    if not any(facts.arrived(record) for record in records.values()):
+    if not any(readings.arrived(record) for record in records.values()):
         raise NoRecordError("userspace comes up on no route")
     both, one, line = (
-        {need: test(record) for need, record in records.items()} for test in (second, facts.init_ran, facts.command_line)
+        {need: test(record) for need, record in records.items()} for test in (second, readings.init_ran, readings.command_line)
     )
     rows = [
         [
             need.way,
-            facts.listed(_carriers(record)),
+            readings.listed(_carriers(record)),
             _count(record),
             *("yes" if found[need] else "no" for found in (one, both, line)),
         ]
@@ -91,19 +91,19 @@ def judge(subject: Subject, runs: Runs) -> Finding:
 def _told(found: dict[Need, bool]) -> Told:
     good = [need.route for need, yes in found.items() if yes]
     bad = [need.route for need, yes in found.items() if not yes]
-    because = f"on {len(good)} of {len(found)} routes" + (f"; not on {facts.listed(bad)}" if bad else "")
-    because += f", but on {facts.listed(good)}" if good and bad else ""
+    because = f"on {len(good)} of {len(found)} routes" + (f"; not on {readings.listed(bad)}" if bad else "")
+    because += f", but on {readings.listed(good)}" if good and bad else ""
     return decide(bool(found) and not bad, because)
 
 
 def second(record: Record) -> bool:
     """Is the second ramdisk's file there?"""
-    return any(line.split()[:1] == [SECOND] for line in facts.told_userspace(record, "/"))
+    return any(line.split()[:1] == [SECOND] for line in readings.told_userspace(record, "/"))
 
 
 def _carriers(record: Record) -> list[str]:
-    served = "LoadFile2.LoadFile" in facts.services(record)
-    return [*facts.structures(record), *(["LoadFile2 of the firmware"] if served else [])] or ["not described"]
+    served = "LoadFile2.LoadFile" in readings.services(record)
+    return [*readings.structures(record), *(["LoadFile2 of the firmware"] if served else [])] or ["not described"]
 
 
 def _count(record: Record) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
-from efishim.study.facts import amount
 from efishim.study.model import Table
+from efishim.study.readings import amount
 from efishim.study.runs import Need, Runs, Subject
 
 
@@ -49,14 +49,14 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     """Compare the places, and the traces behind them."""
     records = runs.records(needs(subject))
     pvh = runs[PVH]
-    places = {need: facts.milestone_place(record, Milestone.STARTUP_64) for need, record in records.items()}
-    behind = {need: set(facts.trace_between(record, "startup_64", "start_kernel")) for need, record in records.items()}
+    places = {need: readings.milestone_place(record, Milestone.STARTUP_64) for need, record in records.items()}
+    behind = {need: set(readings.trace_between(record, "startup_64", "start_kernel")) for need, record in records.items()}
     meet = {place for place in places.values() if place}
-    everywhere = all(places.values()) and all(facts.at_milestone(one, Milestone.START_KERNEL) for one in records.values())
+    everywhere = all(places.values()) and all(readings.at_milestone(one, Milestone.START_KERNEL) for one in records.values())
     same = decide(
         len(records) > 1 and len(meet) == 1 and everywhere,
-        f"{sum(bool(place) for place in places.values())} of {len(records)} routes come to {facts.listed(sorted(meet))}, and "
-        f"{sum(facts.at_milestone(one, Milestone.START_KERNEL) is not None for one in records.values())} from there to "
+        f"{sum(bool(place) for place in places.values())} of {len(records)} routes come to {readings.listed(sorted(meet))}, "
+        f"and {sum(readings.at_milestone(one, Milestone.START_KERNEL) is not None for one in records.values())} from there to "
         f"start_kernel; the PVH entry meets the others after {_insns(pvh)} instructions",
     )
     if LOADER not in records or not behind[LOADER] or not behind.get(PVH_ON_PC):
@@ -68,29 +68,29 @@ def judge(subject: Subject, runs: Runs) -> Finding:
             share <= A_LOT,
             f"of the {len(behind[LOADER])} blocks of code that GRUB's way runs between startup_64 and start_kernel, the PVH "
             f"entry leaves out {len(missing)} ({share:.1f} %); before startup_64 it does without the image's decompressor "
-            f"({facts.part(records[LOADER], 'decompressor')[0]} blocks) and runs {len(facts.trace_before(pvh, 'startup_64'))} "
-            "blocks of its own",
+            f"({readings.part(records[LOADER], 'decompressor')[0]} blocks) and runs "
+            f"{len(readings.trace_before(pvh, 'startup_64'))} blocks of its own",
         )
     return Finding({SAME.key: same, SKIP.key: skip}, [_ways(subject, records), _only(subject, records, behind)])
 
 
 def _insns(record: Record) -> str:
-    found = facts.at_milestone(record, Milestone.STARTUP_64)
+    found = readings.at_milestone(record, Milestone.STARTUP_64)
     return "no" if found is None else f"{found:,}"
 
 
 def _ways(subject: Subject, records: dict[Need, Record]) -> Table:
     rows = []
     for need, record in records.items():
-        start = facts.at_milestone(record, Milestone.STARTUP_64)
-        kernel = facts.at_milestone(record, Milestone.START_KERNEL)
+        start = readings.at_milestone(record, Milestone.STARTUP_64)
+        kernel = readings.at_milestone(record, Milestone.START_KERNEL)
         rows.append(
             [
                 need.way,
-                facts.milestone_place(record, Milestone.STARTUP_64) or "not reached",
+                readings.milestone_place(record, Milestone.STARTUP_64) or "not reached",
                 "-" if start is None else amount(start),
-                *(str(facts.part(record, name)[0]) for name in ("setup", "stub", "decompressor")),
-                str(len(facts.trace_before(record, "startup_64"))),
+                *(str(readings.part(record, name)[0]) for name in ("setup", "stub", "decompressor")),
+                str(len(readings.trace_before(record, "startup_64"))),
                 "-" if start is None or kernel is None else amount(kernel - start),
             ]
         )
@@ -109,17 +109,17 @@ def _only(subject: Subject, records: dict[Need, Record], behind: dict[Need, set[
         native = PVH if need.platform == PVH.platform else PVH_ON_PC
         if need == native or not behind[need] or not behind.get(native):
             continue
-        order = facts.trace_between(record, "startup_64", "start_kernel")
-        theirs = facts.functions_of(block for block in order if block not in behind[native])
-        ours = facts.trace_between(records[native], "startup_64", "start_kernel")
-        mine = facts.functions_of(block for block in ours if block not in behind[need])
-        rows.append([need.way, facts.listed(theirs), facts.listed(mine)])
-    own = facts.functions_of(facts.trace_before(records[PVH], "startup_64"))
+        order = readings.trace_between(record, "startup_64", "start_kernel")
+        theirs = readings.functions_of(block for block in order if block not in behind[native])
+        ours = readings.trace_between(records[native], "startup_64", "start_kernel")
+        mine = readings.functions_of(block for block in ours if block not in behind[need])
+        rows.append([need.way, readings.listed(theirs), readings.listed(mine)])
+    own = readings.functions_of(readings.trace_before(records[PVH], "startup_64"))
     return Table(
         title="Between startup_64 and start_kernel: functions with blocks that run on one side only, on the same machine",
         columns=["route", "there and not behind the PVH entry", "behind the PVH entry and not there"],
         rows=rows,
-        notes=[f"Before startup_64 the PVH entry runs: {facts.listed(own)}."],
+        notes=[f"Before startup_64 the PVH entry runs: {readings.listed(own)}."],
         commands=commands(records),
     )
 

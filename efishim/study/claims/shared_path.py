@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims.same_code import EFI, LOADER, PVH, early
 from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
 from efishim.study.model import Table
@@ -43,9 +43,9 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         f"nothing at the entry and a valid boot_params at startup_64: {_word(made[EFI])} on the EFI entry, {_word(made[PVH])} "
         "on the PVH entry",
     )
-    by_efi, by_pvh = facts.told_fields(efi), facts.told_fields(pvh)
-    before_efi = set(facts.trace_before(efi, "startup_64"))
-    common = before_efi & set(facts.trace_before(pvh, "startup_64"))
+    by_efi, by_pvh = readings.told_fields(efi), readings.told_fields(pvh)
+    before_efi = set(readings.trace_before(efi, "startup_64"))
+    common = before_efi & set(readings.trace_before(pvh, "startup_64"))
     both = by_efi.keys() & by_pvh.keys()
     if not by_efi or not by_pvh:
         share = untold("one of the two ways shows no boot_params at startup_64")
@@ -53,15 +53,15 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         share = decide(
             100 * len(both) >= MOST * len(by_pvh),
             f"{len(both)} of the {len(by_pvh)} fields that the PVH entry fills are filled by the stub too "
-            f"({facts.listed(sorted(both))}), which fills {len(by_efi.keys() - both)} more; today they have {len(common)} "
-            f"blocks of code in common before startup_64: the stub runs {facts.part(efi, 'stub')[0]}, the PVH entry "
-            f"{len(facts.trace_before(pvh, 'startup_64'))}",
+            f"({readings.listed(sorted(both))}), which fills {len(by_efi.keys() - both)} more; today they have {len(common)} "
+            f"blocks of code in common before startup_64: the stub runs {readings.part(efi, 'stub')[0]}, the PVH entry "
+            f"{len(readings.trace_before(pvh, 'startup_64'))}",
         )
     return Finding({EVERY.key: every, SHARE.key: share}, [_makers(records), _fields(subject, efi, pvh)])
 
 
 def _makes(record: Record) -> bool:
-    return "boot_params" not in facts.structures(record) and bool(facts.told_fields(record))
+    return "boot_params" not in readings.structures(record) and bool(readings.told_fields(record))
 
 
 def _word(made: bool) -> str:
@@ -72,11 +72,14 @@ def _makers(records: dict[Need, Record]) -> Table:
     rows = [
         [
             need.way,
-            facts.listed(facts.structures(record)),
-            "before the entry" if "boot_params" in facts.structures(record) else "between entry and startup_64",
-            str(len(facts.told_fields(record))),
-            str(sum(facts.part(record, name)[0] for name in ("setup", "stub")) + len(facts.trace_before(record, "startup_64"))),
-            str(facts.at_milestone(record, Milestone.STARTUP_64) is not None).lower(),
+            readings.listed(readings.structures(record)),
+            "before the entry" if "boot_params" in readings.structures(record) else "between entry and startup_64",
+            str(len(readings.told_fields(record))),
+            str(
+                sum(readings.part(record, name)[0] for name in ("setup", "stub"))
+                + len(readings.trace_before(record, "startup_64"))
+            ),
+            str(readings.at_milestone(record, Milestone.STARTUP_64) is not None).lower(),
         ]
         for need, record in records.items()
     ]
@@ -97,7 +100,7 @@ def _makers(records: dict[Need, Record]) -> Table:
 
 
 def _fields(subject: Subject, efi: Record, pvh: Record) -> Table:
-    one, other = facts.told_fields(efi), facts.told_fields(pvh)
+    one, other = readings.told_fields(efi), readings.told_fields(pvh)
     rows = [[name, one.get(name, "-"), other.get(name, "-")] for name in sorted(one.keys() | other.keys())]
     return Table(
         title="What a shared path would have to fill in, for both: fields that are not zero at startup_64",

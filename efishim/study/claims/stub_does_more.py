@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from efishim.lab.record import FirmwareCall, Milestone, Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.claims.same_code import EFI, LOADER, PVH, STUB, early
 from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
-from efishim.study.facts import amount
 from efishim.study.model import Table
+from efishim.study.readings import amount
 from efishim.study.runs import Need, Runs, Subject
 
 OTHERS = (early("grub/linux32"), EFI, PVH)
@@ -34,7 +34,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     stub, loader = runs[STUB], runs[LOADER]
     shared = _code(stub) & _code(loader)
     apart = {need: len(_code(record) - shared) for need, record in records.items()}
-    at = {need: facts.at_milestone(record, Milestone.STARTUP_64) for need, record in records.items()}
+    at = {need: readings.at_milestone(record, Milestone.STARTUP_64) for need, record in records.items()}
     one, other = at[STUB], at[LOADER]
     if one is None or other is None or not shared:
         told = untold("one of the two did not come to startup_64, or no code of the image is common to both")
@@ -52,11 +52,11 @@ def judge(subject: Subject, runs: Runs) -> Finding:
 
 
 def _code(record: Record) -> frozenset[str]:
-    return frozenset().union(*facts.image_blocks(record).values())
+    return frozenset().union(*readings.image_blocks(record).values())
 
 
 def _calls_before(record: Record) -> list[FirmwareCall]:
-    end = facts.at_milestone(record, Milestone.STARTUP_64)
+    end = readings.at_milestone(record, Milestone.STARTUP_64)
     return [call for call in record.firmware_calls if end is None or call.insns <= end]
 
 
@@ -80,14 +80,14 @@ def _table(subject: Subject, records: dict[Need, Record], apart: Mapping[Need, i
     rows = []
     for need, record in records.items():
         calls = _calls_before(record)
-        end = facts.at_milestone(record, Milestone.STARTUP_64)
+        end = readings.at_milestone(record, Milestone.STARTUP_64)
         rows.append(
             [
                 need.way,
                 "-" if end is None else amount(end),
-                *(amount(facts.part(record, name)[1]) for name in ("setup", "stub", "decompressor")),
+                *(amount(readings.part(record, name)[1]) for name in ("setup", "stub", "decompressor")),
                 str(apart[need]),
-                str(len(facts.trace_before(record, "startup_64"))),
+                str(len(readings.trace_before(record, "startup_64"))),
                 str(_count(calls)),
                 str(len({call.service for call in calls})),
                 f"{_pages(calls) * 4} KiB",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from efishim.compare.done import done
+from efishim.compare.behaviour import behaviour
 from efishim.lab.record import Record
-from efishim.study import facts
+from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
@@ -54,9 +54,9 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     rows = [
         [
             f"hardware_subarch {value}" if need != DATA else "hardware_subarch_data 0x123000",
-            "yes" if facts.arrived(records[need]) else "no",
+            "yes" if readings.arrived(records[need]) else "no",
             str(len(changed[need])),
-            facts.listed(changed[need]),
+            readings.listed(changed[need]),
         ]
         for value, need in [*((value, _need(value)) for value in VALUES[1:]), ("", DATA)]
     ]
@@ -65,7 +65,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         Table(
             title="Who reads the fields",
             columns=["field", "read by"],
-            rows=[[field, facts.listed(names)] for field, names in readers.items()],
+            rows=[[field, readings.listed(names)] for field, names in readers.items()],
             commands=commands({BASE: base}),
             notes=["Copies of boot_params as a whole are not counted as reading a field."],
         ),
@@ -85,12 +85,12 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         {
             TYPE.key: decide(
                 bool(readers[TYPE_FIELD]) and bool(kinds),
-                f"the field is read by {facts.listed(readers[TYPE_FIELD]) if readers[TYPE_FIELD] else 'nobody'}; "
+                f"the field is read by {readings.listed(readers[TYPE_FIELD]) if readers[TYPE_FIELD] else 'nobody'}; "
                 + "; ".join(f"with {NAMES[value]} {_facts(len(changed[_need(value)]))}" for value in VALUES[1:]),
             ),
             POINTER.key: decide(
                 bool(readers[DATA_FIELD]) and bool(changed[DATA]),
-                f"the field is read by {facts.listed(readers[DATA_FIELD]) if readers[DATA_FIELD] else 'nobody'}; with a "
+                f"the field is read by {readings.listed(readers[DATA_FIELD]) if readers[DATA_FIELD] else 'nobody'}; with a "
                 f"pointer in it {_facts(len(changed[DATA]))}",
             ),
         },
@@ -121,7 +121,7 @@ def _changes(base: Record, record: Record) -> list[str]:
 
 def _done(record: Record) -> set[str]:
     """What the kernel did. Amounts in its log (memory left, milliseconds) follow from everything else and are no facts here."""
-    facts_of = {path for path in done(record) if path.startswith(COUNTED)}
+    facts_of = {path for path in behaviour(record) if path.startswith(COUNTED)}
     searched = record.consumed.legacy if record.consumed is not None else []
     read = {f"searched.{use.group} by {name}" for use in searched for name in use.functions}
     return {NUMBER.sub("N", path) if path.startswith("log.") else path for path in facts_of} | read

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from efishim.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from efishim.platform.definition import Profile
+    from efishim.platform.definition import PlatformDefinition
     from efishim.provider import Platform
 
 
@@ -26,25 +26,25 @@ def efishim_platforms() -> list[Platform]:
     ]
 
 
-def _pc() -> Profile:
+def _pc() -> PlatformDefinition:
     from efishim.platform.machines.pc import PC
 
     return PC
 
 
-def _pc_qemu() -> Profile:
+def _pc_qemu() -> PlatformDefinition:
     from efishim.platform.machines.pc_qemu import PC_QEMU
 
     return PC_QEMU
 
 
-def _kvm() -> Profile:
+def _kvm() -> PlatformDefinition:
     from efishim.platform.machines.kvm import KVM
 
     return KVM
 
 
-def _hvmlite() -> Profile:
+def _hvmlite() -> PlatformDefinition:
     from efishim.platform.machines.hvmlite import HVMLITE
 
     return HVMLITE

@@ -9,13 +9,13 @@ from efishim.provider import OptionHelp
 
 if TYPE_CHECKING:
     from efishim.machine.cpu import Board
-    from efishim.platform.definition import PlatformFacts, PlatformOptions, Profile
+    from efishim.platform.definition import PlatformDefinition, PlatformFacts, PlatformOptions
 
 
 class Shipped:
     """A profile of the platform room, which is imported when it is used."""
 
-    def __init__(self, name: str, summary: str, load: Callable[[], Profile]) -> None:
+    def __init__(self, name: str, summary: str, load: Callable[[], PlatformDefinition]) -> None:
         self.name = name
         self.summary = summary
         self._load = load

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from efishim.firmware.calling.calls import NOT_RETURNED
+from efishim.firmware.calling.call_log import NOT_RETURNED
 from tests.firmware.fake import Body
 from tests.firmware.lab import INVALID, NO_MAPPING, NOT_FOUND, SUCCESS, UNSUPPORTED, Lab
 from tests.firmware.programs import DATA, POINTER_AT, program

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from efishim.lab.abi.rules import Moment
+from efishim.lab.abi.requirements import Moment
 from efishim.provider import Loaded
 from efishim.wire.bootparams import BootParams
 from tests.lab.abi import moments

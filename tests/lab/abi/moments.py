@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from efishim.lab.abi import Violation, check_entry
-from efishim.lab.abi.rules import Moment
+from efishim.lab.abi.requirements import Moment
 from efishim.lab.snapshot.processor import (
-    CpuState,
     DescriptorTable,
     GdtEntry,
     InterruptTable,
     PageTable,
+    ProcessorState,
     Segment,
     descriptor_of,
 )
@@ -77,7 +77,7 @@ def segment(selector: int, base: int, limit: int, flags: int, *, real: bool = Fa
     return Segment(selector, base, limit, flags & ATTRIBUTES, kind, flags >> 13 & 3, bool(flags & 1 << 15), hidden=True)
 
 
-def processor(text: str) -> tuple[CpuState, dict[str, int]]:
+def processor(text: str) -> tuple[ProcessorState, dict[str, int]]:
     """QEMU's `info registers` as a state, and the floating-point control words."""
     values = {name.lower(): int(value, 16) for name, value in re.findall(r"\b(E?[A-Z][A-Z0-9]*|R\d+) *=([0-9a-f]+)\b", text)}
     wide = "rip" in values
@@ -109,7 +109,7 @@ def processor(text: str) -> tuple[CpuState, dict[str, int]]:
     gdt = DescriptorTable(
         tables["GDT"][0], tables["GDT"][1], tuple(GdtEntry(i, descriptor_of(v)) for i, v in sorted(entries.items()))
     )
-    state = CpuState(
+    state = ProcessorState(
         mode,
         general,
         control,
@@ -255,5 +255,5 @@ def without_gdt_entry(one: Moment, index: int) -> Moment:
     return replace(one, cpu=_cpu(one.cpu, gdt=DescriptorTable(one.cpu.gdt.base, one.cpu.gdt.limit, entries)))
 
 
-def _cpu(old: CpuState, **parts: Any) -> CpuState:
-    return CpuState(**{field: parts.get(field, getattr(old, field)) for field in old.__struct_fields__})
+def _cpu(old: ProcessorState, **parts: Any) -> ProcessorState:
+    return ProcessorState(**{field: parts.get(field, getattr(old, field)) for field in old.__struct_fields__})

@@ -8,10 +8,10 @@ from pathlib import Path
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
-from efishim.lab.abi.rules import Moment
+from efishim.lab.abi.requirements import Moment
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.plan.plan import Blob, Plan
-from efishim.lab.snapshot.processor import CpuState, capture_cpu
+from efishim.lab.snapshot.processor import ProcessorState, capture_cpu
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins
 from efishim.wire.bootparams import BootParams
@@ -47,7 +47,7 @@ def shown(layout: Layout, prefix: str) -> dict[str, str]:
     return {name: f"{value:#x}" if isinstance(value, int) else value for name, value in values.items()}
 
 
-def processor(cpu: CpuState, floating: dict[str, int]) -> dict[str, str]:
+def processor(cpu: ProcessorState, floating: dict[str, int]) -> dict[str, str]:
     """The processor as names and values that can be compared."""
     numbers = dict(cpu.registers) | floating | {name: cpu.control[name] for name in ("cr0", "cr3", "cr4", "efer")}
     for name, segment in cpu.segments.items():

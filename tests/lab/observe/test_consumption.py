@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.consumption import consumption, drawn_together
 from efishim.lab.record import Consumption
 from efishim.lab.snapshot.structures import Target, leaves_of
@@ -21,7 +21,7 @@ BASE = 0x5100
 COPIER, READER, OTHER = 0x1000, 0x2000, 0x3000
 
 
-class Named(Places):
+class Named(AddressNames):
     """Each 4 KiB of code are one function."""
 
     def function(self, address: int, insns: int | None = None) -> tuple[str, int] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from efishim.lab.observe import plugin_observers as watchers
-from efishim.lab.observe.plugin_observers import Watchers
+from efishim.lab.observe import plugin_observers
+from efishim.lab.observe.plugin_observers import PluginObservers
 
 
 def observer(name: str, *, start: Any = lambda board: None, finish: Any = list) -> Any:
@@ -19,23 +19,23 @@ def fail(*_: Any) -> Any:
 
 def test_notes_carry_their_observers_name() -> None:
     seen: list[Any] = []
-    running = Watchers([observer("a", start=seen.append, finish=lambda: ["one", "two"]), observer("b")], "board")  # type: ignore[arg-type]
+    running = PluginObservers([observer("a", start=seen.append, finish=lambda: ["one", "two"]), observer("b")], "board")  # type: ignore[arg-type]
     assert seen == ["board"]
     assert running.finish() == ["a: one", "a: two"]
 
 
 def test_one_that_fails_at_the_start_is_named_and_not_asked_again() -> None:
-    running = Watchers([observer("bad", start=fail, finish=lambda: ["x"]), observer("good", finish=lambda: ["y"])], None)  # type: ignore[arg-type]
+    running = PluginObservers([observer("bad", start=fail, finish=lambda: ["x"]), observer("good", finish=lambda: ["y"])], None)  # type: ignore[arg-type]
     assert running.finish() == ["the observer bad failed: RuntimeError: two lines", "good: y"]
 
 
 def test_one_that_fails_at_the_end_is_named() -> None:
-    running = Watchers([observer("bad", finish=fail), observer("good", finish=lambda: ["y"])], None)  # type: ignore[arg-type]
+    running = PluginObservers([observer("bad", finish=fail), observer("good", finish=lambda: ["y"])], None)  # type: ignore[arg-type]
     assert running.finish() == ["the observer bad failed: RuntimeError: two lines", "good: y"]
 
 
 def test_a_flood_of_notes_is_cut() -> None:
-    running = Watchers([observer("a", finish=lambda: ["x"] * (watchers.NOTE_LIMIT + 5))], None)  # type: ignore[arg-type]
+    running = PluginObservers([observer("a", finish=lambda: ["x"] * (plugin_observers.NOTE_LIMIT + 5))], None)  # type: ignore[arg-type]
     notes = running.finish()
-    assert len(notes) == watchers.NOTE_LIMIT + 1
+    assert len(notes) == plugin_observers.NOTE_LIMIT + 1
     assert notes[-1] == "a: 5 further notes were left out"

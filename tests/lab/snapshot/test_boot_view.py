@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.lab.snapshot.boot_view import BootView, boot_view
-from efishim.lab.snapshot.processor import CpuState, DescriptorTable, InterruptTable, PageTable
+from efishim.lab.snapshot.processor import DescriptorTable, InterruptTable, PageTable, ProcessorState
 from efishim.lab.snapshot.setup_data import SetupDataView
 from efishim.machine.memory import PhysicalMemory
 
 ORACLE = Path(__file__).parents[2].parent / "shared" / "oracle"
 DUMPS = sorted(ORACLE.glob("*/*/conv.json"))
 NO_ORACLE = "the dumps of real firmware (shared/oracle) do not lie beside this tree"
-CPU = CpuState("long64", {}, {}, {}, DescriptorTable(0, 0), InterruptTable(0, 0), PageTable(0, 0))
+CPU = ProcessorState("long64", {}, {}, {}, DescriptorTable(0, 0), InterruptTable(0, 0), PageTable(0, 0))
 
 SHORT_TYPES = {
     "EfiReservedMemoryType": "Reserved",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from efishim.lab.snapshot.processor import CpuState, capture_cpu, descriptor_of
+from efishim.lab.snapshot.processor import ProcessorState, capture_cpu, descriptor_of
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 
@@ -58,7 +58,7 @@ def memory() -> PhysicalMemory:
     return ram
 
 
-def capture(memory: PhysicalMemory, **registers: int) -> CpuState:
+def capture(memory: PhysicalMemory, **registers: int) -> ProcessorState:
     return capture_cpu(FakeCpu(memory, {name.replace("__", "."): value for name, value in registers.items()}), memory)
 
 

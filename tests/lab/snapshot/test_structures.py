@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from efishim.lab.observe.address_names import Places
+from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
 from efishim.lab.snapshot.structures import Target, acpi_targets, boot_params_target, efi_targets
 from efishim.machine.ledger import Kind, Touch
@@ -160,7 +160,7 @@ def test_accesses_by_area_with_mmio_from_the_ledger() -> None:
         Touch(Kind.PORT, 0x80, True, 0x930, 1, 5, 5, 0),
         Touch(Kind.MMIO, 0xFEC00000, True, 0x940, 1, 5, 5, 0),
     ]
-    found = legacy(areas, accesses, touches, Places())
+    found = legacy(areas, accesses, touches, AddressNames())
     assert [(one.group, one.reads, one.writes, one.places, one.first_insns, one.last_insns) for one in found] == [
         ("BDA", 3, 1, 3, 40, 70),
         ("VGA", 0, 10, 1, 100, 200),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from efishim.machine.machine import Machine
-from efishim.platform.definition import MIB, PlatformOptions, Profile
+from efishim.platform.definition import MIB, PlatformDefinition, PlatformOptions
 from efishim.platform.machines.hvmlite import HVMLITE
 from efishim.platform.machines.kvm import KVM
 from efishim.platform.machines.pc import PC
@@ -30,7 +30,7 @@ def test_a_scratch_page_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("profile", [PC, KVM])
-def test_no_xen_no_map(profile: Profile) -> None:
+def test_no_xen_no_map(profile: PlatformDefinition) -> None:
     machine = Machine()
     profile.build(machine, PlatformOptions(64 * MIB, 0))
     machine.power_on()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from efishim.compare.done import sections
+from efishim.compare.behaviour import sections
 from efishim.lab.record import LedgerEntry, LedgerKind, Milestone, Record
 from efishim.study.runs import Need
 

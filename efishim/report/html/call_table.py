@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from efishim.compare.done import call_path
+from efishim.compare.behaviour import call_path
 from efishim.compare.lines import opcodes
 from efishim.lab.record import FirmwareCall, Record
 from efishim.report.html.limits import Limits

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from efishim.firmware.calling.answers import Answers
+from efishim.firmware.calling.overrides import Overrides
 from tests.firmware.lab import NOT_FOUND, SUCCESS, SYSTEM_BOOT, UNSUPPORTED, Lab
 
 RNG = "3152bca5-eade-433d-862e-c01cdc291f44"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
-class Weak(Answers):
-    """No RNG, no second memory service, one table less, and other answers."""
+class Weak(Overrides):
+    """No RNG, no second memory service, one table less, and other overrides."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -40,13 +40,13 @@ class Weak(Answers):
 
 
 def test_a_weakened_firmware() -> None:
-    answers = Weak()
-    lab = Lab(answers=answers)
+    overrides = Weak()
+    lab = Lab(overrides=overrides)
     assert lab.bs("LocateProtocol", lab.guid(RNG), 0, lab.cell()) == NOT_FOUND
     tcg2 = lab.guid("607f766c-7455-42be-930b-e4d76db2720f")
     assert lab.bs("LocateProtocol", tcg2, 0, lab.cell()) == UNSUPPORTED
     assert lab.shim.calls[-1].overridden
-    assert answers.asked == [
+    assert overrides.asked == [
         ("BootServices.LocateProtocol", "EFI_RNG_PROTOCOL_GUID"),
         ("BootServices.LocateProtocol", "EFI_TCG2_PROTOCOL_GUID"),
     ]
@@ -64,7 +64,7 @@ def test_a_weakened_firmware() -> None:
 
 
 def test_missing_services_leave_the_rest_in_place() -> None:
-    full, weak = Lab(), Lab(answers=Weak())
+    full, weak = Lab(), Lab(overrides=Weak())
     base_full, base_weak = (lab.value(lab.shim.tables.system + SYSTEM_BOOT) for lab in (full, weak))
     missing = [n for n in range(44) if full.value(base_full + 24 + 8 * n) and not weak.value(base_weak + 24 + 8 * n)]
     assert missing == [3], "FreePages is the fourth service (4.4.1)"
@@ -72,6 +72,6 @@ def test_missing_services_leave_the_rest_in_place() -> None:
 
 def test_runtime_properties_follow() -> None:
     """A service that is not there is not announced (4.6.2)."""
-    lab = Lab(answers=Weak())
+    lab = Lab(overrides=Weak())
     address = dict(lab.shim.tables.entries)["eb66918a-7eef-402a-842e-931d21c38ae9"]
     assert lab.value(address + 4, 4) == 0x3FFF & ~0x1800 & ~1

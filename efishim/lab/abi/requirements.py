@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from efishim.lab.snapshot.processor import CpuState
+from efishim.lab.snapshot.processor import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.paging import Walker
 from efishim.provider import Loaded
@@ -19,7 +19,7 @@ MAX_VIOLATIONS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Requirement:
     """One demand of a specification."""
 
     id: str
@@ -46,7 +46,7 @@ class Violation:
 class Moment:
     """An entry, before the image's first instruction. `floating` has fcw and mxcsr where somebody looked."""
 
-    cpu: CpuState
+    cpu: ProcessorState
     memory: PhysicalMemory
     loaded: Loaded
     floating: Mapping[str, int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Findings:
 
     violations: list[Violation] = field(default_factory=list)
 
-    def demand(self, rule: Rule, holds: bool, found: str) -> bool:
+    def demand(self, rule: Requirement, holds: bool, found: str) -> bool:
         """Note a violation unless the rule holds; `found` is a clause. Gives `holds`."""
         if not holds and len(self.violations) < MAX_VIOLATIONS:
             self.violations.append(Violation(rule.id, f"{rule.demand}; {found}.", rule.reference))

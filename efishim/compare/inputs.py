@@ -29,7 +29,7 @@ SAME_AS_TABLE = frozenset({"cr3"})
 """Shown as `page_table@`."""
 
 
-def told(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]:
+def inputs(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]:
     """The facts, and the memory maps as sorted ranges."""
     facts: dict[str, str] = {}
     maps: dict[str, tuple[Area, ...]] = {}

@@ -1,6 +1,6 @@
-"""The ways of real firmware and real loaders into a kernel, one for each of efishim's routes that has one.
+"""The boot flows of real firmware and real loaders into a kernel, one for each of efishim's routes that has one.
 
-A way says which firmware runs, what is put before it, and at which door the kernel's first instruction is awaited.
+A boot flow says which firmware runs, what is put before it, and at which entry point the kernel's first instruction is awaited.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from efishim_firmware_stubs import kexec_initrd
 from efishim.errors import RouteError, UsageError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
-from efishim.oracle import doors, grub
-from efishim.oracle.doors import Door
-from efishim.oracle.efi_door import EfiDoor
+from efishim.oracle import entry_points, grub
+from efishim.oracle.efi_entry_point import EfiEntryPoint
+from efishim.oracle.entry_points import EntryPoint
 from efishim.oracle.qemu import Boot, Firmware
 
 MIB = 1 << 20
-MEMORY_LIMIT = doors.MAX_PLACES * doors.ALIGNMENT
+MEMORY_LIMIT = entry_points.MAX_PLACES * entry_points.ALIGNMENT
 """Most guest memory, bytes."""
 
 KEXEC_SYMBOL = "machine_kexec"
@@ -44,14 +44,14 @@ class Prepared:
     """What QEMU is started with, where the kernel is awaited, and what else is worth knowing."""
 
     boot: Boot
-    door: Door
+    entry_point: EntryPoint
     first_kernel: bool = False
-    """Another kernel runs before; the door is armed when that one leaves."""
+    """Another kernel runs before; it is armed when that one leaves."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way. `variant` is empty for the one that a route stands for."""
+class BootFlow:
+    """One boot flow. `variant` is empty for the one that a route stands for."""
 
     route: str
     variant: str
@@ -60,18 +60,18 @@ class Way:
     entry: Entry
     prepare: Callable[[Wanted, Path], Prepared]
     options: tuple[tuple[str, str], ...] = ()
-    """What efishim's route is told to be like this way."""
+    """What efishim's route is told to be like this flow."""
     adds: bytes = b""
     """What comes behind the command line when there is a ramdisk."""
 
     @property
     def profile(self) -> str:
-        """The name of the firmware profile that imitates this way's firmware, empty for a BIOS."""
+        """The name of the firmware profile that imitates the firmware, empty for a BIOS."""
         return "ovmf" if self.firmware is Firmware.OVMF else ""
 
     @property
     def name(self) -> str:
-        """`provider/entry`, with `+variant` for another way to the same door."""
+        """`provider/entry`, with `+variant` for another flow to the same entry."""
         return f"{self.route}+{self.variant}" if self.variant else self.route
 
     @property
@@ -105,7 +105,7 @@ def _direct(wanted: Wanted, folder: Path, firmware: Firmware, kernel: bytes, app
 
 
 def _ovmf(wanted: Wanted, folder: Path) -> Prepared:
-    return Prepared(_direct(wanted, folder, Firmware.OVMF, wanted.image.data), EfiDoor(wanted.image))
+    return Prepared(_direct(wanted, folder, Firmware.OVMF, wanted.image.data), EfiEntryPoint(wanted.image))
 
 
 def _ovmf_shell(wanted: Wanted, folder: Path) -> Prepared:
@@ -117,7 +117,7 @@ def _ovmf_shell(wanted: Wanted, folder: Path) -> Prepared:
         _file(disk, "initrd.img", wanted.initrd)
         line += b" initrd=\\initrd.img"
     _file(disk, "startup.nsh", b"fs0:\r\n" + line + b" " + wanted.cmdline + b"\r\n")
-    return Prepared(_boot(wanted, Firmware.OVMF, fat=disk), EfiDoor(wanted.image))
+    return Prepared(_boot(wanted, Firmware.OVMF, fat=disk), EfiEntryPoint(wanted.image))
 
 
 def _by_grub(wanted: Wanted, folder: Path, firmware: Firmware, command: str, initrd: str = "") -> Boot:
@@ -131,41 +131,41 @@ def _by_grub(wanted: Wanted, folder: Path, firmware: Firmware, command: str, ini
 
 def _grub_linux(firmware: Firmware) -> Callable[[Wanted, Path], Prepared]:
     def prepare(wanted: Wanted, folder: Path) -> Prepared:
-        door = doors.linux32(wanted.image, wanted.memory)
-        return Prepared(_by_grub(wanted, folder, firmware, "linux", "initrd"), door)
+        entry_point = entry_points.linux32(wanted.image, wanted.memory)
+        return Prepared(_by_grub(wanted, folder, firmware, "linux", "initrd"), entry_point)
 
     return prepare
 
 
 def _grub_linux16(wanted: Wanted, folder: Path) -> Prepared:
-    door = doors.linux16(wanted.image)
-    return Prepared(_by_grub(wanted, folder, Firmware.SEABIOS, "linux16", "initrd16"), door)
+    entry_point = entry_points.linux16(wanted.image)
+    return Prepared(_by_grub(wanted, folder, Firmware.SEABIOS, "linux16", "initrd16"), entry_point)
 
 
 def _grub_chain(wanted: Wanted, folder: Path) -> Prepared:
-    door = EfiDoor(wanted.image)
+    entry_point = EfiEntryPoint(wanted.image)
     files = {"vmlinuz.efi": wanted.image.data}
     line = grub.words(wanted.cmdline)
     if wanted.initrd:
         files["initrd.img"] = wanted.initrd
         line = f"'initrd=\\initrd.img' {line}"
     disk = grub.efi_disk(folder, f"chainloader /vmlinuz.efi {line}", files)
-    return Prepared(_boot(wanted, Firmware.OVMF, fat=disk), door)
+    return Prepared(_boot(wanted, Firmware.OVMF, fat=disk), entry_point)
 
 
 def _linuxboot(wanted: Wanted, folder: Path) -> Prepared:
-    door = doors.linux16(wanted.image)
-    return Prepared(_direct(wanted, folder, Firmware.SEABIOS, wanted.image.data), door)
+    entry_point = entry_points.linux16(wanted.image)
+    return Prepared(_direct(wanted, folder, Firmware.SEABIOS, wanted.image.data), entry_point)
 
 
 def _pvh(wanted: Wanted, folder: Path) -> Prepared:
-    door = doors.pvh(wanted.image)
-    return Prepared(_direct(wanted, folder, Firmware.SEABIOS, wanted.image.source.unpack()), door)
+    entry_point = entry_points.pvh(wanted.image)
+    return Prepared(_direct(wanted, folder, Firmware.SEABIOS, wanted.image.source.unpack()), entry_point)
 
 
 def _kexec(firmware: Firmware) -> Callable[[Wanted, Path], Prepared]:
     def prepare(wanted: Wanted, folder: Path) -> Prepared:
-        door = doors.linux64(wanted.image, wanted.memory)
+        entry_point = entry_points.linux64(wanted.image, wanted.memory)
         try:
             cmdline = wanted.cmdline.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -178,56 +178,58 @@ def _kexec(firmware: Firmware) -> Callable[[Wanted, Path], Prepared]:
             initrd=_file(folder, "first", first),
             append=FIRST_KERNEL,
         )
-        return Prepared(boot, door, first_kernel=True)
+        return Prepared(boot, entry_point, first_kernel=True)
 
     return prepare
 
 
 def _grub_multiboot(number: int) -> Callable[[Wanted, Path], Prepared]:
     def prepare(wanted: Wanted, folder: Path) -> Prepared:
-        door = doors.multiboot(wanted.image, number)
+        entry_point = entry_points.multiboot(wanted.image, number)
         suffix = "2" if number == 2 else ""
-        return Prepared(_by_grub(wanted, folder, Firmware.SEABIOS, f"multiboot{suffix}", f"module{suffix}"), door)
+        return Prepared(_by_grub(wanted, folder, Firmware.SEABIOS, f"multiboot{suffix}", f"module{suffix}"), entry_point)
 
     return prepare
 
 
-WAYS = (
-    Way("firmware/efi", "", "OVMF starts the kernel that QEMU hands it", Firmware.OVMF, Entry.EFI, _ovmf,
+BOOT_FLOWS = (
+    BootFlow("firmware/efi", "", "OVMF starts the kernel that QEMU hands it", Firmware.OVMF, Entry.EFI, _ovmf,
         adds=b" initrd=initrd"),
-    Way("firmware/efi", "shell", "OVMF's shell starts it from a FAT disk", Firmware.OVMF, Entry.EFI, _ovmf_shell),
-    Way("grub/efi", "", "GRUB on OVMF, command chainloader", Firmware.OVMF, Entry.EFI, _grub_chain,
+    BootFlow("firmware/efi", "shell", "OVMF's shell starts it from a FAT disk", Firmware.OVMF, Entry.EFI, _ovmf_shell),
+    BootFlow("grub/efi", "", "GRUB on OVMF, command chainloader", Firmware.OVMF, Entry.EFI, _grub_chain,
         (("grub.platform", "efi"),)),
-    Way("grub/linux32", "", "GRUB on SeaBIOS, command linux", Firmware.SEABIOS, Entry.LINUX32, _grub_linux(Firmware.SEABIOS)),
-    Way("grub/linux32", "efi", "GRUB on OVMF leaves long mode, command linux", Firmware.OVMF, Entry.LINUX32,
+    BootFlow("grub/linux32", "", "GRUB on SeaBIOS, command linux", Firmware.SEABIOS, Entry.LINUX32,
+        _grub_linux(Firmware.SEABIOS)),
+    BootFlow("grub/linux32", "efi", "GRUB on OVMF leaves long mode, command linux", Firmware.OVMF, Entry.LINUX32,
         _grub_linux(Firmware.OVMF), (("grub.platform", "efi"),)),
-    Way("lilo/linux16", "", "GRUB on SeaBIOS, command linux16", Firmware.SEABIOS, Entry.LINUX16, _grub_linux16),
-    Way("lilo/linux16", "linuxboot", "QEMU's own loader on SeaBIOS", Firmware.SEABIOS, Entry.LINUX16, _linuxboot),
-    Way("hvmlite/pvh", "", "QEMU's PVH loader on SeaBIOS", Firmware.SEABIOS, Entry.PVH, _pvh),
-    Way("kexec/linux64", "", "the same kernel, booted by SeaBIOS, loads it", Firmware.SEABIOS, Entry.LINUX64,
+    BootFlow("lilo/linux16", "", "GRUB on SeaBIOS, command linux16", Firmware.SEABIOS, Entry.LINUX16, _grub_linux16),
+    BootFlow("lilo/linux16", "linuxboot", "QEMU's own loader on SeaBIOS", Firmware.SEABIOS, Entry.LINUX16, _linuxboot),
+    BootFlow("hvmlite/pvh", "", "QEMU's PVH loader on SeaBIOS", Firmware.SEABIOS, Entry.PVH, _pvh),
+    BootFlow("kexec/linux64", "", "the same kernel, booted by SeaBIOS, loads it", Firmware.SEABIOS, Entry.LINUX64,
         _kexec(Firmware.SEABIOS)),
-    Way("kexec/linux64", "efi", "the same kernel, booted by OVMF, loads it", Firmware.OVMF, Entry.LINUX64,
+    BootFlow("kexec/linux64", "efi", "the same kernel, booted by OVMF, loads it", Firmware.OVMF, Entry.LINUX64,
         _kexec(Firmware.OVMF), (("kexec.source", "efi"),)),
-    Way("multiboot/multiboot", "", "GRUB on SeaBIOS, command multiboot", Firmware.SEABIOS, Entry.MULTIBOOT, _grub_multiboot(1)),
-    Way("multiboot2/multiboot2", "", "GRUB on SeaBIOS, command multiboot2", Firmware.SEABIOS, Entry.MULTIBOOT2,
+    BootFlow("multiboot/multiboot", "", "GRUB on SeaBIOS, command multiboot", Firmware.SEABIOS, Entry.MULTIBOOT,
+        _grub_multiboot(1)),
+    BootFlow("multiboot2/multiboot2", "", "GRUB on SeaBIOS, command multiboot2", Firmware.SEABIOS, Entry.MULTIBOOT2,
         _grub_multiboot(2)),
 )  # fmt: skip
-"""All ways, those that stand for their routes among them."""
+"""All of them, those that stand for their routes among them."""
 
 
-def find_way(name: str) -> Way:
-    """The way of that name. Raises UsageError with the list."""
-    for way in WAYS:
-        if way.name == name:
-            return way
+def find_boot_flow(name: str) -> BootFlow:
+    """The boot flow of that name. Raises UsageError with the list."""
+    for flow in BOOT_FLOWS:
+        if flow.name == name:
+            return flow
     raise UsageError(
-        f"there is no way of real firmware called {name}", hint=f"there are: {', '.join(way.name for way in WAYS)}"
+        f"there is no way of real firmware called {name}", hint=f"there are: {', '.join(flow.name for flow in BOOT_FLOWS)}"
     )
 
 
-def applicable(image: Image) -> list[Way]:
-    """The ways that stand for routes, whose entry the image has."""
-    return [way for way in WAYS if not way.variant and way.entry in image.entries]
+def applicable(image: Image) -> list[BootFlow]:
+    """The flows that stand for routes, whose entry the image has."""
+    return [flow for flow in BOOT_FLOWS if not flow.variant and flow.entry in image.entries]
 
 
 def require_wide(image: Image) -> None:
@@ -238,13 +240,13 @@ def require_wide(image: Image) -> None:
         )
 
 
-def require(way: Way, image: Image) -> None:
-    """Raises RouteError with the reason when the image lacks the way's entry."""
-    image.require(way.entry)
+def require(flow: BootFlow, image: Image) -> None:
+    """Raises RouteError with the reason when the image lacks its entry."""
+    image.require(flow.entry)
     require_wide(image)
-    if way.entry in {Entry.LINUX16, Entry.LINUX32, Entry.LINUX64} and image.source.bzimage is None:
+    if flow.entry in {Entry.LINUX16, Entry.LINUX32, Entry.LINUX64} and image.source.bzimage is None:
         raise RouteError(f"{image.path} has no Linux setup header")
-    if way.entry is Entry.LINUX64:
+    if flow.entry is Entry.LINUX64:
         symbols = image.symbols
         if symbols is None or symbols.address_of(KEXEC_SYMBOL) is None:
             raise RouteError(f"{image.path} has no {KEXEC_SYMBOL}, so it cannot load itself by kexec")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from efishim.lab.abi import CHECKERS, check_entry
-from efishim.lab.abi.rules import MAX_VIOLATIONS, Findings, Moment
+from efishim.lab.abi.requirements import MAX_VIOLATIONS, Findings, Moment
 from efishim.provider import Loaded
 from efishim.wire.bootparams import BootParams
 from tests.lab.abi.good import (
@@ -352,7 +352,7 @@ def test_a_rule_that_is_broken_is_named(entry: str, case: Break) -> None:
 
 @pytest.mark.parametrize("entry", CHECKERS)
 def test_every_rule_was_broken(entry: str) -> None:
-    rules = {rule.id for rule in CHECKERS[entry].rules}
+    rules = {rule.id for rule in CHECKERS[entry].requirements}
     broken = {case.rule for case in [*PROCESSOR, *STRUCTURES] if entry in case.entries}
     everywhere = {case.rule for case in [*PROCESSOR, *STRUCTURES]}
     assert rules <= everywhere
@@ -373,7 +373,7 @@ DOCUMENTS = (
 
 @pytest.mark.parametrize("entry", CHECKERS)
 def test_a_rule_says_what_it_demands_and_where_that_stands(entry: str) -> None:
-    rules = CHECKERS[entry].rules
+    rules = CHECKERS[entry].requirements
     assert len({rule.id for rule in rules}) == len(rules)
     for rule in rules:
         assert not rule.demand.endswith(".")
@@ -399,7 +399,7 @@ def test_garbage_in_the_structures_is_a_violation_and_no_exception(entry: str) -
 
 def test_what_is_wrong_a_thousand_times_is_said_often_enough() -> None:
     findings = Findings()
-    rule = CHECKERS["pvh"].rules[0]
+    rule = CHECKERS["pvh"].requirements[0]
     for _ in range(1000):
         assert not findings.demand(rule, False, "it is not")
     assert len(findings.violations) == MAX_VIOLATIONS

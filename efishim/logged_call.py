@@ -14,7 +14,7 @@ Shown = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FirmwareCall:
+class LoggedCall:
     """One call. `args` and `results` are (name, value) in the order of the parameters, `insns` the guest's
     instruction count at the call, `caller` the return address, `depth` the number of calls it is nested in.
     """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from efishim.calls import LOG_LIMIT, SHOWN_STRING, FirmwareCall, Shown
 from efishim.firmware.calling.device_path import read_path, to_text
 from efishim.firmware.calling.functions import ENUMERATIONS, Function, Parameter, Returns
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, is_error
+from efishim.logged_call import LOG_LIMIT, SHOWN_STRING, LoggedCall, Shown
 from efishim.wire.guids import guid_name
 
 TPL_NAMES = {4: "TPL_APPLICATION", 8: "TPL_CALLBACK", 16: "TPL_NOTIFY", 31: "TPL_HIGH_LEVEL"}
@@ -24,16 +24,16 @@ class CallLog:
     def __init__(self, guest: Guest, insns: Callable[[], int] = lambda: 0) -> None:
         self._guest = guest
         self.insns = insns
-        self.calls: list[FirmwareCall] = []
+        self.calls: list[LoggedCall] = []
         self.dropped = 0
-        self._begun: list[Callable[[FirmwareCall], None]] = []
-        self._ended: list[Callable[[FirmwareCall], None]] = []
+        self._begun: list[Callable[[LoggedCall], None]] = []
+        self._ended: list[Callable[[LoggedCall], None]] = []
 
-    def on_begin(self, callback: Callable[[FirmwareCall], None]) -> None:
+    def on_begin(self, callback: Callable[[LoggedCall], None]) -> None:
         """Call back at the start of each call that is kept; subscribers are called in the order in which they came."""
         self._begun.append(callback)
 
-    def on_end(self, callback: Callable[[FirmwareCall], None]) -> None:
+    def on_end(self, callback: Callable[[LoggedCall], None]) -> None:
         """Call back when a call that is kept has its status; subscribers are called in the order in which they came."""
         self._ended.append(callback)
 
@@ -44,7 +44,7 @@ class CallLog:
             return None
         pairs = zip(function.parameters, values, strict=False)
         args = tuple((parameter.name, self._show_in(parameter, value)) for parameter, value in pairs)
-        call = FirmwareCall(function.full_name, args, NOT_RETURNED, self.insns(), caller, depth=depth)
+        call = LoggedCall(function.full_name, args, NOT_RETURNED, self.insns(), caller, depth=depth)
         self.calls.append(call)
         for callback in self._begun:
             callback(call)
@@ -144,4 +144,4 @@ def shorten(text: str) -> str:
     return clean if len(clean) <= SHOWN_STRING else clean[:SHOWN_STRING] + "..."
 
 
-__all__ = ["LOG_LIMIT", "NOT_RETURNED", "SHOWN_STRING", "TPL_NAMES", "CallLog", "FirmwareCall", "Shown", "shorten"]
+__all__ = ["LOG_LIMIT", "NOT_RETURNED", "SHOWN_STRING", "TPL_NAMES", "CallLog", "LoggedCall", "Shown", "shorten"]

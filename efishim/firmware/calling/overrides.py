@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Answers:
+class Overrides:
     """Everything permitted. Subclasses restrict; all names are the specification's, GUIDs by name."""
 
     def answer(self, call: str, args: Mapping[str, str]) -> int | None:
@@ -47,4 +47,4 @@ class Answers:
     def watches_calls(self) -> bool:
         """Are `answer` and `amend` overridden? Decoding arguments for nobody is left out."""
         kind = type(self)
-        return kind.answer is not Answers.answer or kind.amend is not Answers.amend
+        return kind.answer is not Overrides.answer or kind.amend is not Overrides.amend

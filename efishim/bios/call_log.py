@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efishim.bios.frame import Frame
-from efishim.calls import LOG_LIMIT, SHOWN_STRING, FirmwareCall
+from efishim.logged_call import LOG_LIMIT, SHOWN_STRING, LoggedCall
 
 BY_AX = frozenset({(0x10, 0x10), (0x10, 0x11), (0x10, 0x1A), (0x10, 0x4F)})
 BY_AX_15 = frozenset({0x24, 0x53, 0xC2, 0xD8, 0xE8, 0xE9, 0xEC})
@@ -29,7 +29,7 @@ class CallLog:
     """Calls in the order in which they were made."""
 
     def __init__(self) -> None:
-        self.calls: list[FirmwareCall] = []
+        self.calls: list[LoggedCall] = []
         self.dropped = 0
         self.unknown: list[str] = []
         """Functions that were asked for and that the BIOS does not have, in the order of their first call."""
@@ -45,9 +45,9 @@ class CallLog:
         results = tuple((name, f"{value:#x}") for name, value in after.items() if value != before[name])
         if service == TELETYPE:
             args = (("text", _character(before["eax"] & 0xFF)),)
-        self._add(FirmwareCall(service, args, status, insns, frame.return_address, results))
+        self._add(LoggedCall(service, args, status, insns, frame.return_address, results))
 
-    def _add(self, call: FirmwareCall) -> None:
+    def _add(self, call: LoggedCall) -> None:
         if self.calls:
             last = self.calls[-1]
             joined = _joined(last, call)
@@ -60,7 +60,7 @@ class CallLog:
         self.calls.append(call)
 
 
-def _joined(last: FirmwareCall, call: FirmwareCall) -> FirmwareCall | None:
+def _joined(last: LoggedCall, call: LoggedCall) -> LoggedCall | None:
     """One entry for two: polling with the same answer, and characters of one text. None when they differ."""
     if last.service == call.service == TELETYPE and last.caller == call.caller:
         text = last.args[0][1]

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
-from efishim.firmware.calling.calls import CallLog
+from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.calling.functions import FUNCTIONS, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError
 from efishim.lab import record as rec
 from efishim.lab.collect import firmware_calls
-from efishim.lab.observe.address_names import KERNEL_HALF, Places
+from efishim.lab.observe.address_names import KERNEL_HALF, AddressNames
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
@@ -72,7 +72,7 @@ class CallTrace:
     """The trace of one boot. `system_table` is physical, as all of it is until SetVirtualAddressMap."""
 
     session: Session
-    places: Places
+    names: AddressNames
     system_table: int
     on_exit_boot_services: Callable[[], None] = lambda: None
     _log: CallLog = field(init=False)
@@ -98,7 +98,7 @@ class CallTrace:
 
     def calls(self) -> list[rec.FirmwareCall]:
         """The calls so far, as a record has them."""
-        return firmware_calls(self._log.calls, self.places)
+        return firmware_calls(self._log.calls, self.names)
 
     def notes(self) -> list[str]:
         """What a reader of the calls has to know."""
@@ -150,8 +150,8 @@ class CallTrace:
             del self._watched[address]
 
     def _ours(self, caller: int) -> bool:
-        base = self.places.image_base
-        return base <= caller < base + self.places.image_size or caller >= KERNEL_HALF
+        base = self.names.image_base
+        return base <= caller < base + self.names.image_size or caller >= KERNEL_HALF
 
     def _argument(self, index: int, width: int) -> int:
         """Microsoft's calling convention for x64, which UEFI follows (2.3.4.2)."""

@@ -15,8 +15,8 @@ from efishim.image.elf import Segment
 from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.machine.memory import PhysicalMemory
-from efishim.oracle import doors
-from efishim.oracle.doors import ALIGNMENT, KernelProper, Places
+from efishim.oracle import entry_points
+from efishim.oracle.entry_points import ALIGNMENT, Candidates, KernelProper
 from efishim.oracle.session import Session
 
 MIB = 1 << 20
@@ -71,16 +71,16 @@ def probe() -> Image:
     return open_image(probe_kernel(), path="probe")
 
 
-def arm(door: Places, session: FakeSession) -> list[int]:
+def arm(entry_point: Candidates, session: FakeSession) -> list[int]:
     """Where it said that the kernel was entered."""
     entered: list[int] = []
-    door.arm(cast("Session", session), lambda: entered.append(session.place))
+    entry_point.arm(cast("Session", session), lambda: entered.append(session.place))
     return entered
 
 
 def test_only_the_right_code_is_the_entry(session: FakeSession) -> None:
-    door = Places([0x1000, 0x2000], b"\xfa\xfc\x31\xc0")
-    entered = arm(door, session)
+    entry_point = Candidates([0x1000, 0x2000], b"\xfa\xfc\x31\xc0")
+    entered = arm(entry_point, session)
     session.ram.write(0x2000, b"\xfa\xfc\x31\xc0")
     session.reach(0x1000)
     session.reach(0x3000)
@@ -95,19 +95,19 @@ def test_the_entries_of_a_bzimage_are_recognised_by_its_code(session: FakeSessio
     linux = probe.parts.bzimage
     assert linux is not None
     code = probe.data[linux.setup_size :]
-    for door, base in ((doors.linux32(probe, 64 * MIB), 0), (doors.linux64(probe, 64 * MIB), 0x200)):
-        entered = arm(door, session)
+    for entry_point, base in ((entry_points.linux32(probe, 64 * MIB), 0), (entry_points.linux64(probe, 64 * MIB), 0x200)):
+        entered = arm(entry_point, session)
         session.ram.write(32 * MIB, code[:0x1000])
         session.reach(32 * MIB + base)
         assert entered == [32 * MIB + base]
         session.handlers.clear()
-    assert MIB in doors.linux32(probe, 64 * MIB).addresses  # where it goes unless it is relocated
+    assert MIB in entry_points.linux32(probe, 64 * MIB).addresses  # where it goes unless it is relocated
 
 
 @pytest.mark.parametrize("segment", [0x1000, 0x9000])
 def test_the_setup_code_is_recognised_where_loaders_put_it(session: FakeSession, probe: Image, segment: int) -> None:
     """boot.rst, "Loading The Rest of The Kernel": 0x90000 by tradition; QEMU takes 0x10000. The loader filled the header in."""
-    entered = arm(doors.linux16(probe), session)
+    entered = arm(entry_points.linux16(probe), session)
     session.ram.write(segment << 4, probe.data[:0x210] + b"\xff" * 0x50)
     session.reach((segment << 4) + 0x200)
     assert entered == [(segment << 4) + 0x200]
@@ -127,9 +127,9 @@ def test_few_places_stay_once_the_code_shows_up(session: FakeSession) -> None:
     code = bytes(range(1, 65))
     segment = Segment(0x20_0000, 0xFFFF_FFFF_8100_0000, 0x100_0000, MIB, MIB, 5)
     facts = KernelFacts("zstd", 4 * MIB, True, 62, 0x100_0B53, 0x100_0000, 0x110_0000, code, (segment,), (), {})
-    door = KernelProper(cast("Image", SimpleNamespace(kernel=facts)), 64 * MIB)
-    entered = arm(door, session)
-    assert len(session.handlers) == len(door.addresses) == 32
+    entry_point = KernelProper(cast("Image", SimpleNamespace(kernel=facts)), 64 * MIB)
+    entered = arm(entry_point, session)
+    assert len(session.handlers) == len(entry_point.addresses) == 32
     assert not session.look()
     buffer = 20 * MIB
     session.ram.write(buffer + 0x20_0B53, code)
@@ -145,11 +145,11 @@ def test_a_kernel_that_lay_there_before_narrows_nothing(session: FakeSession, pr
     facts = probe.kernel
     old, new = (at * MIB + (facts.entry & (ALIGNMENT - 1)) for at in (16, 48))
     session.ram.write(old, facts.entry_code)
-    door = KernelProper(probe, 64 * MIB)
-    arm(door, session)
+    entry_point = KernelProper(probe, 64 * MIB)
+    arm(entry_point, session)
     before = time.monotonic()
     assert not session.look()
-    assert len(session.handlers) == len(door.addresses)
+    assert len(session.handlers) == len(entry_point.addresses)
     session.ram.write(new, facts.entry_code)
     assert session.look()
     assert {old, new} <= set(session.handlers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from efishim.machine.memory import PhysicalMemory
-from efishim.oracle.efi_door import (
+from efishim.oracle.efi_entry_point import (
     DEBUG_IMAGE_INFO_TABLE,
     LoadedImage,
     find_system_table,

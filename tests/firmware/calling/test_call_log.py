@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from efishim.firmware.calling import calls
+from efishim.firmware.calling import call_log
 from tests.firmware.fake import Body
 from tests.firmware.lab import WILD, Lab
 
@@ -96,7 +96,7 @@ def test_a_call_that_does_not_return(lab: Lab) -> None:
 
 
 def test_the_log_has_an_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "LOG_LIMIT", 3)
+    monkeypatch.setattr(call_log, "LOG_LIMIT", 3)
     for _ in range(5):
         lab.bs("FreePool", 0)
     assert len(lab.shim.calls) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.compare.meeting import Meeting, meet
+from efishim.compare.convergence import Meeting, meet
 
 
 def test_the_first_common_block_and_where_the_ways_part_again() -> None:

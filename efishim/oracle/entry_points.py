@@ -32,14 +32,14 @@ REAL_MODE_ENDS = 0xA0000
 SETUP_STEP = 0x10000
 
 
-class Door(Protocol):
+class EntryPoint(Protocol):
     """Waits for one entry."""
 
     def arm(self, session: Session, entered: Callable[[], None]) -> None:
         """Watch; `entered` is called once, with the guest stopped at the entry's first instruction."""
 
 
-class Places:
+class Candidates:
     """Any of many addresses, proven by the code that lies there."""
 
     def __init__(self, addresses: Iterable[int], code: bytes, *, accept: Callable[[Session], bool] = lambda _: True) -> None:
@@ -73,7 +73,7 @@ def aligned(memory: int, offset: int) -> range:
     return range(first, memory, ALIGNMENT)
 
 
-class KernelProper(Places):
+class KernelProper(Candidates):
     """`startup_64`: the entry of the kernel inside, wherever it was put.
 
     Hundreds of breakpoints make decompression several times slower. So as soon as the kernel's code shows up in memory,
@@ -124,39 +124,39 @@ class KernelProper(Places):
 
 
 def kernel_proper(image: Image, memory: int) -> KernelProper | None:
-    """The door to `startup_64`; None for an image without a 64-bit kernel. Whoever comes there has an identity mapping."""
+    """The entry point `startup_64`; None for an image without a 64-bit kernel. Whoever comes there has an identity mapping."""
     facts = image.kernel
     return KernelProper(image, memory) if facts.wide and len(facts.entry_code) >= ENTRY_BYTES else None
 
 
-def linux16(image: Image) -> Places:
+def linux16(image: Image) -> Candidates:
     """The real-mode setup code. Its header was changed by the loader, the jump before it and the signature were not."""
     data = _bzimage(image)
     segments = [*range(SETUP_STEP, REAL_MODE_ENDS, SETUP_STEP), *range(0x80000, REAL_MODE_ENDS, 0x1000)]
-    return Places(sorted({at + SETUP_ENTRY for at in segments}), data[SETUP_ENTRY : SETUP_ENTRY + 6])
+    return Candidates(sorted({at + SETUP_ENTRY for at in segments}), data[SETUP_ENTRY : SETUP_ENTRY + 6])
 
 
-def linux32(image: Image, memory: int) -> Places:
+def linux32(image: Image, memory: int) -> Candidates:
     """The start of the protected-mode code; 1 MiB is where it goes when it is not relocated."""
     code = _protected_mode_code(image)
-    return Places([MEGABYTE, *aligned(memory, 0)], code[:PROOF])
+    return Candidates([MEGABYTE, *aligned(memory, 0)], code[:PROOF])
 
 
-def linux64(image: Image, memory: int) -> Places:
+def linux64(image: Image, memory: int) -> Candidates:
     """The 64-bit entry."""
     code = _protected_mode_code(image)
-    return Places(aligned(memory, ENTRY64_OFFSET), code[ENTRY64_OFFSET : ENTRY64_OFFSET + PROOF])
+    return Candidates(aligned(memory, ENTRY64_OFFSET), code[ENTRY64_OFFSET : ENTRY64_OFFSET + PROOF])
 
 
-def pvh(image: Image) -> Places:
+def pvh(image: Image) -> Candidates:
     """The address in the ELF note; QEMU does not relocate."""
     image.require(Entry.PVH)
     address = image.kernel.pvh_entry
     assert address is not None
-    return Places([address], b"")
+    return Candidates([address], b"")
 
 
-def multiboot(image: Image, number: int) -> Places:
+def multiboot(image: Image, number: int) -> Candidates:
     """The entry address that the header or, without one, the ELF file gives. `number` is that of the specification."""
     entry = Entry.MULTIBOOT2 if number == 2 else Entry.MULTIBOOT
     image.require(entry)
@@ -170,7 +170,7 @@ def multiboot(image: Image, number: int) -> Places:
         address = parts.elf.physical_entry
     if address is None:
         raise RouteError(f"{image.path} does not say where its {entry} entry is")
-    return Places([address], b"")
+    return Candidates([address], b"")
 
 
 def _bzimage(image: Image) -> bytes:

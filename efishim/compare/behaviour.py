@@ -19,7 +19,7 @@ SEARCHED = frozenset({"ROM"})
 """Areas that are only ever searched, step by step."""
 
 
-def done(record: Record) -> dict[str, str]:
+def behaviour(record: Record) -> dict[str, str]:
     """The facts."""
     facts = {f"milestone.{point.name}": "reached" for point in record.milestones}
     facts["outcome"] = f"{record.outcome.reason} ({'met' if record.outcome.met else 'not met'})"

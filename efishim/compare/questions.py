@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from efishim.compare.convergence import meeting
 from efishim.compare.costs import Costs, costs
 from efishim.compare.facts import Side
-from efishim.compare.meeting import meeting
 from efishim.compare.model import Answer
 from efishim.compare.pair import Pair
 from efishim.compare.rules import Class

@@ -109,7 +109,7 @@ def _structure(memory: PhysicalMemory, layout: type[L], address: int) -> L | Non
         return None
 
 
-class EfiDoor:
+class EfiEntryPoint:
     """Waits until firmware or a loader starts the image. `loaded`, `system_table` and `back`, where StartImage returns to, are
     known from then on.
     """
