@@ -1,4 +1,4 @@
-"""A laboratory for how x86 kernels are entered."""
+"""Boots one x86 kernel through every entry point it has, in one deterministic emulator, and diffs what it sees."""
 
 from __future__ import annotations
 
