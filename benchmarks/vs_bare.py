@@ -26,7 +26,8 @@ from unicorn import x86_const as x86
 
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
-from efishim.lab.boot.prepare import Booted, prepare
+from efishim.lab.boot.booted import Booted
+from efishim.lab.boot.prepare import prepare
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins

@@ -115,6 +115,12 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     multiple=True,
     help="Remove a service, protocol, table, variable or field from the firmware, or make it return a status.",
 )
+@click.option(
+    "--shim",
+    type=click.Choice(("host", "guest")),
+    metavar="PLACE",
+    help="Run the EFI shim of -p hvmlite -e efi outside the guest (host) or as guest code (guest). [default: host]",
+)
 @click.option("--no-observers", is_flag=True, help="Record milestones only, without ledger and coverage.")
 @click.option(
     "--save-profile",

@@ -47,6 +47,15 @@ class Milestone(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+class ShimPlace(StrEnum):
+    """Where the EFI firmware runs that stands between a native structure and an EFI entry."""
+
+    HOST = "host"
+    """Outside of the guest, which sees its tables and its answers only."""
+    GUEST = "guest"
+    """In the guest, as its code (firmware_stubs/efishim_firmware_stubs/guest_shim)."""
+
+
 class Reason(StrEnum):
     """Why a run ended."""
 
@@ -141,6 +150,8 @@ class Options(_Struct, frozen=True, kw_only=True):
     """The firmware profile, when one was given."""
     without: dict[Name, Name] | msgspec.UnsetType = msgspec.UNSET
     """Single items of the firmware and what they answered, when any were given."""
+    shim: ShimPlace | msgspec.UnsetType = msgspec.UNSET
+    """Where the firmware runs, when that was said."""
 
 
 class CodeRef(_Struct, frozen=True, kw_only=True):
@@ -328,7 +339,7 @@ class FunctionCoverage(_Struct, frozen=True, kw_only=True):
 
     name: Name
     part: Name = ""
-    """setup, decompressor, stub, kernel, user or elsewhere."""
+    """shim (one in the guest), setup, decompressor, stub, kernel, user or elsewhere."""
     blocks: Count
     insns: Count = 0
     """Instructions that ran in it, by whole blocks."""

@@ -72,36 +72,32 @@ def run_plan(
     progress.phase("opening the image")
     cache = KernelCache(cache_directory(os.environ))
     image = open_image(plan.image.read(), path=plan.image.label, cache=cache)
-    _require(image, plan)
-    names = AddressNames(facts=_facts(image))
-    if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
-        raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")
-    if plan.system_map is not None:
-        from efishim.image.symbols import symbols_from_system_map  # noqa: PLC0415 - rarely wanted
-
-        names.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
+    names = _names(image, plan)
     progress.phase("building the machine")
     screen = _Console(console)
     machine = Machine(seed=plan.seed)
     machine.ledger.enabled = plan.observers
     booted = prepare(plan, image, machine, registry, screen)
-    names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
     names.physical_slide = booted.kernel_slide
+    names.guest_shim = booted.guest_shim.symbols if booted.guest_shim is not None else None
     milestones = Milestones(machine, names, plan.until, seconds)
     milestones.arm()
     views = Views(machine, names, booted)
-    if plan.observers:
-        views.at_entry(plan.entry)
     structures = StructureWatch(machine, names) if plan.observers else None
     _follow(milestones, views, structures)
-    if structures is not None:
-        structures.at_entry(booted.structures, **booted.tables())
-        if booted.loaded.setup is not None:
-            machine.watches.add(booted.loaded.base, structures.at_code32)
     code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
-    if plan.observers:
-        code.start()
     milestones.on_point(progress.milestone)
+
+    def at_entry() -> None:
+        names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
+        if plan.observers:
+            views.at_entry(plan.entry)
+            code.start(names)
+        if structures is not None:
+            structures.at_entry(booted.structures, **booted.tables())
+            if booted.loaded.setup is not None:
+                machine.watches.add(booted.loaded.base, structures.at_code32)
+        milestones.reach(Milestone.ENTRY)
 
     def boot_services_left() -> None:
         milestones.reach(Milestone.EXIT_BOOT_SERVICES)
@@ -111,7 +107,7 @@ def run_plan(
     booted.on_exit_boot_services(boot_services_left)
     plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
-    milestones.reach(Milestone.ENTRY)
+    booted.at_entry(at_entry)
     stop = _run(
         machine,
         plan,
@@ -157,6 +153,19 @@ def _follow(milestones: Milestones, views: Views, structures: StructureWatch | N
         milestones.at(Moment.BOOT_PARAMS, structures.at_startup)
         milestones.at(Moment.START_KERNEL, structures.at_start_kernel)
         milestones.at(Moment.INIT, structures.at_init)
+
+
+def _names(image: Image, plan: Plan) -> AddressNames:
+    """What can be known before the guest runs. Raises what the image or the plan is wrong about."""
+    _require(image, plan)
+    names = AddressNames(facts=_facts(image))
+    if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
+        raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")
+    if plan.system_map is not None:
+        from efishim.image.symbols import symbols_from_system_map  # noqa: PLC0415 - rarely wanted
+
+        names.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
+    return names
 
 
 def _require(image: Image, plan: Plan) -> None:

@@ -55,6 +55,11 @@ class Watches:
         if self._engine is not None:
             self._engine.native.mark(linear, BlockFlag.WATCHED)
 
+    def discard(self, linear: int) -> None:
+        """Nobody waits for this linear address any more."""
+        if self._places.pop(linear, None) is not None:
+            self._tell()
+
     def add_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
         """Call back with the address of the first block where `pc & mask == value` and the bytes are `code`."""
         self._patterns.append(_Pattern(mask, value, code, callback))

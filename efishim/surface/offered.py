@@ -13,12 +13,15 @@ from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.record import ShimPlace
 from efishim.machine.machine import Machine
 from efishim.plugins import Registry
 
 
 def require_shim(registry: Registry, plan: Plan) -> None:
     """Raises RouteError when the route has no firmware whose answers could be chosen."""
+    if plan.shim is ShimPlace.GUEST:
+        raise RouteError("the shim in the guest answers as it answers: only the one on the host can be changed")
     if not any(one.through_shim for one in registry.provider(plan.provider).entries if one.name == plan.entry):
         raise RouteError(
             f"on the route {plan.route} the kernel finds no EFI firmware, so there is nothing to take away",

@@ -33,7 +33,8 @@ COMPILE = (
     # Interrupts of a kernel come on the stack of the runtime service that it called, and find its registers in use.
     *("-mno-red-zone", "-mgeneral-regs-only"),
     *("-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-fno-ident"),
-    "-fno-tree-loop-distribute-patterns",
+    # A service that ends in another one would otherwise jump there, and look as if the kernel had called that.
+    *("-fno-optimize-sibling-calls", "-fno-tree-loop-distribute-patterns"),
 )
 LINK = (
     *("ld", "-static", "-no-pie", "-nostdlib", "--build-id=none", "--orphan-handling=error"),

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypedDict
+from dataclasses import dataclass, replace
 
 from efishim.bios.bios import Bios
 from efishim.bios.config import BiosConfig
 from efishim.bios.memory import ROM_SIZE, ROM_START, carve
 from efishim.errors import ProviderError, RouteError
-from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.services.handoff import DESCRIPTOR_SIZE
-from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import plan_load
 from efishim.image.opened import Image
-from efishim.lab.abi import EFI_IA32
 from efishim.lab.boot import discovery, native_entry
 from efishim.lab.boot import efi_shim as shimming
+from efishim.lab.boot.booted import Booted
 from efishim.lab.boot.firmware_protocols import install_protocols
+from efishim.lab.boot.guest_shim import GuestShim, open_guest_shim, shim_symbols
 from efishim.lab.plan.plan import Plan
-from efishim.logged_call import LoggedCall
+from efishim.lab.record import ShimPlace
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
 from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.definition import PlatformFacts, PlatformOptions
-from efishim.platform.resources import Resource
 from efishim.platform.xen.inquiry import xen_memory_map
 from efishim.plugins import Registry
 from efishim.provider import (
@@ -42,7 +39,6 @@ from efishim.provider import (
     Module,
     Platform,
     Provider,
-    Structure,
     boot_information,
     keeps_boot_services,
     machine_firmware,
@@ -57,73 +53,6 @@ LOADER_ROOM = 512 << 10
 """Conventional memory that a boot loader on EFI keeps for what it gives to the kernel."""
 LOADER_TOP = 0x9_F000
 E820_ROW = struct.Struct("<QQI")
-
-NOT_LOADED = Loaded(0, 0, 0)
-
-
-class Tables(TypedDict, total=False):
-    """Physical addresses; `width` is that of the pointers in the EFI system table, in bytes."""
-
-    rsdp: int | None
-    system_table: int
-    width: int
-
-
-@dataclass
-class Booted:
-    """A machine that is ready to run, and what the record wants to know of it."""
-
-    resources: tuple[Resource, ...]
-    loaded: Loaded = NOT_LOADED
-    """Where the image is, by whomever it was loaded."""
-    kernel_slide: int | None = None
-    """How far the kernel proper lies from where it is linked, when it was loaded itself and not unpacked by anybody."""
-    notes: list[str] = field(default_factory=list)
-    shim: Shim | None = None
-    bios: Bios | None = None
-    handover: Handover | None = None
-    platform: PlatformFacts | None = None
-    structures: tuple[Structure, ...] = ()
-    modules: tuple[Module, ...] = ()
-
-    def calls(self) -> list[LoggedCall]:
-        """The firmware calls so far."""
-        if self.bios is not None:
-            return self.bios.calls
-        return self.shim.calls if self.shim is not None else []
-
-    def calls_dropped(self) -> int:
-        """Calls that were made after the list was full."""
-        if self.bios is not None:
-            return self.bios.calls_dropped
-        return self.shim.log.dropped if self.shim is not None else 0
-
-    def abi(self, entry: str) -> str:
-        """The name that efishim.lab.abi has for an entry: an EFI application is entered as its firmware's processor has it."""
-        ia32 = self.shim is not None and self.shim.config.architecture is Architecture.IA32
-        return EFI_IA32 if entry == ImageEntry.EFI and ia32 else entry
-
-    def tables(self) -> Tables:
-        """Where the platform's and the firmware's tables are, as far as there are any."""
-        tables: Tables = {"rsdp": self.platform.rsdp if self.platform is not None else None}
-        if self.shim is not None:
-            tables |= {"system_table": self.shim.tables.system, "width": self.shim.config.architecture.width}
-        return tables
-
-    def all_notes(self) -> list[str]:
-        """For the record, when the run is over."""
-        return [*self.notes, *(self.bios.notes() if self.bios is not None else ())]
-
-    def on_exit_boot_services(self, callback: Callable[[], None]) -> None:
-        """Call back when ExitBootServices succeeded."""
-        if self.shim is None:
-            return
-
-        def ended(call: LoggedCall) -> None:
-            if call.service == "BootServices.ExitBootServices" and call.status == "EFI_SUCCESS":
-                callback()
-
-        self.shim.log.on_end(ended)
 
 
 @dataclass
@@ -160,7 +89,9 @@ def prepare(plan: Plan, image: Image, machine: Machine, registry: Registry, cons
     """Build everything up to the image's first instruction. Raises ProviderError, UsageError, MachineError, ImageError."""
     bench = _bench(plan, image, machine, registry, console)
     initrds = tuple(blob.read() for blob in plan.initrds)
-    if bench.entry.through_shim:
+    if plan.shim is ShimPlace.GUEST:
+        _through_guest_shim(bench, initrds)
+    elif bench.entry.through_shim:
         _through_shim(bench, initrds)
     else:
         _natively(bench, initrds)
@@ -263,6 +194,19 @@ def _load(bench: Bench) -> Loaded:
     bench.booted.loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
     bench.booted.kernel_slide = plan.kernel_slide
     return bench.booted.loaded
+
+
+def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
+    """The shim is the kernel that the provider starts, the image its first module and the ramdisks the others."""
+    shim, machine, arena = open_guest_shim(), bench.machine, bench.arena
+    plan = plan_load(shim, ImageEntry.PVH, arena)
+    native_entry.put_image(machine, plan)
+    loaded = Loaded(plan.base, plan.size, plan.entry_point)
+    modules = _modules(bench, (bench.image.data, *initrds))
+    request = replace(_request(bench, loaded, modules), image=shim.data, entry=ImageEntry.PVH.value)
+    handover = _produce(bench, request, arena)
+    bench.booted.guest_shim = GuestShim(machine, shim_symbols(shim))
+    native_entry.enter(machine, bench.provider.cpu_state(ImageEntry.PVH, loaded, handover), arena)
 
 
 def _modules(bench: Bench, contents: tuple[bytes, ...]) -> tuple[Module, ...]:

@@ -25,6 +25,8 @@ class AddressNames:
     image_size: int = 0
     physical_slide: int | None = None
     virtual_slide: int | None = None
+    guest_shim: Symbols | None = None
+    """The shim that runs in the guest, where it is loaded."""
     kernel_runs_from: int = 0
     """Instructions until the kernel proper runs. Before, a decompressor may run where the kernel will lie."""
 
@@ -51,7 +53,12 @@ class AddressNames:
             return found
         if self.image_base <= address < self.image_base + self.image_size:
             return "image", address - self.image_base
-        return None
+        return self.shim_function(address)
+
+    def shim_function(self, address: int) -> tuple[str, int] | None:
+        """(`shim:symbol`, offset) of a place in a shim that runs in the guest."""
+        found = self.guest_shim.name_at(address) if self.guest_shim is not None else None
+        return (f"shim:{found[0]}", found[1]) if found is not None else None
 
     def linked(self, address: int) -> int | None:
         """The virtual address as linked of a place in the kernel proper, given by virtual or identity-mapped address."""

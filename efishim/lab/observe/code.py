@@ -30,10 +30,15 @@ class CodeObserver:
         self._kernel: int | None = None
         """Blocks that had run when the kernel proper began."""
 
-    def start(self) -> None:
-        """The guest has not run yet."""
+    def start(self, names: AddressNames) -> None:
+        """The image has not run yet."""
+
+        def learn(pc: int, code: bytes) -> None:
+            if names.shim_function(pc) is None:
+                self._code.learn(pc, code)
+
         if not self._unpacked:
-            self._machine.watches.on_block(self._code.learn)
+            self._machine.watches.on_block(self._code.learn if names.guest_shim is None else learn)
 
         def note(point: MilestonePoint) -> None:
             self._blocks_at[point.name] = self._machine.engine.state.log_used

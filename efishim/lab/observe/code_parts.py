@@ -1,4 +1,4 @@
-"""The code that ran, by parts of the way: the setup code, the decompressor, the EFI stub, the kernel, userspace.
+"""The code that ran, by parts of the way: the guest's shim, setup code, the decompressor, the EFI stub, the kernel, userspace.
 
 Blocks are folded to functions where there are symbols. A bzImage carries none for its own code, which is told apart by what is
 known of its layout: the setup code ends where the header says, and the stub (libstub, linked behind everything else:
@@ -15,7 +15,8 @@ from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.image_code import ImageCode
 
 SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE = "setup", "decompressor", "stub", "kernel", "user", "elsewhere"
-PARTS = (SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE)
+SHIM = "shim"
+PARTS = (SHIM, SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE)
 TRACE_LIMIT = 4096
 """Blocks of the kernel proper whose order is kept: what runs until start_kernel needs a few hundred."""
 USER_TOP = 1 << 47
@@ -94,6 +95,9 @@ def _place(index: int, pc: int, layout: CodeLayout, names: AddressNames, code: I
         if layout.at_userspace is not None and index >= layout.at_userspace and pc < USER_TOP:
             return USER, USER, pc
         return ELSEWHERE, ELSEWHERE, pc
+    shim = names.shim_function(pc)
+    if shim is not None:
+        return SHIM, shim[0].removeprefix("shim:"), shim[1]
     offset = code.offset(pc)
     if offset is None:
         return ELSEWHERE, ELSEWHERE, pc

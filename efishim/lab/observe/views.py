@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from efishim.lab.abi import CHECKERS, check_entry
-from efishim.lab.boot.prepare import Booted
+from efishim.lab.boot.booted import Booted
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import AbiViolation
 from efishim.lab.snapshot.boot_view import boot_view

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import read_profile, shipped
+from efishim.image.entries import Entry as ImageEntry
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.default_ramdisk import default_ramdisk
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
-from efishim.lab.record import Milestone
+from efishim.lab.record import Milestone, ShimPlace
 from efishim.plugins import Registry
 from efishim.provider import Entry, Platform, Provider
 
@@ -38,6 +40,7 @@ class Words:
     no_observers: bool = False
     profile: str | None = None
     without: tuple[str, ...] = ()
+    shim: str | None = None
 
 
 def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) -> Plan:
@@ -53,7 +56,10 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
             f"{provider.name}/{entry.name} has no firmware whose answers could be chosen",
             hint="profiles are for routes behind the EFI shim",
         )
-    options = plans.parse_options(words.options, known_options(provider, entry, platform))
+    shim = None if words.shim is None else ShimPlace(words.shim)
+    if shim is not None:
+        _require_place(shim, provider, entry, words)
+    options = plans.parse_options(words.options, known_options(provider, entry, platform, shim))
     shim_options(plans.option_group(options, SHIM_GROUP))
     epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
     timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
@@ -81,15 +87,34 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
         profile=find_profile(words.profile) if words.profile else None,
         without=_without(words.without),
+        shim=shim,
         image=find_image(),
     )
     return replace(plan, initrds=(default_ramdisk(plan.image),)) if plan.default_initrd else plan
 
 
-def known_options(provider: Provider, entry: Entry, platform: Platform) -> Mapping[str, str]:
+def _require_place(shim: ShimPlace, provider: Provider, entry: Entry, words: Words) -> None:
+    """Raises UsageError for a route that has no shim there."""
+    route = f"{provider.name}/{entry.name}"
+    if not entry.through_shim:
+        raise UsageError(f"{route} has no shim", hint="--shim is for routes behind the EFI shim")
+    if shim is ShimPlace.HOST:
+        return
+    if shim is not ShimPlace.GUEST:
+        assert_never(shim)
+    if entry.name != ImageEntry.EFI or all(one.name != ImageEntry.PVH for one in provider.entries):
+        raise UsageError(
+            f"{route} has no shim in the guest: it is started through the PVH entry, and enters kernels at their EFI entry",
+            hint="take -p hvmlite -e efi",
+        )
+    if words.profile or words.without:
+        raise UsageError("the shim in the guest answers as it answers: --profile and --without are for the one on the host")
+
+
+def known_options(provider: Provider, entry: Entry, platform: Platform, shim: ShimPlace | None = None) -> Mapping[str, str]:
     """What `--option` understands for a route on a platform: full names and their help."""
     groups = {provider.name: provider.options, "platform": platform.options}
-    if entry.through_shim:
+    if entry.through_shim and shim is not ShimPlace.GUEST:
         groups[SHIM_GROUP] = SHIM_OPTIONS
     return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
 

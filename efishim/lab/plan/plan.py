@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
-from efishim.lab.record import File, Milestone, Options, RouteName
+from efishim.lab.record import File, Milestone, Options, RouteName, ShimPlace
 from efishim.reading import read_file
 
 MIB = 1 << 20
@@ -117,6 +117,8 @@ class Plan:
     """The TOML of the firmware that the shim imitates, for routes behind it (efishim.firmware.profile)."""
     without: tuple[tuple[str, str], ...] = ()
     """(item, answer) in which the shim differs from the profile besides; sorted, each item once."""
+    shim: ShimPlace | None = None
+    """Where the firmware of a route behind the shim runs; None is the host."""
     default_initrd: bool = False
     """The initial ramdisk is the embedded reporting init, put there because the user gave none."""
 
@@ -153,6 +155,7 @@ class Plan:
             system_map=self.system_map.as_file() if self.system_map else None,
             profile=self.profile.as_file() if self.profile else UNSET,
             without=dict(self.without) if self.without else UNSET,
+            shim=self.shim or UNSET,
         )
 
     def reproduce(self) -> str:
@@ -167,6 +170,8 @@ class Plan:
         words += ["-m", format_size(self.memory), "--until", self.until.value, "--max-insns", str(self.max_insns)]
         words += ["--seed", str(self.seed), "--epoch", str(self.epoch)]
         words += [word for name, value in self.options for word in ("--option", f"{name}={value}")]
+        if self.shim:
+            words += ["--shim", self.shim.value]
         if not self.observers:
             words.append("--no-observers")
         if self.system_map:

@@ -7,7 +7,7 @@ static const struct guid LOADED_IMAGE = {0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f
 
 static const struct device_path no_path = {0x7f, 0xff, {4, 0}};
 
-static struct loaded_image loaded;
+static struct loaded_image loaded_image;
 
 /* The next character of UTF-8; a byte that is not part of one stands for itself. */
 static u32 character(const u8 **text)
@@ -48,7 +48,7 @@ static u16 *utf16(const char *text, u32 *size)
 
 void install_loaded_image(const struct boot *boot, const struct image *image)
 {
-	loaded = (struct loaded_image){
+	loaded_image = (struct loaded_image){
 		.revision = LOADED_IMAGE_REVISION,
 		.system_table = &system_table,
 		.file_path = (struct device_path *)&no_path,
@@ -57,6 +57,6 @@ void install_loaded_image(const struct boot *boot, const struct image *image)
 		.code_type = LOADER_CODE,
 		.data_type = LOADER_DATA,
 	};
-	loaded.load_options = utf16(boot->command_line, &loaded.load_options_size);
-	install_protocol(&image_handle, &LOADED_IMAGE, &loaded);
+	loaded_image.load_options = utf16(boot->command_line, &loaded_image.load_options_size);
+	install_protocol(&image_handle, &LOADED_IMAGE, &loaded_image);
 }

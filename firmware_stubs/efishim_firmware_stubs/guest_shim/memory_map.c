@@ -116,7 +116,7 @@ static void add_regions(const struct boot *boot, u32 type)
 {
 	for (u32 i = 0; i < boot->region_count; i++) {
 		u64 start = boot->regions[i].start, end = boot->regions[i].end;
-		if (efi_type(boot->regions[i].type) != type || start >> 52 || end >> 52)
+		if (efi_type(boot->regions[i].type) != type)
 			continue;
 		u64 up = PAGE - 1, low_up = type == CONVENTIONAL_MEMORY ? up : 0, high_up = up - low_up;
 		start = (start + low_up) & ~up;

@@ -10,6 +10,7 @@
 #define LOW_MEMORY 0x100000 /* below, hypervisors put what no memory map mentions */
 #define MOST_MODULES MAX_RAMDISKS + 1
 #define LONGEST_COMMAND_LINE 0x10000
+#define ADDRESS_BITS 52 /* of physical addresses (SDM volume 3, 4.1.4) */
 
 struct start_info {
 	u32 magic, version, flags, module_count;
@@ -93,6 +94,8 @@ static void read_memory_map(const struct start_info *info, struct boot *boot)
 		const struct region *one = &boot->regions[i];
 		if (one->end < one->start)
 			wrong_number("the memory map has a range that does not end, it begins at", one->start);
+		if (one->end >> ADDRESS_BITS)
+			wrong_number("the memory map has a range that no processor can address, it begins at", one->start);
 		ram |= one->type == REGION_RAM && one->end > one->start;
 	}
 	if (!ram)

@@ -1,0 +1,109 @@
+"""A machine that is ready to run, and what is known about what was put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from efishim.bios.bios import Bios
+from efishim.firmware.calling.architecture import Architecture
+from efishim.firmware.calling.call_log import CallLog
+from efishim.firmware.shim import Shim
+from efishim.image.entries import Entry as ImageEntry
+from efishim.lab.abi import EFI_IA32
+from efishim.lab.boot.guest_shim import WIDTH, GuestShim
+from efishim.logged_call import LoggedCall
+from efishim.platform.definition import PlatformFacts
+from efishim.platform.resources import Resource
+from efishim.provider import Handover, Loaded, Module, Structure
+
+NOT_LOADED = Loaded(0, 0, 0)
+
+
+class Tables(TypedDict, total=False):
+    """Physical addresses; `width` is that of the pointers in the EFI system table, in bytes."""
+
+    rsdp: int | None
+    system_table: int
+    width: int
+
+
+@dataclass
+class Booted:
+    """A machine that is ready to run, and what the record wants to know of it."""
+
+    resources: tuple[Resource, ...]
+    loaded: Loaded = NOT_LOADED
+    """Where the image is, by whomever it was loaded."""
+    kernel_slide: int | None = None
+    """How far the kernel proper lies from where it is linked, when it was loaded itself and not unpacked by anybody."""
+    notes: list[str] = field(default_factory=list)
+    shim: Shim | None = None
+    guest_shim: GuestShim | None = None
+    bios: Bios | None = None
+    handover: Handover | None = None
+    platform: PlatformFacts | None = None
+    structures: tuple[Structure, ...] = ()
+    modules: tuple[Module, ...] = ()
+
+    def calls(self) -> list[LoggedCall]:
+        """The firmware calls so far."""
+        if self.bios is not None:
+            return self.bios.calls
+        return self._log.calls if self._log is not None else []
+
+    def calls_dropped(self) -> int:
+        """Calls that were made after the list was full."""
+        if self.bios is not None:
+            return self.bios.calls_dropped
+        return self._log.dropped if self._log is not None else 0
+
+    @property
+    def _log(self) -> CallLog | None:
+        """The calls of EFI firmware."""
+        if self.guest_shim is not None:
+            return self.guest_shim.trace.log
+        return self.shim.log if self.shim is not None else None
+
+    def abi(self, entry: str) -> str:
+        """The name that efishim.lab.abi has for an entry: an EFI application is entered as its firmware's processor has it."""
+        ia32 = self.shim is not None and self.shim.config.architecture is Architecture.IA32
+        return EFI_IA32 if entry == ImageEntry.EFI and ia32 else entry
+
+    def tables(self) -> Tables:
+        """Where the platform's and the firmware's tables are, as far as there are any."""
+        tables: Tables = {"rsdp": self.platform.rsdp if self.platform is not None else None}
+        if self.shim is not None:
+            tables |= {"system_table": self.shim.tables.system, "width": self.shim.config.architecture.width}
+        elif self.guest_shim is not None and self.guest_shim.system_table is not None:
+            tables |= {"system_table": self.guest_shim.system_table, "width": WIDTH}
+        return tables
+
+    def all_notes(self) -> list[str]:
+        """For the record, when the run is over."""
+        firmware = self.bios if self.bios is not None else self.guest_shim
+        return [*self.notes, *(firmware.notes() if firmware is not None else ())]
+
+    def on_exit_boot_services(self, callback: Callable[[], None]) -> None:
+        """Call back when ExitBootServices succeeded."""
+        if self._log is None:
+            return
+
+        def ended(call: LoggedCall) -> None:
+            if call.service == "BootServices.ExitBootServices" and call.status == "EFI_SUCCESS":
+                callback()
+
+        self._log.on_end(ended)
+
+    def at_entry(self, callback: Callable[[], None]) -> None:
+        """Call back when the image is about to run its first instruction: now, if no code of the guest comes before it."""
+        if self.guest_shim is None:
+            callback()
+            return
+
+        def arrived(loaded: Loaded) -> None:
+            self.loaded = loaded
+            callback()
+
+        self.guest_shim.follow(arrived)
