@@ -6,7 +6,6 @@ Operating Mode Callback" (EC00); Phoenix BIOS manual as in Ralf Brown's interrup
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -16,9 +15,10 @@ from efishim.bios.frame import Frame
 from efishim.bios.memory import below_and_above_16m, extended_kib
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
+from efishim.wire.acpi import AddressRange
 
 SMAP = 0x534D_4150
-ENTRY_SIZE, EXTENDED_SIZE = 20, 24
+ENTRY_SIZE, EXTENDED_SIZE = 20, AddressRange.SIZE
 ENABLED = 1
 """Extended attributes, bit 0: ACPI 3.0's "do not ignore this entry", reserved and 1 since ACPI 4.0."""
 LARGEST_MOVE = 0x8000
@@ -134,9 +134,9 @@ class SystemServices:
             frame.fail(0x86)
             return
         piece = self._memory[number]
-        entry = struct.pack("<QQII", piece.start, piece.size, piece.kind.value, ENABLED)
+        entry = AddressRange(base=piece.start, length=piece.size, type=piece.kind.value, extended_attributes=ENABLED)
         size = EXTENDED_SIZE if room >= EXTENDED_SIZE else ENTRY_SIZE
-        frame.store("es", frame["di"], entry[:size])
+        frame.store("es", frame["di"], entry.build()[:size])
         frame["eax"] = SMAP
         frame["ecx"] = size
         frame["ebx"] = number + 1 if number + 1 < len(self._memory) else 0

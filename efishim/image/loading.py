@@ -14,9 +14,10 @@ from typing import Protocol
 from efishim.errors import ImageError
 from efishim.image.elf import Elf, Segment, load_range
 from efishim.image.entries import Entry
-from efishim.image.multiboot import Multiboot2Tag
+from efishim.image.multiboot import Multiboot2Tag, read_tag
 from efishim.image.opened import Image
 from efishim.wire import linux_header
+from efishim.wire.multiboot import Multiboot2HeaderAddress, Multiboot2HeaderEntry, Multiboot2HeaderRelocatable
 
 REAL_MODE_BASE = 0x9_0000
 """Where boot sector and setup code go; old kernels take no other place (boot.rst, "Memory layout")."""
@@ -181,7 +182,7 @@ def _multiboot2(image: Image, room: Room, high: bool) -> LoadPlan:
     if tag is None:
         return plan
     # Both entries are linked, and move, together.
-    linked = _words(tag.data, 1)[0] + plan.entry_point - _linked_entry(image)
+    linked = read_tag(tag, Multiboot2HeaderEntry).entry_addr + plan.entry_point - _linked_entry(image)
     return replace(plan, efi_entry=_moved(linked, 0))
 
 
@@ -189,7 +190,7 @@ def _linked_entry(image: Image) -> int:
     """The 32-bit entry point before the image is moved."""
     header = image.parts.multiboot2
     tag = header.tag(MB2_ENTRY) if header is not None else None
-    return _words(tag.data, 1)[0] if tag is not None else _elf_of(image).physical_entry
+    return read_tag(tag, Multiboot2HeaderEntry).entry_addr if tag is not None else _elf_of(image).physical_entry
 
 
 def _multiboot2_at_32(image: Image, room: Room, high: bool) -> LoadPlan:
@@ -198,12 +199,12 @@ def _multiboot2_at_32(image: Image, room: Room, high: bool) -> LoadPlan:
     if header is None:
         raise ImageError("there is no Multiboot2 header")
     address, entry_tag, movable = header.tag(MB2_ADDRESS), header.tag(MB2_ENTRY), header.tag(MB2_RELOCATABLE)
-    entry = _words(entry_tag.data, 1)[0] if entry_tag is not None else None
+    entry = read_tag(entry_tag, Multiboot2HeaderEntry).entry_addr if entry_tag is not None else None
     if address is not None:
-        header_addr, load_addr, load_end, bss_end = _words(address.data, 4)
+        told = read_tag(address, Multiboot2HeaderAddress)
         if entry is None:
             raise ImageError("the Multiboot2 header has an address tag without an entry address tag")
-        where = (header_addr, load_addr, load_end, bss_end)
+        where = (told.header_addr, told.load_addr, told.load_end_addr, told.bss_end_addr)
         return _kludge(image, room, header.offset, where, entry, _relocation(movable))
     return _elf(image, room, entry=entry, relocation=_relocation(movable))
 
@@ -231,10 +232,10 @@ class _Relocation:
 def _relocation(tag: Multiboot2Tag | None) -> _Relocation | None:
     if tag is None:
         return None
-    low, top, alignment, preference = _words(tag.data, 4)
-    if alignment & (alignment - 1):
-        raise ImageError(f"the Multiboot2 header asks for an alignment of {alignment:#x}, which is no power of two")
-    return _Relocation(low, top, max(alignment, 1), preference)
+    told = read_tag(tag, Multiboot2HeaderRelocatable)
+    if told.align & (told.align - 1):
+        raise ImageError(f"the Multiboot2 header asks for an alignment of {told.align:#x}, which is no power of two")
+    return _Relocation(told.min_addr, told.max_addr, max(told.align, 1), told.preference)
 
 
 def _kludge(
@@ -316,12 +317,6 @@ def _segments(data: bytes, segments: tuple[Segment, ...], slide: int) -> tuple[P
     return tuple(
         Piece(s.physical + slide, view[s.offset : s.offset + s.file_size], s.memory_size) for s in segments if s.memory_size
     )
-
-
-def _words(data: bytes, count: int) -> tuple[int, ...]:
-    if len(data) < 4 * count:
-        raise ImageError(f"a Multiboot2 header tag has {len(data)} bytes, {4 * count} are needed")
-    return tuple(int.from_bytes(data[i * 4 : i * 4 + 4], "little") for i in range(count))
 
 
 def _bounded(size: int) -> int:

@@ -6,8 +6,11 @@ Sources: Multiboot Specification 0.6.96 section 3.1, Multiboot2 Specification 2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+from efishim.errors import ImageError
 from efishim.wire import multiboot as wire
+from efishim.wire.layout import Layout
 
 ADDRESS_FIELDS = 1 << 16
 VIDEO_FIELDS = 1 << 2
@@ -17,6 +20,9 @@ KNOWN_1 = 0x7
 ARCHITECTURE_I386 = 0
 END_TAG = 0
 MAX_TAGS = 64
+
+
+L = TypeVar("L", bound=Layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,13 @@ class Multiboot2Tag:
     def name(self) -> str:
         """The specification's name."""
         return wire.MULTIBOOT2_HEADER_TAGS.get(self.type, f"tag {self.type}")
+
+
+def read_tag(tag: Multiboot2Tag, layout: type[L]) -> L:
+    """What a tag says. Raises ImageError when it is too short for that."""
+    if len(tag.data) < layout.SIZE:
+        raise ImageError(f"a Multiboot2 header tag has {len(tag.data)} bytes, {layout.SIZE} are needed")
+    return layout.parse(tag.data)
 
 
 @dataclass(frozen=True, slots=True)

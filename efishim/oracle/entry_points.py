@@ -11,11 +11,13 @@ from typing import Protocol
 
 from efishim.errors import RouteError
 from efishim.image.entries import Entry
+from efishim.image.multiboot import read_tag
 from efishim.image.opened import Image
 from efishim.lab.observe.milestones import ENTRY_BYTES
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
 from efishim.wire.linux_header import ENTRY64_OFFSET
+from efishim.wire.multiboot import Multiboot2HeaderEntry
 
 PROOF = 32
 """Bytes of a loader's entry that are compared. Of the kernel proper fewer are: KASLR changes addresses in its code."""
@@ -165,7 +167,7 @@ def multiboot(image: Image, number: int) -> Candidates:
     if number == 1 and parts.multiboot is not None and parts.multiboot.address is not None:
         address = parts.multiboot.address[4]
     if number == 2 and parts.multiboot2 is not None and (tag := parts.multiboot2.tag("ENTRY_ADDRESS")) is not None:
-        address = int.from_bytes(tag.data[:4], "little")
+        address = read_tag(tag, Multiboot2HeaderEntry).entry_addr
     if address is None and parts.elf is not None:
         address = parts.elf.physical_entry
     if address is None:

@@ -59,6 +59,26 @@ class Rsdp(Layout):
     extended_checksum: int = u8(32)
 
 
+class AddressRange(Layout):
+    """Address Range Descriptor Structure (15.1), what int 15h E820h gives; callers before ACPI 3.0 take 20 bytes of it."""
+
+    SIZE = 24
+
+    base: int = u64(0)
+    length: int = u64(8)
+    type: int = u32(16)
+    extended_attributes: int = u32(20)
+
+
+class TableHead(Layout):
+    """What every table begins with, those without a System Description Table Header too (5.2.10)."""
+
+    SIZE = 8
+
+    signature: bytes = array(0, 4)
+    length: int = u32(4)
+
+
 class SdtHeader(Layout):
     """System Description Table Header (5.2.6)."""
 
@@ -172,6 +192,28 @@ class Madt(Layout):
     header: SdtHeader = part(0, SdtHeader)
     local_interrupt_controller_address: int = u32(36)
     flags: int = u32(40)
+
+
+class Hpet(Layout):
+    """HPET description table (IA-PC HPET specification 1.0a, 3.2.4)."""
+
+    SIZE = 56
+
+    header: SdtHeader = part(0, SdtHeader)
+    event_timer_block_id: int = u32(36)
+    base_address: GenericAddress = part(40, GenericAddress)
+    hpet_number: int = u8(52)
+    main_counter_minimum: int = u16(53)
+    page_protection: int = u8(55)
+
+
+class Waet(Layout):
+    """Windows ACPI Emulated Devices Table (Microsoft's specification of it, 2009)."""
+
+    SIZE = 40
+
+    header: SdtHeader = part(0, SdtHeader)
+    emulated_device_flags: int = u32(36)
 
 
 class MadtEntry(Layout):

@@ -12,6 +12,9 @@ from efishim.wire.layout import Layout, array, counted, numbers, part, parts, te
 HDRS_MAGIC = 0x53726448
 """`hdr.header`: the letters HdrS."""
 
+E820_TABLE = 0x2D0
+"""Offset of e820_table in boot_params."""
+
 E820_MAX_ENTRIES_ZEROPAGE = 128
 """Entries in boot_params.e820_table; more of them travel as SETUP_E820_EXT."""
 
@@ -261,7 +264,7 @@ class BootParams(Layout):
     hdr: SetupHeader = part(0x1F1, SetupHeader)
     _pad7: bytes = array(0x26C, 0x290 - 0x26C)
     edd_mbr_sig_buffer: list[int] = numbers(0x290, 4, 16)
-    e820_table: bytes = counted(0x2D0, E820Entry.SIZE * E820_MAX_ENTRIES_ZEROPAGE)
+    e820_table: bytes = counted(E820_TABLE, E820Entry.SIZE * E820_MAX_ENTRIES_ZEROPAGE)
     _pad8: bytes = array(0xCD0, 48)
     eddbuf: list[EddInfo] = parts(0xD00, EddInfo, 6)
     _pad9: bytes = array(0xEEC, 276)
@@ -351,6 +354,14 @@ class JailhouseSetupData(Layout):
     apic_khz: int = u32(20)
     standard_ioapic: int = u8(24)
     cpu_ids: bytes = array(25, 255)
+
+
+class JailhouseSetupDataV2(JailhouseSetupData):
+    """Version 2 and later."""
+
+    SIZE = 284
+
+    flags: int = u32(280)
 
 
 class CcSetupData(Layout):

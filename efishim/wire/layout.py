@@ -10,8 +10,9 @@ A declaration is a class whose fields stand at the offsets that the specificatio
         len: int = u32(12)
 
 Structures of UEFI have no printed offsets. Their fields come without, lie where a C compiler puts them, and have one form
-for each width of a pointer. All numbers are little-endian, as everything in x86 boot protocols is. Why construct, and what
-it costs: docs/adr/0012-layouts-over-construct.md.
+for each width of a pointer. Numbers are little-endian, as x86 is; `be32` is for what came from elsewhere.
+
+Why construct, and what it costs: docs/adr/0014-layouts-over-construct.md.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ WIDTHS = (4, 8)
 class Leaf:
     """One field with no structure below it, under its full name (`hdr.setup_sects`, `eddbuf[3].device`).
 
-    `offset` is in bytes from the start of the outermost structure. `form` is `number`, `text` (a magic number that
-    people write as letters) or `bytes`.
+    `offset` is in bytes from the start of the outermost structure. `form` is `number`, `big-endian` (a number too),
+    `text` (a magic number that people write as letters) or `bytes`.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Leaf:
         raw = bytes(data[base + self.offset : base + self.offset + self.size])
         if self.form == "number":
             return int.from_bytes(raw, "little")
+        if self.form == "big-endian":
+            return int.from_bytes(raw, "big")
         if self.form == "bytes":
             return raw.rstrip(b"\0").hex()
         if not any(raw):
@@ -111,6 +114,7 @@ class _Field(NamedTuple):
 
 
 _U8, _U16, _U32, _U64 = (cs.FormatField("<", letter) for letter in "BHLQ")
+_BE32 = cs.FormatField(">", "L")
 _NUMBERS = {1: _U8, 2: _U16, 4: _U32, 8: _U64}
 _TEXT32 = _Letters()
 
@@ -138,6 +142,11 @@ def u64(offset: int | None = None) -> int:
 def pointer() -> int:
     """A pointer, a handle, a UINTN or anything else that has the machine's width."""
     return cast(int, _Field(_NUMBERS.__getitem__, None, 0, 0, int))
+
+
+def be32(offset: int) -> int:
+    """Four bytes, the most significant first."""
+    return cast(int, _Field(lambda _: _BE32, offset, 4, 4, int))
 
 
 def text32(offset: int) -> int:
@@ -347,6 +356,7 @@ def _walk(name: str, at: int, reader: Any) -> Iterator[Leaf]:
     elif isinstance(reader, _Value):
         yield from _walk(name, at, reader.subcon)
     elif isinstance(reader, cs.FormatField):
-        yield Leaf(name, at, reader.length, "text" if isinstance(reader, _Letters) else "number")
+        form = "text" if isinstance(reader, _Letters) else "big-endian" if reader is _BE32 else "number"
+        yield Leaf(name, at, reader.length, form)
     elif isinstance(reader, _Array) and not isinstance(reader, _Unlisted):
         yield Leaf(name, at, reader.length, "bytes")

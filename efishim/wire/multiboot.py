@@ -198,6 +198,22 @@ class Multiboot2HeaderAddress(Layout):
     bss_end_addr: int = u32(12)
 
 
+class Multiboot2HeaderEntry(Layout):
+    """ENTRY_ADDRESS header tag and those for EFI, its head left out (sections 3.1.6 to 3.1.8)."""
+
+    SIZE = 4
+
+    entry_addr: int = u32(0)
+
+
+class Multiboot2HeaderConsole(Layout):
+    """CONSOLE_FLAGS header tag, its head left out (section 3.1.9)."""
+
+    SIZE = 4
+
+    console_flags: int = u32(0)
+
+
 class Multiboot2HeaderRelocatable(Layout):
     """RELOCATABLE header tag, its head left out (section 3.1.12)."""
 

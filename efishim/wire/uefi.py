@@ -135,6 +135,18 @@ class ConfigurationTable(Layout):
     VendorTable: int = pointer()
 
 
+LOAD_OPTION_ACTIVE = 1
+
+
+class LoadOption(Layout):
+    """EFI_LOAD_OPTION (3.1.3), up to the description behind which the device path lies."""
+
+    SIZE = 6
+
+    Attributes: int = u32(0)
+    FilePathListLength: int = u16(4)
+
+
 class RtPropertiesTable(Layout):
     """EFI_RT_PROPERTIES_TABLE (4.6.2)."""
 

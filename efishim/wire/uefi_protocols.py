@@ -38,6 +38,34 @@ class DevicePathNode(Layout):
     Length: int = u16()
 
 
+class PciPath(Layout):
+    """PCI Device Path (10.3.2.1) behind its header."""
+
+    SIZE = 2
+
+    function: int = u8(0)
+    device: int = u8(1)
+
+
+class MemoryMappedPath(Layout):
+    """Memory Mapped Device Path (10.3.2.3) behind its header; `end` is the last byte."""
+
+    SIZE = 20
+
+    memory_type: int = u32(0)
+    start: int = u64(4)
+    end: int = u64(12)
+
+
+class AcpiPath(Layout):
+    """ACPI Device Path (10.3.3) behind its header."""
+
+    SIZE = 8
+
+    hid: int = u32(0)
+    uid: int = u32(4)
+
+
 class DriverBindingProtocol(Layout):
     """EFI_DRIVER_BINDING_PROTOCOL (11.1.1)."""
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efishim.wire.layout import Layout, array, counted, guid, numbers, part, parts, pointer, text32, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, be32, counted, guid, numbers, part, parts, pointer, text32, u8, u16, u32, u64
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +133,19 @@ def test_without_offsets_fields_lie_where_c_puts_them(width: int, form: str) -> 
 
 def test_a_value_of_one_width_has_a_form_in_the_other() -> None:
     assert Wide(handle=7).build(4)[4:8] == Wide.parse(Wide(handle=7).build()).build()[8:12] == b"\7\0\0\0"
+
+
+class Foreign(Layout):
+    SIZE = 4
+
+    number: int = be32(0)
+
+
+def test_a_number_may_have_its_most_significant_byte_first() -> None:
+    raw = bytes.fromhex("d00dfeed")
+    assert Foreign.parse(raw).number == Foreign.parse(raw).values()["number"] == 0xD00DFEED
+    assert Foreign(number=0xD00DFEED).build() == raw
+    assert Foreign.leaf("number").form == "big-endian"
 
 
 def test_an_array_of_structures() -> None:

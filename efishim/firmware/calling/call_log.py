@@ -11,6 +11,7 @@ from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, is_error
 from efishim.logged_call import LOG_LIMIT, SHOWN_STRING, LoggedCall, Shown
 from efishim.wire.guids import guid_name
+from efishim.wire.uefi import Time
 
 TPL_NAMES = {4: "TPL_APPLICATION", 8: "TPL_CALLBACK", 16: "TPL_NOTIFY", 31: "TPL_HIGH_LEVEL"}
 
@@ -110,9 +111,8 @@ class CallLog:
         if kind == "path":
             return to_text(read_path(self._guest, self._guest.uintn(address)))
         if kind == "time":
-            raw = self._guest.read(address, 16)
-            year = int.from_bytes(raw[:2], "little")
-            return f"{year:04}-{raw[2]:02}-{raw[3]:02}T{raw[4]:02}:{raw[5]:02}:{raw[6]:02}"
+            told = Time.parse(self._guest.read(address, Time.sizeof()))
+            return f"{told.Year:04}-{told.Month:02}-{told.Day:02}T{told.Hour:02}:{told.Minute:02}:{told.Second:02}"
         size = replace(parameter, way="in").width or self._guest.width
         return f"{self._guest.number(address, size):#x}"
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.wire.guids import guid_bytes, guid_name, guid_text
+from efishim.wire.uefi_protocols import AcpiPath, DevicePathNode, MemoryMappedPath, PciPath
 
 HARDWARE, ACPI, MESSAGING, MEDIA, BIOS_BOOT, END = 1, 2, 3, 4, 5, 0x7F
 """Node types (table 10.1)."""
 
 END_ENTIRE, END_INSTANCE = 0xFF, 0x01
+HEADER = DevicePathNode.sizeof()
 PATH_LIMIT = 0x10000
 """Longest device path that a service follows, in bytes."""
 
@@ -26,7 +28,8 @@ class Node:
     body: bytes = b""
 
     def __bytes__(self) -> bytes:
-        return bytes((self.type, self.subtype)) + (4 + len(self.body)).to_bytes(2, "little") + self.body
+        size = DevicePathNode.sizeof() + len(self.body)
+        return DevicePathNode(Type=self.type, SubType=self.subtype, Length=size).build() + self.body
 
     @property
     def ends_path(self) -> bool:
@@ -54,7 +57,7 @@ def file_path(name: str) -> Node:
 
 def memory_mapped(memory_type: int, start: int, end: int) -> Node:
     """Memory Mapped (10.3.2.3); `end` is the last byte."""
-    return Node(HARDWARE, 3, memory_type.to_bytes(4, "little") + start.to_bytes(8, "little") + end.to_bytes(8, "little"))
+    return Node(HARDWARE, 3, MemoryMappedPath(memory_type=memory_type, start=start, end=end).build())
 
 
 def path_bytes(*nodes: Node) -> bytes:
@@ -66,28 +69,28 @@ def nodes(data: bytes) -> Iterator[Node]:
     """The nodes of a path, the end included. Raises EfiError(INVALID_PARAMETER) when it is malformed."""
     at = 0
     while True:
-        if at + 4 > len(data):
+        if at + HEADER > len(data):
             raise EfiError(Status.INVALID_PARAMETER)
-        length = int.from_bytes(data[at + 2 : at + 4], "little")
-        if length < 4 or at + length > len(data):
+        head = DevicePathNode.parse(data[at : at + HEADER])
+        if head.Length < HEADER or at + head.Length > len(data):
             raise EfiError(Status.INVALID_PARAMETER)
-        node = Node(data[at], data[at + 1], bytes(data[at + 4 : at + length]))
+        node = Node(head.Type, head.SubType, bytes(data[at + HEADER : at + head.Length]))
         yield node
         if node.ends_path:
             return
-        at += length
+        at += head.Length
 
 
 def read_path(guest: Guest, address: int) -> bytes:
     """The bytes of a path in guest memory, with its end. Raises EfiError(INVALID_PARAMETER)."""
     out = bytearray()
     while len(out) < PATH_LIMIT:
-        header = guest.read(address + len(out), 4)
-        length = int.from_bytes(header[2:], "little")
-        if length < 4:
+        raw = guest.read(address + len(out), HEADER)
+        head = DevicePathNode.parse(raw)
+        if head.Length < HEADER:
             break
-        out += header + guest.read(address + len(out) + 4, length - 4)
-        if header[0] == END and header[1] == END_ENTIRE:
+        out += raw + guest.read(address + len(out) + HEADER, head.Length - HEADER)
+        if (head.Type, head.SubType) == (END, END_ENTIRE):
             return bytes(out)
     raise EfiError(Status.INVALID_PARAMETER)
 
@@ -111,13 +114,14 @@ def _node_text(node: Node) -> str:
                 return f"{name}({guid_name(guid_text(body[:16]))}{tail})"
         case (4, 4):
             return body.decode("utf-16-le", "replace").rstrip("\0")
-        case (1, 3) if len(body) >= 20:
-            first, last = int.from_bytes(body[4:12], "little"), int.from_bytes(body[12:20], "little")
-            return f"MemoryMapped({body[0]:#x},{first:#x},{last:#x})"
-        case (1, 1) if len(body) >= 2:
-            return f"Pci({body[1]:#x},{body[0]:#x})"
-        case (2, 1) if len(body) >= 8:
-            return f"Acpi({body[:4].hex()},{int.from_bytes(body[4:8], 'little'):#x})"
+        case (1, 3) if len(body) >= MemoryMappedPath.SIZE:
+            told = MemoryMappedPath.parse(body)
+            return f"MemoryMapped({told.memory_type & 0xFF:#x},{told.start:#x},{told.end:#x})"
+        case (1, 1) if len(body) >= PciPath.SIZE:
+            pci = PciPath.parse(body)
+            return f"Pci({pci.device:#x},{pci.function:#x})"
+        case (2, 1) if len(body) >= AcpiPath.SIZE:
+            return f"Acpi({body[:4].hex()},{AcpiPath.parse(body).uid:#x})"
         case _:
             pass
     return f"Path({node.type},{node.subtype},{body.hex()})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.wire.guids import EFI_GLOBAL_VARIABLE
+from efishim.wire.uefi import LOAD_OPTION_ACTIVE, LoadOption
 
 NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS = 1, 2, 4
 HARDWARE_ERROR_RECORD, AUTHENTICATED_WRITE_ACCESS = 8, 0x10
@@ -144,7 +145,7 @@ def firmware_variables(console: bytes, image: bytes) -> list[Variable]:
     both = BOOTSERVICE_ACCESS | RUNTIME_ACCESS
     kept = both | NON_VOLATILE
     description = "efishim".encode("utf-16-le") + b"\0\0"
-    option = (1).to_bytes(4, "little") + len(image).to_bytes(2, "little") + description + image
+    option = LoadOption(Attributes=LOAD_OPTION_ACTIVE, FilePathListLength=len(image)).build() + description + image
     return [
         Variable(EFI_GLOBAL_VARIABLE, name, attributes, data, read_only)
         for name, attributes, data, read_only in (

@@ -12,6 +12,7 @@ from efishim.wire.multiboot import (
     MULTIBOOT_HEADER_MAGIC,
     MULTIBOOT_INFO_FLAGS,
     MULTIBOOT_SEARCH,
+    MultibootHeader,
     MultibootInfo,
     MultibootMmapEntry,
     MultibootModule,
@@ -107,7 +108,7 @@ def _modules(memory: PhysicalMemory, findings: Findings, info: MultibootInfo) ->
     except Unreadable as error:
         findings.demand(MODULES, False, str(error))
         return []
-    entries = [MultibootModule.parse(raw[at : at + size]) for at in range(0, len(raw), size)]
+    entries = MultibootModule.rows(raw)
     for entry in entries:
         one = entry.mod_start, entry.mod_end
         there = one[0] <= one[1] and memory.find(one[0], max(one[1] - one[0], 1)) is not None
@@ -126,11 +127,11 @@ def _map(memory: PhysicalMemory, findings: Findings, info: MultibootInfo) -> Non
         return
     at = 0
     while at < len(raw):
-        step = int.from_bytes(raw[at : at + 4], "little") + 4
+        entry = MultibootMmapEntry.parse(raw[at : at + MultibootMmapEntry.SIZE].ljust(MultibootMmapEntry.SIZE, b"\0"))
+        step = entry.size + 4
         whole = step >= MultibootMmapEntry.SIZE and at + step <= len(raw)
         if not findings.demand(MAP, whole, f"the entry at {at:#x} has {step:#x} bytes"):
             return
-        entry = MultibootMmapEntry.parse(raw[at : at + MultibootMmapEntry.SIZE])
         one = entry.base_addr, entry.base_addr + entry.length
         findings.demand(MAP, one[0] < one[1] <= 1 << 64, f"one is {named(one)}")
         at += step
@@ -144,9 +145,11 @@ def _header_flags(moment: Moment) -> int:
     except BusError:
         return 0
     for at in range(0, size - 11, 4):
-        magic, flags, checksum = (int.from_bytes(raw[at + n : at + n + 4], "little") for n in (0, 4, 8))
-        if magic == MULTIBOOT_HEADER_MAGIC and not magic + flags + checksum & 0xFFFF_FFFF:
-            return flags
+        if raw[at : at + 4] != MULTIBOOT_HEADER_MAGIC.to_bytes(4, "little"):
+            continue
+        header = MultibootHeader.parse(raw[at : at + MultibootHeader.SIZE].ljust(MultibootHeader.SIZE, b"\0"))
+        if not header.magic + header.flags + header.checksum & 0xFFFF_FFFF:
+            return header.flags
     return 0
 
 

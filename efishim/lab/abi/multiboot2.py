@@ -18,6 +18,8 @@ from efishim.wire.multiboot import (
     MULTIBOOT2_SEARCH,
     MULTIBOOT2_TAGS,
     Multiboot2BasicMeminfo,
+    Multiboot2Header,
+    Multiboot2HeaderTag,
     Multiboot2Info,
     Multiboot2Mmap,
     Multiboot2MmapEntry,
@@ -173,18 +175,19 @@ def _header_tags(moment: Moment) -> Iterator[tuple[int, int, bytes]]:
         raw = moment.memory.read(moment.loaded.base, size)
     except BusError:
         return
-    for start in range(0, size - 15, 8):
-        words = [int.from_bytes(raw[start + n : start + n + 4], "little") for n in (0, 4, 8, 12)]
-        if words[0] != MULTIBOOT2_HEADER_MAGIC or sum(words) & 0xFFFF_FFFF:
+    for start in range(0, size - Multiboot2Header.SIZE + 1, 8):
+        if raw[start : start + 4] != MULTIBOOT2_HEADER_MAGIC.to_bytes(4, "little"):
             continue
-        at, end = start + 16, min(start + words[2], size)
-        while at + 8 <= end:
-            kind, flags = (int.from_bytes(raw[at + n : at + n + 2], "little") for n in (0, 2))
-            length = int.from_bytes(raw[at + 4 : at + 8], "little")
-            if length < 8 or kind == HEADER_TAG["END"]:
+        header = Multiboot2Header.parse(raw[start : start + Multiboot2Header.SIZE])
+        if header.magic + header.architecture + header.header_length + header.checksum & 0xFFFF_FFFF:
+            continue
+        at, end = start + header.SIZE, min(start + header.header_length, size)
+        while at + Multiboot2HeaderTag.SIZE <= end:
+            tag = Multiboot2HeaderTag.parse(raw[at : at + Multiboot2HeaderTag.SIZE])
+            if tag.size < tag.SIZE or tag.type == HEADER_TAG["END"]:
                 return
-            yield kind, flags, raw[at : at + length]
-            at += (length + 7) & ~7
+            yield tag.type, tag.flags, raw[at : at + tag.size]
+            at += (tag.size + 7) & ~7
         return
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -45,6 +44,7 @@ from efishim.provider import (
     module_alignment,
     native_structures,
 )
+from efishim.wire.bootparams import E820Entry
 from efishim.wire.pe import MACHINE_I386
 from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION
 
@@ -52,7 +52,6 @@ BIOS_AREA_FEATURE, UEFI_FEATURE = "bios_area", "uefi"
 LOADER_ROOM = 512 << 10
 """Conventional memory that a boot loader on EFI keeps for what it gives to the kernel."""
 LOADER_TOP = 0x9_F000
-E820_ROW = struct.Struct("<QQI")
 
 
 @dataclass
@@ -274,7 +273,7 @@ def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...
 def _hypercall_map(machine: Machine) -> tuple[discovery.MapEntry, ...] | None:
     """The memory map that the hypervisor gives to who asks it, None without one."""
     table = xen_memory_map(machine)
-    return None if table is None else tuple(E820_ROW.iter_unpack(table[: len(table) // E820_ROW.size * E820_ROW.size]))
+    return None if table is None else tuple((one.addr, one.size, one.type) for one in E820Entry.rows(table))
 
 
 def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:

@@ -15,6 +15,7 @@ from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import PhysicalMemory
 from efishim.wire import bootparams
 from efishim.wire.bootparams import E820_TYPES, SETUP_INDIRECT, SETUP_TYPES, E820Entry, SetupData, SetupIndirect
+from efishim.wire.devicetree import FdtHeader
 from efishim.wire.layout import Layout
 
 MAX_NODES = 64
@@ -160,19 +161,15 @@ def _cc_blob(memory: PhysicalMemory, address: int) -> Body:
 
 
 def _dtb(data: bytes) -> tuple[Body, bytes]:
-    """The head of a flattened device tree (Devicetree Specification 0.4, section 5.2: big-endian words)."""
-    names = ("magic", "totalsize", "off_dt_struct", "off_dt_strings", "off_mem_rsvmap", "version", "last_comp_version")
-    if len(data) < 28:
+    if len(data) < FdtHeader.SIZE:
         raise Unreadable(f"a body of {len(data)} bytes is shorter than the head of a device tree")
-    fields: Body = {name: int.from_bytes(data[i * 4 : i * 4 + 4], "big") for i, name in enumerate(names)}
-    return fields, data[28:]
+    return _fields(FdtHeader, data)
 
 
 def _jailhouse(data: bytes) -> tuple[Body, bytes]:
     fields, rest = _fields(bootparams.JailhouseSetupData, data)
-    if fields["version"] != 1 and len(rest) >= 4:
-        fields["flags"] = int.from_bytes(rest[:4], "little")
-        rest = rest[4:]
+    if fields["version"] != 1 and len(data) >= bootparams.JailhouseSetupDataV2.SIZE:
+        return _fields(bootparams.JailhouseSetupDataV2, data)
     return fields, rest
 
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from efishim.lab.snapshot.guest_read import Unreadable, read
+from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.observed import Watched
 from efishim.provider import Structure
 from efishim.wire import uefi
-from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader
-from efishim.wire.bootparams import BootParams, E820Entry
+from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader, TableHead
+from efishim.wire.bootparams import E820_TABLE, BootParams, E820Entry
 from efishim.wire.layout import Layout, Leaf
 
 TABLE_LIMIT = 64
 TABLE_SIZE_LIMIT = 1 << 20
-E820_OFFSET = 0x2D0
-"""Of e820_table in struct boot_params."""
 _LAYOUTS: dict[bytes, type[Layout]] = {b"FACP": Fadt, b"APIC": Madt}
 
 
@@ -92,7 +90,7 @@ def _table(memory: PhysicalMemory, address: int, since: int) -> Iterator[Target]
 
 
 def _length(memory: PhysicalMemory, address: int) -> int:
-    size = int.from_bytes(read(memory, address + 4, 4, "an ACPI table's length"), "little")
+    size = read_layout(memory, address, TableHead, "an ACPI table").length
     if not 8 <= size <= TABLE_SIZE_LIMIT or memory.find(address, size) is None:
         raise Unreadable(f"the ACPI table at {address:#x} is {size} bytes long")
     return size
@@ -133,7 +131,7 @@ def efi_targets(memory: PhysicalMemory, system_table: int, *, width: int = 8, si
 def boot_params_target(name: str, address: int, e820_entries: int, since: int = 0) -> Target:
     """A struct boot_params, as the kernel's own copy, with the first `e820_entries` of its e820_table."""
     table = tuple(
-        Leaf(f"e820_table[{number}].{leaf.name}", E820_OFFSET + number * E820Entry.SIZE + leaf.offset, leaf.size, leaf.form)
+        Leaf(f"e820_table[{number}].{leaf.name}", E820_TABLE + number * E820Entry.SIZE + leaf.offset, leaf.size, leaf.form)
         for number in range(min(e820_entries, 128))
         for leaf in E820Entry.leaves()
     )

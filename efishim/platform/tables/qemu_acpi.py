@@ -128,13 +128,13 @@ def build_madt(config: QemuTables) -> bytes:
 
 def build_hpet() -> bytes:
     """IA-PC HPET specification 1.0a, section 3.2.4."""
-    body = (ID & 0xFFFF_FFFF).to_bytes(4, "little") + bytes(4) + HPET_BASE.to_bytes(8, "little") + bytes(4)
-    return acpi.finish(bytes(wire.SdtHeader.SIZE) + body, b"HPET", 1, BOCHS)
+    block = wire.GenericAddress(address=HPET_BASE)
+    return acpi.finish(wire.Hpet(event_timer_block_id=ID & 0xFFFF_FFFF, base_address=block).build(), b"HPET", 1, BOCHS)
 
 
 def build_waet() -> bytes:
     """What about the devices is better than in the real ones."""
-    return acpi.finish(bytes(wire.SdtHeader.SIZE) + PM_TIMER_GOOD.to_bytes(4, "little"), b"WAET", 1, BOCHS)
+    return acpi.finish(wire.Waet(emulated_device_flags=PM_TIMER_GOOD).build(), b"WAET", 1, BOCHS)
 
 
 def build_facs() -> bytes:

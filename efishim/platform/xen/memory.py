@@ -14,9 +14,10 @@ from efishim.platform.xen.frames import Frame, Physmap
 from efishim.platform.xen.guest import GuestCopy, own
 from efishim.platform.xen.shared import SharedInfo
 from efishim.wire import xen as abi
+from efishim.wire.bootparams import E820Entry
 from efishim.wire.xen import PAGE, Errno, Refused
 
-E820_ENTRY, E820_LIMIT = 20, 128
+E820_ENTRY, E820_LIMIT = E820Entry.SIZE, 128
 GRANT_FRAMES = 64
 """libxl's default for max_grant_frames."""
 MOST_PAGES = 1 << 16
@@ -25,7 +26,7 @@ MOST_PAGES = 1 << 16
 
 def e820(memory_map: Sequence[MemoryRange]) -> bytes:
     """The map as XENMEM_memory_map gives it: address, size, type, 20 bytes each; the kinds are e820's types."""
-    return b"".join(struct.pack("<QQI", piece.start, piece.size, piece.kind.value) for piece in memory_map)
+    return b"".join(E820Entry(addr=one.start, size=one.size, type=one.kind.value).build() for one in memory_map)
 
 
 class Memory:

@@ -5,11 +5,11 @@ Sources: zero-page.rst; drivers/firmware/efi/libstub/x86-stub.c (setup_e820); UE
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from efishim.wire.bootparams import E820_MAX_ENTRIES_ZEROPAGE, BootParams, E820Entry, SetupData
+from efishim.wire.uefi import MemoryDescriptor
 
 if TYPE_CHECKING:
     from efishim.provider import EfiFacts, MemoryRange
@@ -18,7 +18,7 @@ RAM, RESERVED, ACPI, NVS, UNUSABLE, PMEM = 1, 2, 3, 4, 5, 7
 SETUP_NONE, SETUP_E820_EXT, SETUP_EFI = 0, 1, 4
 EFI_PAGE = 0x1000
 EFI_MEMORY_RUNTIME = 1 << 63
-LEAST_DESCRIPTOR = 40
+LEAST_DESCRIPTOR = MemoryDescriptor.sizeof()
 
 E820 = tuple[int, int, int]
 """(addr, size, type)."""
@@ -56,21 +56,17 @@ def node(kind: int, body: bytes, following: int) -> bytes:
     return SetupData(next=following, type=kind, len=len(body)).build() + body
 
 
-def descriptors(efi: EfiFacts) -> Iterator[bytes]:
-    """The EFI_MEMORY_DESCRIPTORs one by one."""
+def descriptors(efi: EfiFacts) -> list[MemoryDescriptor]:
+    """The firmware's memory map; empty when its descriptors are shorter than UEFI's."""
     step = efi.descriptor_size
-    if step < LEAST_DESCRIPTOR:
-        return
-    for at in range(0, len(efi.memory_map) - step + 1, step):
-        yield efi.memory_map[at : at + step]
+    return MemoryDescriptor.rows(efi.memory_map[: len(efi.memory_map) // step * step], step) if step >= LEAST_DESCRIPTOR else []
 
 
 def from_efi(efi: EfiFacts, types: Mapping[int, int] = STUB_TYPES) -> list[E820]:
     """An e820 table from the firmware's memory map: neighbours of one type become one entry."""
     table: list[E820] = []
-    for raw in sorted(descriptors(efi), key=lambda one: struct.unpack_from("<Q", one, 8)[0]):
-        kind, start, _, pages = struct.unpack_from("<I4xQQQ", raw)
-        add(table, (start, pages * EFI_PAGE, types.get(kind, RESERVED)))
+    for one in sorted(descriptors(efi), key=lambda one: one.PhysicalStart):
+        add(table, (one.PhysicalStart, one.NumberOfPages * EFI_PAGE, types.get(one.Type, RESERVED)))
     return table
 
 
@@ -104,13 +100,17 @@ def kept_ranges(efi: EfiFacts) -> list[E820]:
     """What the EFI stub tells as anything but RAM: what runtime services use, and what firmware keeps or reports."""
     kept: list[E820] = []
     for one in descriptors(efi):
-        kind, start, _, pages, attributes = struct.unpack_from("<I4xQQQQ", one)
-        e820 = RESERVED if attributes & EFI_MEMORY_RUNTIME else STUB_TYPES.get(kind, RESERVED)
+        e820 = RESERVED if one.Attribute & EFI_MEMORY_RUNTIME else STUB_TYPES.get(one.Type, RESERVED)
         if e820 != RAM:
-            kept.append((start, pages * EFI_PAGE, e820))
+            kept.append((one.PhysicalStart, one.NumberOfPages * EFI_PAGE, e820))
     return kept
 
 
 def runtime_part(efi: EfiFacts) -> bytes:
     """The descriptors of memory that runtime services use."""
-    return b"".join(one for one in descriptors(efi) if struct.unpack_from("<Q", one, 32)[0] & EFI_MEMORY_RUNTIME)
+    step = efi.descriptor_size
+    return b"".join(
+        efi.memory_map[number * step : (number + 1) * step]
+        for number, one in enumerate(descriptors(efi))
+        if one.Attribute & EFI_MEMORY_RUNTIME
+    )

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from efishim.errors import ProviderError
 from efishim.provider import Structure, text_at
-from efishim.wire.bootparams import SETUP_TYPES, BootParams, E820Entry, EfiSetupData, SetupData
+from efishim.wire.bootparams import E820_TABLE, SETUP_TYPES, BootParams, E820Entry, EfiSetupData, SetupData
 from efishim_plugins.boot_params.memory_map import SETUP_EFI
 from efishim_plugins.boot_params.reading import MAX_NODES
 
 if TYPE_CHECKING:
     from efishim.provider import GuestMemory
 
-E820_TABLE = 0x2D0
 MAX_EFI_MAP = 1 << 20
 
 

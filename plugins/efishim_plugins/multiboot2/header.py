@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 
 from efishim.errors import RouteError
-from efishim.image.multiboot import Multiboot2Header, Multiboot2Tag
-from efishim.wire.multiboot import MULTIBOOT2_HEADER_TAGS, MULTIBOOT2_TAGS
+from efishim.image.multiboot import Multiboot2Header, Multiboot2Tag, read_tag
+from efishim.wire.multiboot import MULTIBOOT2_HEADER_TAGS, MULTIBOOT2_TAGS, Multiboot2HeaderConsole
 
 CONSOLE_REQUIRED = 1
 """Bit 0 of the console flags: some console that the kernel supports must be there (section 3.1.8)."""
@@ -51,8 +51,8 @@ def _problem(tag: Multiboot2Tag, *, screen: bool) -> str:
         return f"header tag {tag.type}, which version 2.0 of the specification does not define"
     if tag.name == "INFORMATION_REQUEST":
         return _request_problem(tag)
-    if tag.name == "CONSOLE_FLAGS" and len(tag.data) >= 4:
-        flags = int.from_bytes(tag.data[:4], "little")
+    if tag.name == "CONSOLE_FLAGS" and len(tag.data) >= Multiboot2HeaderConsole.SIZE:
+        flags = read_tag(tag, Multiboot2HeaderConsole).console_flags
         return "a console, and this machine has no display" if flags & CONSOLE_REQUIRED and not screen else ""
     return ""
 
