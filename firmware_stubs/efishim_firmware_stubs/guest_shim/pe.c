@@ -19,9 +19,9 @@
 
 struct data_directory {
 	u32 address, size;
-};
+} __attribute__((packed));
 
-struct pe_header {
+struct pe_header { /* Linux 5.10 has it at 0x82, so nothing in it is aligned */
 	u32 signature;
 	u16 machine, section_count;
 	u32 time, symbols, symbol_count;
@@ -38,7 +38,7 @@ struct pe_header {
 	u64 stack_reserve, stack_commit, heap_reserve, heap_commit;
 	u32 loader_flags, directory_count;
 	struct data_directory directories[];
-};
+} __attribute__((packed));
 #define OPTIONAL_HEADER 24 /* where it begins */
 
 struct section {
@@ -47,7 +47,7 @@ struct section {
 	u32 relocations, line_numbers;
 	u16 relocation_count, line_number_count;
 	u32 characteristics;
-};
+} __attribute__((packed));
 
 static const struct pe_header *header_of(const u8 *file)
 {
@@ -75,7 +75,7 @@ static const struct pe_header *check(const u8 *file, u64 size)
 	if (size < 0x40 || *(const u16 *)file != MZ)
 		wrong("the first module is not a PE image: it does not begin with MZ, so it is no kernel with an EFI entry");
 	u64 at = *(const u32 *)(file + 0x3c);
-	if (at & 3 || at + sizeof(struct pe_header) > size)
+	if (at + sizeof(struct pe_header) > size)
 		wrong_number("the kernel: there is no PE header where its first page says, at", at);
 	const struct pe_header *pe = header_of(file);
 	if (pe->signature != PE_SIGNATURE)
