@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import rich_click as click
 
 from efishim import __version__
 from efishim.cli import INTERRUPTED
+from efishim.cli.streams import READER_GONE, Streams, guarded
 from efishim.cli.talk import Talk
 from efishim.errors import EfishimError
 from efishim.plugins import Registry, load_plugins
@@ -22,7 +23,6 @@ OWN_COMMANDS = (
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""
 
-BROKEN_PIPE = 1
 BUG = 70
 """EX_SOFTWARE of sysexits.h: nothing that a user did should end here."""
 
@@ -30,8 +30,9 @@ BUG = 70
 class State:
     """What the commands share: the plugins, found when first asked for, and how to talk to the user."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Streams | None = None) -> None:
         self.talk = Talk()
+        self.streams = streams or Streams()
 
     @cached_property
     def registry(self) -> Registry:
@@ -68,7 +69,7 @@ class Group(click.RichGroup):
     },
     epilog="Exit status: 0 success; 1 the goal was not reached, or differences were found; 2 usage error; "
     "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to the image; "
-    "130 interrupted.",
+    "130 interrupted; 141 the reader of standard output went away.",
 )
 @click.version_option(__version__, "-V", "--version", message="efishim %(version)s")
 @click.pass_context
@@ -90,24 +91,37 @@ def cli(context: click.Context) -> None:
 
 def run_command_line(args: Sequence[str] | None = None) -> int:
     """Run it, turn what is raised into messages, and give the exit status."""
-    state = State()
+    with guarded() as streams:
+        state = State(streams)
+        status = _run(state, args)
+        if "registry" in state.__dict__:
+            for problem in state.registry.problems:
+                state.talk.warning(f"plugin {problem.plugin}: {problem.sentence}")
+        sys.stdout.flush()
+        if streams.reader_gone:
+            return READER_GONE
+        if streams.failure is not None:
+            state.talk.error(f"standard output cannot be written: {streams.failure.strerror}")
+            return EfishimError.exit_status
+        return status
+
+
+def _run(state: State, args: Sequence[str] | None) -> int:
     try:
         status = cli.main(args=args, prog_name="efishim", standalone_mode=False, obj=state)
-        sys.stdout.flush()
     except click.Abort:
-        status = INTERRUPTED
+        return INTERRUPTED
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "efishim"
         state.talk.error(error.format_message(), f"see `{path} --help`")
-        status = error.exit_code
+        return error.exit_code
     except EfishimError as error:
         state.talk.error(error.sentence, error.hint)
-        status = error.exit_status
-    except BrokenPipeError:
-        # The reader went away (`| head`). Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = BROKEN_PIPE
-    if "registry" in state.__dict__:
-        for problem in state.registry.problems:
-            state.talk.warning(f"plugin {problem.plugin}: {problem.sentence}")
+        return error.exit_status
+    except MemoryError:
+        state.talk.error("there is not enough memory", "a guest takes what -m says, and each job (-j) has one")
+        return EfishimError.exit_status
+    except Exception:  # noqa: BLE001 - whatever it is, its text may come from a hostile file
+        state.talk.defect(traceback.format_exc())
+        return BUG
     return status if isinstance(status, int) else 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from efishim.cli import complete
+from efishim.cli.out import document
 from efishim.cli.shared import PLAN_OPTIONS, routes_option
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
+    from efishim.cli.talk import Talk
     from efishim.compare.baseline import Check
     from efishim.compare.model import Skipped
     from efishim.lab.record import Record
@@ -66,11 +67,13 @@ def save(
 
     outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words)
     place = _directory(directory, make=True)
+    lines = []
     for record in outcome.records:
         _write(place, record)
         how = "" if record.outcome.met else "did not reach its goal: "
-        print(f"{_file(place, record)}  {how}{record.outcome.reason.value}")
-    _tell_skipped(outcome.skipped)
+        lines.append(f"{_file(place, record)}  {how}{record.outcome.reason.value}\n")
+    document("".join(lines), "text")
+    _tell_skipped(state.talk, outcome.skipped)
     good = all(record.outcome.met for record in outcome.records) and not any(one.failed for one in outcome.skipped)
     return outcome.interrupted or (0 if good and outcome.records else 1)
 
@@ -105,7 +108,6 @@ def check(
     """
     from efishim.cli.matrix import run_routes
     from efishim.errors import UsageError
-    from efishim.report.files import write_atomically
 
     if len(subjects) > 2:
         raise UsageError("`check` takes one kernel and one directory")
@@ -120,14 +122,11 @@ def check(
     results = [(record, _checks(place, record)) for record in outcome.records]
     changed = [(record, found) for record, found in results if any(one.diff for one in found)]
     text = _junit(results, outcome.skipped) if form == "junit" else _text(results)
-    if output:
-        write_atomically(output, text.encode("utf-8"))
-    else:
-        sys.stdout.write(text)
-    _tell_skipped(outcome.skipped)
     if update:
         for record, _ in changed:
             _write(place, record)
+    document(text, form, output)
+    _tell_skipped(state.talk, outcome.skipped)
     return outcome.interrupted or (1 if changed or outcome.skipped else 0)
 
 
@@ -188,9 +187,9 @@ def _checks(place: Path, record: Record) -> list[Check]:
     return checks(_read(path), record)
 
 
-def _tell_skipped(skipped: list[Skipped]) -> None:
+def _tell_skipped(talk: Talk, skipped: list[Skipped]) -> None:
     for one in skipped:
-        print(f"{one.route}: {one.reason}", file=sys.stderr)
+        talk.line(f"{one.route}: {one.reason}")
 
 
 def _text(results: list[tuple[Record, list[Check]]]) -> str:

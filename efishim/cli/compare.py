@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
+from efishim.cli.out import document
 from efishim.cli.shared import FORMATS, PLAN_OPTIONS, routes_option
 
 if TYPE_CHECKING:
@@ -74,16 +74,12 @@ def command(
     from efishim.compare.build import build
     from efishim.compare.rules import read_rules
     from efishim.report.comparisons import renderers
-    from efishim.report.files import write_atomically
 
     rules = read_rules(rules_file) if rules_file else None
     records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words)
     comparison = build(records, skipped, rules)
     text = renderers()[form](comparison, records, verbose)
-    if output:
-        write_atomically(output, text.encode("utf-8"))
-    else:
-        sys.stdout.write(text)
+    document(text, form, output)
     return status or (0 if comparison.clean else 1)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from efishim.cli.run import Interruption, interruptible
 from efishim.compare.model import Skipped
 from efishim.report.figures import amount
+from efishim.report.plain import plain_line
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -186,5 +187,5 @@ class Lines(Silent):
             rate = f"{amount(int(line.rate))} a second" if line.rate and not line.end else line.end
             waiting = not line.milestone and not line.end
             cells = (name, "waiting" if waiting else line.milestone, amount(line.insns) if line.insns else "", rate)
-            grid.add_row(*(Text(cell, style="dim" if waiting else "") for cell in cells))
+            grid.add_row(*(Text(plain_line(cell), style="dim" if waiting else "") for cell in cells))
         return grid

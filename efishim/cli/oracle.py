@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import complete
+from efishim.cli.run import ENDING
 from efishim.cli.shared import options_of_run
 from efishim.errors import EfishimError, RouteError, UsageError
 
@@ -168,7 +169,7 @@ def command(
                 if judgement.found:
                     _print_agreement(judgement.found, differences=differences, reasons=reasons)
     if form == "markdown" and not faults:
-        print(markdown(judgements, reasons=reasons))
+        out.document(markdown(judgements, reasons=reasons) + "\n", form)
     return 0 if good and all(judgement.good for judgement in judgements) else 1
 
 
@@ -366,16 +367,22 @@ def _write(path: str, flow: BootFlow, record: Record, *, kernel: str, several: b
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends QEMU too, as Ctrl-C does."""
+    """SIGTERM and SIGHUP end QEMU too, as Ctrl-C does, and what is in temporary folders."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)  # tidying up takes a moment
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = {}
+    for number in ENDING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,15 +15,21 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
+from efishim.cli.out import document
 from efishim.errors import UsageError
+from efishim.report.plain import SafeConsole
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from efishim.cli.app import State
+    from efishim.cli.streams import Streams
     from efishim.lab.record import Record
 
 EMULATOR_FAILED = 3
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals by which a user ends what goes on."""
+
 MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init", "userspace", "shutdown")
 """As in efishim.lab.record, whose import would take a tenth of the time that --help has. A test compares."""
 
@@ -141,6 +147,11 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     show_default=True,
     help="text streams the guest's console to stdout; json prints the record instead.",
 )
+@click.option(
+    *("--console", "console_mode"),
+    type=click.Choice(("raw", "safe")),
+    help="Stream the console unchanged, or without what a terminal would obey. [default: safe on a terminal, raw elsewhere]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
 @click.pass_obj
 def command(
@@ -150,6 +161,7 @@ def command(
     form: str,
     record_file: str | None,
     save_profile: str | None,
+    console_mode: str | None,
     quiet: bool,
     **words: Any,
 ) -> int:
@@ -182,6 +194,7 @@ def command(
         if path:
             check_writable(path)
     streams = form == "text"
+    console = Console(state.streams, safe=sys.stdout.isatty() if console_mode is None else console_mode == "safe")
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
@@ -198,9 +211,9 @@ def command(
             with _no_cycle_collection():
                 record = run_plan(
                     plan,
-                    console=_stream if streams else None,
+                    console=console if streams else None,
                     progress=progress,
-                    interrupt=interruption,
+                    interrupt=interruption if record_file or save_profile else Unheard(interruption, state.streams),
                     registry=state.registry,
                 )
             if record_file:
@@ -212,8 +225,10 @@ def command(
                 data = write_profile(observed_profile(plan, record, state.registry))
                 read_profile(data, name=save_profile)  # a guest that asked for too much makes one that nobody can use
                 write_atomically(save_profile, data)
-    if not streams:
-        sys.stdout.write(known[form].render(record))
+    if streams:
+        console.end()
+    else:
+        document(known[form].render(record), form)
     if not quiet:
         state.talk.summary(summary(record), verdict(record.outcome), good=record.outcome.met)
         if record_file:
@@ -232,10 +247,23 @@ def exit_status(record: Record) -> int:
     return 0 if record.outcome.met else 1
 
 
-def _stream(data: bytes) -> None:
+class Console:
     """Guest console bytes to stdout, at once."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+
+    def __init__(self, streams: Streams, *, safe: bool) -> None:
+        self._streams = streams
+        self._filter = SafeConsole() if safe else None
+
+    def __call__(self, data: bytes) -> None:
+        """Some more of them."""
+        if self._streams.failure is None:
+            sys.stdout.buffer.write(data if self._filter is None else self._filter(data))
+            sys.stdout.buffer.flush()
+
+    def end(self) -> None:
+        """What waited for more to come."""
+        if self._filter is not None:
+            sys.stdout.buffer.write(self._filter(b"", final=True))
 
 
 def check_writable(path: str) -> None:
@@ -250,7 +278,7 @@ def check_writable(path: str) -> None:
 
 
 class Interruption:
-    """Set by Ctrl-C and by SIGTERM, which is what `timeout` and CI systems send."""
+    """Set by Ctrl-C, by SIGTERM, which is what `timeout` and CI systems send, and by the end of the terminal."""
 
     def __init__(self) -> None:
         self.exit_status = 0
@@ -264,6 +292,18 @@ class Interruption:
         if self.is_set():
             raise KeyboardInterrupt
         self.exit_status = 128 + number
+
+
+class Unheard:
+    """Also set when nobody reads the console any more, of a run of which nothing else is kept."""
+
+    def __init__(self, interruption: Interruption, streams: Streams) -> None:
+        self._interruption = interruption
+        self._streams = streams
+
+    def is_set(self) -> bool:
+        """Shall the run end?"""
+        return self._interruption.is_set() or self._streams.reader_gone
 
 
 @contextmanager
@@ -283,7 +323,9 @@ def interruptible() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interruption  # signals go to the main thread, which is somebody else's
         return
-    before = {number: signal.signal(number, interruption.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Who starts efishim with nohup(1) wants it to go on without the terminal.
+    numbers = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interruption.handle) for number in numbers}
     try:
         yield interruption
     finally:

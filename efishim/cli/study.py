@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import rich_click as click
 
 from efishim.cli import complete
 from efishim.cli.matrix import Silent
+from efishim.cli.out import document
 from efishim.cli.run import Interruption, check_writable, interruptible
+from efishim.cli.talk import moved
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -86,7 +87,6 @@ def command(
         efishim study vmlinuz-6.1 vmlinuz-6.12 --format markdown
         efishim study vmlinuz --other deb:xen-hypervisor-4.17-amd64
     """
-    from efishim.report.files import write_atomically
     from efishim.report.studies import renderers
 
     if ramdisk_folder is not None:
@@ -107,10 +107,7 @@ def command(
     if study is not None:
         chosen = form or SUFFIXES.get(Path(output or "").suffix, "text")
         text = renderers()[chosen](study)
-        if output:
-            write_atomically(output, text.encode("utf-8"))
-        else:
-            sys.stdout.write(text)
+        document(text, chosen, output)
     return interruption.exit_status or (0 if study is not None and study.complete else 1)
 
 
@@ -270,7 +267,7 @@ def _progress(talk: Talk, kernel: str, names: list[str], *, quiet: bool) -> Iter
     if quiet:
         yield Silent()
     elif talk.console.is_terminal:
-        with talk.console.status(f"{kernel}: {len(names)} runs") as status:
+        with talk.moving(f"{kernel}: {len(names)} runs") as status:
             yield Counting(talk, kernel, names, status)
     else:
         yield Counting(talk, kernel, names)
@@ -306,6 +303,6 @@ class Counting(Silent):
         if result.failure is not None:
             self._talk.line(f"{text}: {result.failure.sentence}")
         elif self._status is not None:
-            self._status.update(text)
+            self._status.update(moved(text))
         else:
             self._talk.line(text, "dim")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ import rich_click as click
 from click.core import ParameterSource
 
 from efishim.cli import complete
+from efishim.cli.out import document
 from efishim.cli.shared import PLAN_OPTIONS
+from efishim.cli.talk import moved
 from efishim.surface import CMDLINE
 
 if TYPE_CHECKING:
@@ -124,13 +125,9 @@ def command(
                 raise
             state.talk.error(error.sentence)
             return interruption.exit_status
-    rendered = renderers()[form](found)
-    if output:
-        write_atomically(output, rendered.encode("utf-8"))
-    else:
-        sys.stdout.write(rendered)
     if save_profile and found.profile:
         write_atomically(save_profile, found.profile.encode("utf-8"))
+    document(renderers()[form](found), form, output)
     return interruption.exit_status
 
 
@@ -156,7 +153,7 @@ def _progress(talk: Talk, *, quiet: bool) -> Iterator[SurfaceProgress]:
     if quiet:
         yield NoSurfaceProgress()
     elif talk.console.is_terminal:
-        with talk.console.status("") as status:
+        with talk.moving("") as status:
             yield _Moving(talk, status)
     else:
         yield _Lines(talk)
@@ -203,4 +200,4 @@ class _Moving(_Lines):
     def trial(self, changes: Mapping[Item, str], *, boots: bool) -> None:
         """Redrawn."""
         self._done += 1
-        self._status.update(self._state(changes, boots=boots))
+        self._status.update(moved(self._state(changes, boots=boots)))

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from efishim.report.figures import amount
+from efishim.report.plain import plain, plain_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.status import Status
 
     from efishim.lab.progress import Progress
@@ -54,7 +55,20 @@ class Talk:
         """Anything else, as it is."""
         from rich.text import Text
 
-        self.console.print(Text(text, style=style))
+        self.console.print(Text(plain_line(text), style=style))
+
+    def defect(self, report: str) -> None:
+        """A traceback, which nobody should ever see."""
+        from rich.text import Text
+
+        self.console.print(Text(plain(report.rstrip())))
+        self.error("this is a defect of efishim", "please report it with what is printed above")
+
+    @contextmanager
+    def moving(self, text: str = "") -> Iterator[Status]:
+        """A line that is redrawn, on a terminal; `moved` makes what it shows."""
+        with self.console.status(moved(text)) as status:
+            yield status
 
     def summary(self, text: str, verdict: str, *, good: bool) -> None:
         """What is said after a run, its verdict in green or red, apart from the console that came before."""
@@ -75,7 +89,7 @@ class Talk:
 
             yield NoProgress()
         elif moving and self.console.is_terminal:
-            with self.console.status("") as status:
+            with self.moving() as status:
                 yield MovingProgress(self, status)
         else:
             yield LineProgress(self)
@@ -126,13 +140,20 @@ class MovingProgress(LineProgress):
     def phase(self, text: str) -> None:
         """A new phase began."""
         self._phase = text
-        self._status.update(text)
+        self._status.update(moved(text))
 
     def tick(self, insns: int, virtual_ns: int) -> None:
         """Redraw the line."""
-        self._status.update(self._alive(insns, virtual_ns))
+        self._status.update(moved(self._alive(insns, virtual_ns)))
+
+
+def moved(text: str) -> RenderableType:
+    """Text for a line that is redrawn: neither control characters nor rich's markup mean anything in it."""
+    from rich.text import Text
+
+    return Text(_one_line(text))
 
 
 def _one_line(text: str) -> str:
     """No line breaks and no control characters: parts of messages come from hostile files."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+    return plain_line(" ".join(text.split()))

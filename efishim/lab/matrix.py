@@ -20,6 +20,7 @@ from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress
 from efishim.lab.record import Milestone, MilestonePoint, Record
+from efishim.lab.salvage import described
 from efishim.lab.workers import workers
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _attempt(plan: Plan, reporter: _Reporter, interrupt: Interrupt | None, regis
         return Result(plan, record=run_plan(plan, progress=reporter, interrupt=interrupt, registry=registry))
     except EfishimError as error:
         return Result(plan, failure=Failure(error.sentence, error.hint, error.exit_status))
+    except Exception as error:  # noqa: BLE001 - one run that fails is not the end of the others
+        return Result(plan, failure=Failure(described(error), "", EfishimError.exit_status))
     finally:
         gc.enable()
         gc.collect()

@@ -26,6 +26,7 @@ from efishim.lab.observe.views import Views
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Coverage, Milestone, Record, Tool
+from efishim.lab.salvage import Salvage
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 
@@ -60,7 +61,8 @@ def run_plan(
     """Run a plan. `console` gets the guest's serial output as it comes; `interrupt`, once set, ends the run with a
     partial record.
 
-    Raises ImageError, RouteError, ProviderError, UsageError and MachineError, each with one sentence.
+    Raises ImageError, RouteError, ProviderError, UsageError and MachineError, each with one sentence, before the guest's
+    first instruction. What goes wrong behind it ends the run, and the record says so.
     """
     progress = progress or NoProgress()
     started = time.perf_counter()
@@ -108,37 +110,32 @@ def run_plan(
     plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     booted.at_entry(at_entry)
-    stop = _run(
-        machine,
-        plan,
-        milestones,
-        RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
-        progress,
-        seconds,
-    )
+    limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds)
+    salvage = Salvage()
+    stop = salvage.run(lambda: _run(machine, plan, milestones, limits, progress, seconds))
     progress.phase("collecting")
     if names.symbols is None and plan.observers and names.facts is not None:
-        names.symbols = image.symbols
-    outcome = collect.outcome(stop, plan, milestones.points, machine, names, seconds())
+        names.symbols = salvage.part("the image's symbols", lambda: image.symbols, None)
+    calls, points = booted.calls(), milestones.points
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
         image=collect.image(image, plan),
         route=plan.route_name(),
         options=plan.record_options(),
-        milestones=[collect.named(point, names) for point in milestones.points],
-        outcome=outcome,
-        firmware_calls=collect.firmware_calls(booted.calls(), names),
+        milestones=salvage.part("milestones' code", lambda: [collect.named(point, names) for point in points], points),
+        outcome=collect.outcome(stop, plan, points, machine, names, seconds()),
+        firmware_calls=salvage.part("firmware_calls", lambda: collect.firmware_calls(calls, names), []),
         firmware_calls_dropped=booted.calls_dropped(),
         machine=views.machine_document,
         entry_view=views.entry,
         abi=views.abi,
         boot_view=views.startup,
         kernel_view=views.start_kernel,
-        ledger=collect.ledger(machine, booted.resources, names),
+        ledger=salvage.part("ledger", lambda: collect.ledger(machine, booted.resources, names), []),
         ledger_dropped=machine.ledger.dropped,
-        coverage=code.coverage(booted.calls(), names) if plan.observers else Coverage(),
-        consumed=structures.result() if structures is not None else None,
-        notes=[*booted.all_notes(), *plugin_observers.finish()],
+        coverage=salvage.part("coverage", lambda: code.coverage(calls, names) if plan.observers else Coverage(), Coverage()),
+        consumed=salvage.part("consumed", structures.result, None) if structures is not None else None,
+        notes=[*booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]()), *salvage.notes],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),

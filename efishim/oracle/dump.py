@@ -5,11 +5,9 @@ What QEMU cannot tell stays empty and is said in the record's notes: instruction
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -35,6 +33,7 @@ from efishim.oracle.call_trace import CallTrace
 from efishim.oracle.channels import OracleTimeout
 from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.qemu import Firmware, started
+from efishim.oracle.scratch import scratch
 from efishim.oracle.session import Session
 from efishim.oracle.slide import virtual_slide
 from efishim.plugins import Registry, load_plugins
@@ -96,8 +95,8 @@ def oracle_record(
     progress.phase(f"preparing {flow.name}")
     initrd = b"".join(blob.read() for blob in request.initrds)
     wanted = Wanted(request.image, request.cmdline, initrd, request.memory)
-    with tempfile.TemporaryDirectory(prefix="efishim-oracle-") as folder:
-        prepared = flow.prepare(wanted, Path(folder))
+    with scratch() as folder:
+        prepared = flow.prepare(wanted, folder)
         with started(prepared.boot, timeout=request.timeout, epoch=request.epoch) as qemu:
             progress.phase(f"{flow.name} on QEMU")
             return _Run(request, flow, prepared, Session(qemu), progress, provider).run()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import efishim_firmware_stubs
 
@@ -35,6 +33,7 @@ from efishim.oracle.faults import Fault
 from efishim.oracle.gdb import REGISTERS
 from efishim.oracle.qemu import Qemu, started
 from efishim.oracle.ram import FOUR_GIB, SharedRam
+from efishim.oracle.scratch import scratch
 from efishim.oracle.session import Session
 from efishim.plugins import GROUP, Registry
 from efishim.provider import Observer
@@ -283,8 +282,8 @@ def on_qemu(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT) -> Outc
     begun = time.monotonic()
     flow = find_boot_flow(fault.flow)
     wanted = Wanted(subject.image, subject.cmdline, efishim_firmware_stubs.reporting_initrd(), fault.memory)
-    with tempfile.TemporaryDirectory(prefix="efishim-fault-") as folder:
-        prepared = flow.prepare(wanted, Path(folder))
+    with scratch() as folder:
+        prepared = flow.prepare(wanted, folder)
         if fault.kernel is not None and prepared.boot.kernel is not None:
             prepared.boot.kernel.write_bytes(fault.kernel(prepared.boot.kernel.read_bytes()))
         try:

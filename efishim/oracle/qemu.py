@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from efishim.oracle.channels import Channels, Pipe
 from efishim.oracle.gdb import Gdb
 from efishim.oracle.qmp import Qmp
 from efishim.oracle.ram import SharedRam
+from efishim.oracle.scratch import scratch
 
 MIB = 1 << 20
 PR_SET_PDEATHSIG = 1
@@ -69,13 +69,13 @@ def arguments(boot: Boot, scratch: Path) -> list[str | bytes]:
         code, variables = tools.ovmf()
         copy = scratch / "variables"
         shutil.copyfile(variables, copy)
-        words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
-        words += ["-drive", f"if=pflash,format=raw,file={copy}"]
+        words += ["-drive", f"if=pflash,format=raw,readonly=on,file={_value(code)}"]
+        words += ["-drive", f"if=pflash,format=raw,file={_value(copy)}"]
     if boot.cdrom is not None:
-        words += ["-drive", f"if=none,id=cd,format=raw,media=cdrom,readonly=on,file={boot.cdrom}"]
+        words += ["-drive", f"if=none,id=cd,format=raw,media=cdrom,readonly=on,file={_value(boot.cdrom)}"]
         words += ["-device", "ide-cd,drive=cd,bootindex=0"]
     if boot.fat is not None:
-        words += ["-drive", f"if=none,id=fat,format=raw,snapshot=on,file=fat:{boot.fat}"]
+        words += ["-drive", f"if=none,id=fat,format=raw,snapshot=on,file.driver=vvfat,file.dir={_value(boot.fat)}"]
         words += ["-device", "ide-hd,drive=fat,bootindex=0"]
     for option, path in (("-kernel", boot.kernel), ("-initrd", boot.initrd)):
         if path is not None:
@@ -83,6 +83,11 @@ def arguments(boot: Boot, scratch: Path) -> list[str | bytes]:
     if boot.append is not None:
         words += ["-append", boot.append]
     return [*words, *boot.extra]
+
+
+def _value(path: Path) -> str:
+    """A path as the value of a key: QEMU takes a comma for the end of it, and two for one (util/keyval.c)."""
+    return str(path).replace(",", ",,")
 
 
 @dataclass(frozen=True)
@@ -115,17 +120,17 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
     shows, seconds since 1970. Raises MissingTool, OracleError.
     """
     tools.qemu()
-    with tempfile.TemporaryDirectory(prefix="efishim-oracle-") as folder:
+    with scratch() as folder:
         ram = SharedRam(boot.memory * MIB)
         pairs = {name: socket.socketpair() for name in ("gdb", "qmp")}
         inherited = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
         serial, serial_end = os.pipe()
         clock = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        command: list[str | bytes] = [*arguments(boot, Path(folder)), "-machine", f"{boot.machine},memory-backend=ram"]
+        command: list[str | bytes] = [*arguments(boot, folder), "-machine", f"{boot.machine},memory-backend=ram"]
         command += [*ram.arguments, "-rtc", f"base={clock}", "-S", "-no-reboot", "-no-shutdown"]
         for name, number in inherited.items():
             command += ["-chardev", f"socket,id={name},fd={number}"]
-        log = Path(folder) / "log"
+        log = folder / "log"
         command += ["-d", "cpu_reset", "-D", str(log)]
         command += ["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control"]
         command += ["-chardev", f"file,id=com,path=/proc/self/fd/{serial_end}", "-serial", "chardev:com"]
@@ -139,7 +144,7 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=(ram.descriptor, serial_end, *inherited.values()),
-                env=os.environ | {"TMPDIR": folder},
+                env=os.environ | {"TMPDIR": str(folder)},
                 start_new_session=True,  # Ctrl-C is for efishim, which then ends QEMU itself
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread, and the function only makes a system call
             )

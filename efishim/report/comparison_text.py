@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from efishim.compare.baseline import MOVED_BY_KASLR
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Row, RunView, Skipped
 from efishim.report.figures import amount
+from efishim.report.plain import plain_line
 
 VALUE_WIDTH = 60
 """Longer values are cut in text; JSON has them whole."""
@@ -36,7 +37,7 @@ def render(comparison: Comparison, *, verbose: bool = False) -> str:
 
 def clean(text: str) -> str:
     """No control characters: texts come from hostile guests, and a terminal obeys them."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return plain_line(text)
 
 
 def conclusion(comparison: Comparison) -> str:

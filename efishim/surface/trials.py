@@ -15,6 +15,7 @@ from efishim.firmware.profile import Item
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Reason, Record
+from efishim.lab.salvage import FAILED
 from efishim.lab.workers import Workers, workers
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def attempt(plan: Plan, interrupt: Interrupt | None = None, registry: Registry |
     finally:
         gc.enable()
         gc.collect()
+    if record.outcome.details.startswith(FAILED):
+        raise MachineError(record.outcome.details)
     if record.outcome.reason is Reason.INTERRUPTED and not ear.panicked:
         return None
     return Trial(record.outcome.met, record)

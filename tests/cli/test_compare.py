@@ -63,7 +63,7 @@ def test_progress_goes_to_stderr_one_line_a_milestone(capsys: pytest.CaptureFixt
         (["vmlinuz", "initrd"], "one kernel is compared with itself"),
         (["-r", "hvmlite/efi", "--all"], "contradict"),
         (["-r", "nobody/efi"], "no provider 'nobody'"),
-        (["-r", "hvmlite/efi", "--rules", "/nonexistent"], "cannot be read as rules"),
+        (["-r", "hvmlite/efi", "--rules", "/nonexistent"], "does not exist"),
     ],
 )
 def test_mistakes_end_in_2(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
