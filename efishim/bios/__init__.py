@@ -1,1 +1,1 @@
-"""A small BIOS: what real-mode code finds in a PC that has no EFI firmware."""
+"""A small PC BIOS for real-mode code."""

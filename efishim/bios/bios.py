@@ -1,6 +1,6 @@
-"""The BIOS put together: what lies in memory at power-on, and who answers which interrupt.
+"""Assembles the BIOS: its memory contents at power-on, and the handler of each interrupt.
 
-There is one trap on a machine, so a BIOS and an EFI shim are never on the same one.
+A machine has one trap port, so it has either a BIOS or an EFI shim, never both.
 """
 
 from __future__ import annotations

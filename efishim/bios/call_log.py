@@ -1,4 +1,4 @@
-"""The log of BIOS calls, in the form that every firmware's calls have in a record."""
+"""Logs BIOS calls in the same form as EFI firmware calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the BIOS is told about the machine it is built into."""
+"""Configuration of the BIOS: the machine that it is built into."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The BIOS data area at 0x400 and the extended one: fields by name, at the places where programs look themselves.
+"""The BIOS data area at 0x400 and the extended BIOS data area, by field name; programs read them directly.
 
 Places: IBM PC/AT Technical Reference, "ROM BIOS data area"; the video part from the EGA and VGA on: IBM PS/2 and PC BIOS
 Interface Technical Reference, section 3.

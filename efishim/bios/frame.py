@@ -1,4 +1,4 @@
-"""The guest at the moment of a BIOS call: its registers, the flags that IRET will bring back, and memory by segment.
+"""Guest state during a BIOS call: registers, the flags that IRET restores, and memory by segment.
 
 Nothing here raises for what a guest does: a real BIOS in real mode cannot fault on a bad pointer, it reads ones and its stores
 are lost. Offsets wrap at 64 KiB as 16-bit addressing does.

@@ -1,4 +1,4 @@
-"""Int 16h: keys that the run's options type, through the buffer in the data area."""
+"""Int 16h: keyboard input, from the keys given in the run's options through the buffer in the data area."""
 
 from __future__ import annotations
 

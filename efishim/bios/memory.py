@@ -1,6 +1,6 @@
-"""The memory that the BIOS admits to: the platform's, less what the BIOS keeps for itself.
+"""The memory map that the BIOS reports: the platform's, minus what the BIOS reserves.
 
-Figures for the calls that are older than E820 follow from the same map.
+The calls that predate E820 derive their sizes from the same map.
 """
 
 from __future__ import annotations

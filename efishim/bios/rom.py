@@ -1,6 +1,6 @@
-"""What the BIOS has in its ROM segment: a stub for each vector, the configuration table, the anchors, date and model.
+"""The ROM segment: a stub for each vector, the configuration table, table anchors, BIOS date and model byte.
 
-Each stub begins with an OUT that brings the host in; the host knows the vector from the address. Nothing touches a register.
+Each stub starts with an OUT that traps to the host, which derives the vector from the address. Stubs change no register.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Int 11h, 12h and 15h: what the machine is, how much memory it has, and the oddments of the AT's "system services".
+"""Int 11h, 12h and 15h: equipment list, memory size, and the AT's "system services".
 
 Sources: IBM PS/2 and PC BIOS Interface Technical Reference (int 15h); ACPI 6.5 section 15.1 (E820); AMD64 "Detect Target
 Operating Mode Callback" (EC00); Phoenix BIOS manual as in Ralf Brown's interrupt list (E801, 24xx).

@@ -1,5 +1,5 @@
-"""Int 10h: text. Without a display the functions that write still send their text to the console, as a server's firmware
-redirects it to a serial line; no register changes, for there is no video BIOS.
+"""Int 10h: text output. Without a display, text still goes to the console, as with the serial redirection of server firmware;
+registers stay unchanged, because there is no video BIOS.
 
 With a display: VGA text mode 3, 80 by 25. Source: IBM PS/2 and PC BIOS Interface Technical Reference, int 10h.
 """

@@ -41,9 +41,9 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     *("-r", "--route", "routes"),
     metavar="ROUTE",
     multiple=True,
-    help="Boot through this real boot path; repeatable, see --list. [default: all that apply to the image]",
+    help="Boot through this real boot flow; repeatable, see --list. [default: all that apply to the image]",
 )
-@click.option("--list", "list_flows", is_flag=True, help="List the boot paths and exit.")
+@click.option("--list", "list_flows", is_flag=True, help="List the boot flows and exit.")
 @options_of_run("cmdline")
 @click.option(
     *("-i", "--initrd", "initrds"),
@@ -67,7 +67,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     *("--record", "record_path"),
     metavar="PATH",
     type=complete.FILE,
-    help="Write the record to PATH; with several boot paths or kernels, a directory with a file for each.",
+    help="Write the record to PATH; with several boot flows or kernels, a directory with a file for each.",
 )
 @click.option(
     "--platform",
@@ -84,7 +84,7 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     type=click.Choice(["text", "markdown"]),
     default="text",
     show_default=True,
-    help="Output format; markdown prints one table per kernel with a column per boot path.",
+    help="Output format; markdown prints one table per kernel with a column per boot flow.",
 )
 @click.option("--differences", is_flag=True, help="Also list every difference side by side.")
 @click.option("--reasons", is_flag=True, help="Also print the reason for each explained difference.")
@@ -116,9 +116,9 @@ def command(
     unexplained ones are listed.
 
     --faults boots each kernel with some twenty corrupted handovers (docs/bad-handovers.md) and compares how it fails on
-    QEMU and in efishim. Boot paths and command line are then fixed.
+    QEMU and in efishim. Boot flows and command line are then fixed.
 
-    Exit status: 0 every boot powered off and no difference is unexplained, 1 otherwise, 77 a boot path does not apply to
+    Exit status: 0 every boot powered off and no difference is unexplained, 1 otherwise, 77 a boot flow does not apply to
     the image.
 
     \b

@@ -1,1 +1,1 @@
-"""Opening images: headers, sections, payloads, ELF notes, symbols."""
+"""Opens images: headers, sections, payloads, ELF notes, symbols."""

@@ -1,4 +1,4 @@
-"""The system's own apt: what a package is, and its .deb. No privileges are needed for either, and no shell is used."""
+"""Queries and downloads Debian packages with the system's apt, without privileges and without a shell."""
 
 from __future__ import annotations
 

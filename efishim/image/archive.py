@@ -1,4 +1,4 @@
-"""Debian packages: an `ar` archive that holds a compressed tar with the files (deb(5)).
+"""Reads Debian packages: an `ar` archive that contains the files as a compressed tar (deb(5)).
 
 Only regular files that were asked for by pattern leave the package, read in bounded memory; their names are checked,
 so that nothing can be written outside the directory that the caller chose.

@@ -1,4 +1,4 @@
-"""bzImage: the setup header, and what it says about where things are (Documentation/arch/x86/boot.rst).
+"""bzImage files: the setup header and the layout that it describes (Documentation/arch/x86/boot.rst).
 
 File offsets in bytes throughout. The image is hostile: a field that points outside the file is an ImageError.
 """

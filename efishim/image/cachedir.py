@@ -1,4 +1,4 @@
-"""Where efishim keeps what it can make again: $EFISHIM_CACHE, or the user's cache directory."""
+"""The cache directory: $EFISHIM_CACHE, or efishim's directory in the user's cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deb:PACKAGE`: images out of Debian packages, fetched with the system's apt and kept in the cache.
+"""`deb:PACKAGE`: extracts images from Debian packages, which are fetched with apt and cached.
 
 A reference is `deb:PACKAGE[=VERSION][/PATTERN]`. Without a pattern the package's kernel is taken; a meta-package is
 followed to the packages of the same source that it depends on. What was unpacked is checked against its hash each time

@@ -1,4 +1,4 @@
-"""ELF files: segments, sections, notes, and the physical address of the entry point.
+"""ELF files: segments, sections, notes, and the physical entry point.
 
 Works on whole files and on the first bytes of one that is still being unpacked (`complete=False`): then only what the
 program headers say is known.

@@ -1,4 +1,4 @@
-"""What is inside a compressed kernel, found once and remembered: entry, segments, notes, symbols.
+"""Finds and caches what is inside a compressed kernel: entry point, segments, notes, symbols.
 
 Unpacking costs 0.1 to 1 s and everything that is wanted lies in the first third of the unpacked kernel, so it stops
 there; and the results are kept on disk under the image's hash.

@@ -1,4 +1,4 @@
-"""Where an image goes in guest memory when no firmware loads it, and where its first instruction is.
+"""Load addresses and first instruction of images that no firmware loads.
 
 A plan says which bytes of the file belong at which physical address. It looks at the image and at what memory is free,
 and at nothing that the image will be told. Addresses are physical, sizes in bytes. Sources: Documentation/arch/x86/boot.rst;

@@ -1,4 +1,4 @@
-"""Multiboot headers inside an image: where they are and what they ask for.
+"""Multiboot and Multiboot2 headers of an image.
 
 Sources: Multiboot Specification 0.6.96 section 3.1, Multiboot2 Specification 2.0 section 3.1.
 """

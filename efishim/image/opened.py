@@ -1,4 +1,4 @@
-"""Opening an image: what formats one file has, and through which doors it can be entered.
+"""Opens an image: detects its formats and the entry points that it has.
 
 A file may be several things at once: a Linux kernel with an EFI stub is a bzImage and a PE image. Opening reads headers
 only and takes a few milliseconds; what lies inside a compressed kernel is found when first asked for.

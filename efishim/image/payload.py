@@ -1,4 +1,4 @@
-"""Unpacking of compressed kernels: the methods that arch/x86/boot/compressed knows, in bounded memory.
+"""Decompresses kernels, in bounded memory, with the methods of arch/x86/boot/compressed.
 
 Everything is unpacked in pieces, so that a reader that needs only the first part stops early, and so that a payload
 that grows beyond what it announces is caught before it costs memory. Formats: scripts/Makefile.lib of the Linux sources

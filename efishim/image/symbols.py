@@ -1,4 +1,4 @@
-"""Symbols of a kernel: addresses to names and back, from kallsyms, an ELF symbol table or a System.map."""
+"""Kernel symbols from kallsyms, an ELF symbol table or a System.map, by address and by name."""
 
 from __future__ import annotations
 

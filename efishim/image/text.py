@@ -1,4 +1,4 @@
-"""Bytes out of files, as text that can stand in a sentence or a record."""
+"""Makes text from files printable, for messages and records."""
 
 from __future__ import annotations
 

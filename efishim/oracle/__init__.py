@@ -1,1 +1,1 @@
-"""Real firmware as the judge: the same kernel booted on QEMU, looked at through its debug stub, as a record."""
+"""Boots kernels on QEMU with real firmware, inspects them through the gdb stub, and records the boot."""

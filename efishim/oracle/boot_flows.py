@@ -1,6 +1,6 @@
-"""The boot flows of real firmware and real loaders into a kernel, one for each of efishim's routes that has one.
+"""The boot flows of real firmware and boot loaders, one for each efishim route that has one.
 
-A boot flow says which firmware runs, what is put before it, and at which entry point the kernel's first instruction is awaited.
+A boot flow names the firmware, the media it boots from, and the entry point at which the kernel is caught.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the kernel calls in real firmware, in order: traced by breakpoints on the functions of its tables.
+"""Traces the firmware calls of a kernel on real firmware, with breakpoints on the functions of its tables.
 
 The log and its decoding are the shim's own, so that both sides speak the same words. Only calls out of the image, and
 of the kernel proper later, are kept: firmware calls its own services too.

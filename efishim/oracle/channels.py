@@ -1,6 +1,6 @@
-"""The three lines to a running QEMU (debug stub, control, serial port), read in one place and never without a deadline.
+"""The three connections to QEMU (gdb stub, QMP, serial port), read in one place and always with a deadline.
 
-Nothing here waits on one line alone: while an answer is awaited on one, the others are emptied, or QEMU would stall.
+While one connection waits for an answer, the others are drained; otherwise QEMU would stall.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""QEMU's processor with the face of the machine's own, so that both sides are decoded by the same code."""
+"""Presents QEMU's processor through the interface of efishim's own, so that the same code decodes both."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One boot on real firmware, from the first instruction of the machine to its power-off, as a record.
+"""Records one boot on real firmware, from reset to power-off.
 
-What QEMU cannot tell stays empty and is said in the record's notes: instruction counts, hardware touched, coverage.
+What QEMU does not expose stays empty, and the record's notes say so: instruction counts, hardware accesses, coverage.
 """
 
 from __future__ import annotations

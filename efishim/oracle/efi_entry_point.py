@@ -1,7 +1,7 @@
-"""The EFI entry: found without knowing the firmware, by what UEFI has for debuggers.
+"""Finds the EFI entry point on any firmware, through UEFI's debug support.
 
-Somewhere on a 4 MiB boundary lies an EFI_SYSTEM_TABLE_POINTER (UEFI 2.10, 18.4.2). It leads to the system table, whose
-StartImage is watched, and to EFI_DEBUG_IMAGE_INFO_TABLE (18.4.3), which lists the loaded image of each handle.
+An EFI_SYSTEM_TABLE_POINTER lies on a 4 MiB boundary (UEFI 2.10, 18.4.2). It points to the system table, whose StartImage
+gets a breakpoint, and to EFI_DEBUG_IMAGE_INFO_TABLE (18.4.3), which lists the loaded image of each handle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How it is seen that a loader enters the kernel: where the first instruction may lie, and what proves that it is the one.
+"""Detects that a loader enters the kernel: candidate addresses of the first instruction, and the check that confirms one.
 
-Loaders choose addresses by themselves. A breakpoint in QEMU costs little, so there is one at every place that the
-loader can choose, and the bytes that lie there tell the kernel's entry from anything else that runs by.
+Loaders choose load addresses themselves. Breakpoints in QEMU are cheap, so there is one at every possible address, and
+the bytes found there distinguish the kernel's entry point from other code that runs by.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Hand-overs that are bad on purpose: each is a healthy one that is spoilt in one place, on any machine in the same way.
+"""Corrupted handovers: each is a valid handover with one fault, applied in the same way on any machine.
 
-A fault says at which door the kernel is entered and what is done to it there. It knows a guest that stands at an
-instruction, and not whether QEMU or efishim runs it.
+A fault names the boot flow and the change to make at its entry point. It sees a guest that is stopped at an instruction,
+and not whether QEMU or efishim runs it.
 """
 
 from __future__ import annotations

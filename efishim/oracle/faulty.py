@@ -1,7 +1,7 @@
-"""What a kernel makes of a bad hand-over: the same fault on QEMU and in efishim, each as an outcome that can be compared.
+"""Boots a kernel with a corrupted handover on QEMU and in efishim, and reduces each run to a comparable outcome.
 
-A run ends as soon as its outcome shows: the first program speaks, the kernel panics, the decompressor gives up, the image
-goes back to its firmware, the processor shuts down, or nothing can happen any more.
+A run ends as soon as its outcome is known: the first program prints, the kernel panics, the decompressor gives up, the
+image returns to its firmware, the processor shuts down, or the guest can make no further progress.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A client for the remote protocol of GDB, as much of it as QEMU's stub needs.
+"""A client for the GDB remote serial protocol, limited to what QEMU's stub needs.
 
 Source: "Debugging with GDB", appendix "GDB Remote Serial Protocol"; QEMU's docs/system/gdb.rst.
 """

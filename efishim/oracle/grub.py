@@ -1,4 +1,4 @@
-"""GRUB as the loader in between: a CD image whose configuration is run at once."""
+"""Builds a CD image with GRUB and a configuration that boots at once."""
 
 from __future__ import annotations
 

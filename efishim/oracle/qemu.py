@@ -1,6 +1,6 @@
-"""Starting QEMU: the machine that the dumps of real firmware come from, and its command line.
+"""Starts QEMU: the command line of the reference machine.
 
-One processor, no KVM, no default devices, no network. The display is there, as firmware and kernel look for it.
+One processor, no KVM, no default devices, no network. There is a display, because firmware and kernel probe for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A client for QEMU's control protocol. Source: QEMU's docs/interop/qmp-spec.rst."""
+"""A client for the QEMU Machine Protocol (QMP). Source: QEMU's docs/interop/qmp-spec.rst."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guest's RAM, shared with QEMU: what the decoders of the boot view read is the memory itself, not a copy."""
+"""Guest RAM shared with QEMU, which the boot view decoders read in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A guest that runs from breakpoint to breakpoint until it ends itself."""
+"""Runs a guest from breakpoint to breakpoint until it ends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How far KASLR moved a kernel's virtual addresses, read from the kernel itself before its first instruction runs.
+"""Reads the virtual KASLR offset from the kernel itself, before its first instruction runs.
 
 The decompressor has applied the relocations by then: a word of the kernel that holds an address differs from the same
-word in its ELF file by the slide.
+word in the ELF file by the offset.
 """
 
 from __future__ import annotations

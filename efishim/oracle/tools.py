@@ -1,4 +1,4 @@
-"""Programs and firmware files that the oracle needs and nothing else of efishim does."""
+"""Locates the programs and firmware files that only the oracle needs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Devices, ACPI, SMBIOS, CPUID, and the profiles made of them."""
+"""The emulated machines: devices, CPUID, ACPI and SMBIOS tables, and the platforms assembled from them."""

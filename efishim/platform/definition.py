@@ -1,6 +1,6 @@
-"""What a platform profile is: a name, features that can be switched one by one, and a function that builds the machine.
+"""Definition of a platform: a name, features that can be switched individually, and a function that builds the machine.
 
-A profile is data and a small builder; the parts that builders share are in builder.py.
+A definition is data and a small builder function; code shared by builders is in machines/builder.py.
 """
 
 from __future__ import annotations

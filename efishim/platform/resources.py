@@ -1,4 +1,4 @@
-"""Whose port, memory or MSR is this? The names under which a ledger sorts what a guest touched, present or not.
+"""Names for ports, memory ranges and MSRs, by which the ledger groups accesses whether or not a device is present.
 
 Ports: the fixed assignments of the ISA bus as PIIX3 (290550) and its predecessors decode them.
 """

@@ -1,4 +1,4 @@
-"""ACPI's fixed hardware: PM1a event and control registers and the power management timer, one block of ports.
+"""ACPI fixed hardware: PM1a event and control registers and the power management timer, in one block of ports.
 
 Source: ACPI 6.5 section 4.8.3. The hardware is in ACPI mode from the start (SCI_EN set, no SMI command port), so there
 is no handover to get wrong, unless it is told that it has an SMI command port: then the guest takes it over (4.8.1).

@@ -1,4 +1,4 @@
-"""CPUID: what the processor says about itself, as data.
+"""CPUID leaves of the emulated processor, as data.
 
 The model claims what the emulated processor executes correctly and nothing else. That processor is the engine's default
 one (QEMU 5.0's TCG): SSE to SSE4.2, AES, PCLMULQDQ, POPCNT, MOVBE, CMPXCHG16B, RDRAND, FSGSBASE, SMEP, NX, RDTSCP. Left

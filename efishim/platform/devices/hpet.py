@@ -1,4 +1,4 @@
-"""The high precision event timer: a counter of 100 MHz with three comparators, as QEMU has it.
+"""The high precision event timer: a 100 MHz counter with three comparators, as in QEMU.
 
 Source: IA-PC HPET specification 1.0a (2004), chapter 2; which capabilities: hw/timer/hpet.c of QEMU. There are no
 message-signalled interrupts. In legacy mode the first two comparators take the interrupts 0 and 8 away from timer and

@@ -1,4 +1,4 @@
-"""How the interrupt hardware of a PC hangs together: ISA lines to PIC and I/O APIC, both to the one processor."""
+"""Interrupt routing of a PC: ISA lines to the PICs and the I/O APIC, and from both to the processor."""
 
 from __future__ import annotations
 

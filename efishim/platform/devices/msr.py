@@ -1,4 +1,4 @@
-"""Model-specific registers of the platform's processor, but for those that the engine executes itself
+"""Model-specific registers of the platform's processor, except those that Unicorn implements itself
 (EFER, the bases, SYSCALL and SYSENTER, TSC, TSC_ADJUST, TSC_AUX).
 
 Source: Intel SDM volume 4, chapter 2; MTRRs and PAT: volume 3A, "Memory Cache Control". The set is what CPUID promises

@@ -1,4 +1,4 @@
-"""PCI configuration space by mechanism #1 at 0xcf8 and 0xcfc, and the reset control register between them.
+"""PCI configuration space through mechanism #1 at 0xcf8 and 0xcfc, and the reset control register at 0xcf9.
 
 Source: PCI Local Bus Specification 3.0 section 3.2.2.3.2; header type 0: section 6.1. Reset control 0xcf9: PIIX3
 datasheet (290550) section 2.5.3.

@@ -1,4 +1,4 @@
-"""The 8254 interval timer, port 0x61 beside it, and where its outputs go on a PC.
+"""The 8254 interval timer and port 0x61, wired as on a PC.
 
 Channel 0 drives IRQ 0, channel 1 was the DRAM refresh (its output toggles in port 0x61), channel 2 is gated by port
 0x61 and read back there. Sources: Intel 8254 datasheet (231164); port 0x61: PIIX3 datasheet (290550) section 2.5.6.1.

@@ -1,4 +1,4 @@
-"""The paravirtual clock that Xen and KVM share: how a guest makes nanoseconds of its time stamp counter.
+"""The paravirtual clock of Xen and KVM: the parameters by which a guest converts its TSC to nanoseconds.
 
 Source: Xen's public/xen.h, struct vcpu_time_info; Linux Documentation/virt/kvm/x86/msr.rst (MSR_KVM_SYSTEM_TIME_NEW,
 MSR_KVM_WALL_CLOCK_NEW) describes the same 32 and 12 bytes.

@@ -1,4 +1,4 @@
-"""A 16550A serial port whose line is infinitely fast: what is written has left before the next instruction.
+"""A 16550A serial port with an infinitely fast line: a byte is transmitted before the next instruction.
 
 Source: National Semiconductor PC16550D datasheet, sections 8.1 to 8.7 (registers) and table III (interrupts). Linux
 tells the chip apart in drivers/tty/serial/8250/8250_port.c, autoconfig() and autoconfig_16550a().

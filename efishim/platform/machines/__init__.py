@@ -1,1 +1,1 @@
-"""The machines that come with efishim, and the builder that they share."""
+"""The built-in platforms and the builder that they share."""

@@ -1,6 +1,6 @@
-"""Putting a PC together: each function adds one thing to a board, and what it added to the facts.
+"""Builds a PC: each function adds one component to the board and describes it in the platform facts.
 
-Profiles call these; `MachineBuilder` is what passes between them.
+Platform definitions call these functions and pass a `MachineBuilder` between them.
 """
 
 from __future__ import annotations

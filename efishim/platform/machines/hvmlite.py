@@ -1,4 +1,4 @@
-"""The platform `hvmlite`: what a Xen 4.17 PVH guest (HVMlite, PVHv2) that is not the hardware domain finds.
+"""The platform `hvmlite`: a Xen 4.17 PVH guest (HVMlite, PVHv2) that is not the hardware domain.
 
 No PIC, PIT, VGA, i8042, RTC, PCI or SMBIOS; a local APIC, hypercalls, event channels, and the memory map and ACPI tables of
 libxl. Which devices: emulation_flags in tools/libs/light/libxl_x86.c; the memory map: domain_construct_memmap() there;

@@ -1,4 +1,4 @@
-"""The platform `kvm`: the machine of `pc` as a guest of Linux's KVM finds it.
+"""The platform `kvm`: the machine `pc` as a KVM guest.
 
 Source: Linux Documentation/virt/kvm/x86/cpuid.rst (leaves and features), msr.rst (clock registers), hypercalls.rst. Only
 what is here is offered: the clock in its two generations, and that port 0x80 is not needed to pass time.

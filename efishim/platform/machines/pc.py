@@ -1,4 +1,4 @@
-"""The platform `pc`: bare metal with EFI firmware and without display, keyboard or disks."""
+"""The platform `pc`: bare metal without display, keyboard or disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor of the platform `pc-qemu`: what QEMU 7.2 shows of its model `qemu64` without KVM.
+"""The processor of the platform `pc-qemu`: QEMU 7.2's model `qemu64` without KVM.
 
 Source: target/i386/cpu.c of QEMU (builtin_x86_defs, cpu_x86_cpuid, x86_cpu_get_supported_feature_word) and
 target/i386/tcg/sysemu/misc_helper.c (helper_rdmsr, helper_wrmsr); a test asks a QEMU for every value here.

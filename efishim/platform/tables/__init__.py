@@ -1,1 +1,1 @@
-"""What firmware leaves in memory about the machine: ACPI and SMBIOS tables."""
+"""ACPI and SMBIOS tables."""

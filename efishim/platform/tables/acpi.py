@@ -1,4 +1,4 @@
-"""The ACPI tables of a platform: which there are, what they say, and where their pointers lead.
+"""Builds the ACPI tables of a platform and places them in memory.
 
 Source: ACPI 6.5 chapter 5. Linux reads them in drivers/acpi/tables.c and arch/x86/kernel/acpi/boot.c; what it complains
 about is checked in drivers/acpi/acpica/tbfadt.c (32 and 64-bit addresses that differ, lengths, the revision).

@@ -1,4 +1,4 @@
-"""Writing ACPI Machine Language without a compiler: each function gives the encoded bytes of one construct.
+"""An encoder for ACPI Machine Language: each function returns the bytes of one construct.
 
 Source: ACPI 6.5 chapter 20 (AML encoding) for names, data and packages; section 6.4 for resource descriptors.
 """

@@ -1,4 +1,4 @@
-"""The DSDT: what ACPI has to tell about the machine's devices. Data only, there is no method in it.
+"""The DSDT: the machine's devices for ACPI. It has data only, no methods.
 
 Names and IDs: ACPI 6.5 section 5.6.7 and the PNP ID list it refers to. The PCI root is PNP0A03 and not PNP0A08: it has
 no extended configuration space. It has no _PRT either, since its only function, the host bridge, has no interrupt.

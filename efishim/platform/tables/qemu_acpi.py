@@ -1,4 +1,4 @@
-"""The ACPI tables of the platform `pc-qemu`: those of QEMU 7.2's machine `pc`, as far as there is something behind them.
+"""The ACPI tables of the platform `pc-qemu`: those of QEMU 7.2's machine `pc`, limited to emulated hardware.
 
 Source: hw/i386/acpi-build.c, hw/i386/acpi-common.c and hw/acpi/aml-build.c of QEMU. Left out, because nothing here would
 answer: the GPE block with its methods for hot-plug, the sleep states S3 and S4, interrupt links and slots of the PCI bus, and

@@ -1,4 +1,4 @@
-"""SMBIOS: what a firmware inventory says about a machine that is a program.
+"""SMBIOS structures that describe the emulated machine.
 
 Source: DMTF DSP0134 3.0.0, and 2.8 for the 32-bit entry point. The required structures of its annex A that make sense
 here: BIOS, system, enclosure, processor, memory array, device and mapped address, system boot, end of table.

@@ -1,1 +1,1 @@
-"""A Xen hypervisor as its PVH guest sees it: CPUID, hypercall page, hypercalls, event channels."""
+"""A Xen hypervisor as seen by a PVH guest: CPUID, hypercall page, hypercalls, event channels."""

@@ -1,4 +1,4 @@
-"""ACPI tables as Xen's toolstack makes them for a PVH guest: tools/libacpi/build.c and static_tables.c,
+"""ACPI tables of a PVH guest, as built by Xen's toolstack: tools/libacpi/build.c and static_tables.c,
 tools/libs/light/libxl_x86_acpi.c, release 4.17.
 
 The FADT names PM1a and GPE0 registers at QEMU's old ports although nothing answers there, and has no hardware-reduced flag;

@@ -1,4 +1,4 @@
-"""The guest's console: the emergency console of the hypervisor, and the ring of the paravirtual one (public/io/console.h).
+"""Guest consoles: the hypervisor's emergency console, and the ring of the paravirtual console (public/io/console.h).
 
 The ring's page holds 1024 bytes of input, 2048 of output, and four indices that only grow: in_cons, in_prod, out_cons,
 out_prod. Nobody types, so the input ring stays empty.

@@ -1,4 +1,4 @@
-"""Event channels in their two-level form (common/event_channel.c, event_2l.c), and how they reach the processor.
+"""Two-level event channels (common/event_channel.c, event_2l.c) and their delivery to the processor.
 
 There is no other domain: channels lead to virtual interrupts, to the processor itself, or nowhere. The FIFO form
 (EVTCHNOP_init_control) is refused with ENOSYS, as Xen before 4.4 did, so that guests use the bitmaps.

@@ -1,4 +1,4 @@
-"""Pages of the hypervisor that the guest puts somewhere into its physical address space (XENMEM_add_to_physmap).
+"""Hypervisor pages that the guest maps into its physical address space (XENMEM_add_to_physmap).
 
 Where RAM is, the page takes over that RAM: what was there is gone, as Xen drops the frame that was mapped before. In a hole
 it becomes a page on the MMIO bus.

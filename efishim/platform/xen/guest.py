@@ -1,4 +1,4 @@
-"""The guest's side of a hypercall: its registers, and its memory by the linear addresses that it passes."""
+"""Guest state during a hypercall: registers, and memory at the linear addresses that the guest passes."""
 
 from __future__ import annotations
 

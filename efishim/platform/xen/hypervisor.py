@@ -1,4 +1,4 @@
-"""The hypervisor as a whole: its CPUID leaves, its MSR, and where each hypercall goes."""
+"""The hypervisor: CPUID leaves, the hypercall MSR, and hypercall dispatch."""
 
 from __future__ import annotations
 

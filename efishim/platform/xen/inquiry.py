@@ -1,4 +1,4 @@
-"""Asking the hypervisor as a guest would, from the host's side: for firmware that runs on the guest's behalf."""
+"""Issues hypercalls from the host, for firmware that runs on the guest's behalf."""
 
 from __future__ import annotations
 

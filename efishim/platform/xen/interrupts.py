@@ -1,4 +1,4 @@
-"""Interrupts of a Xen guest: what the hardware has, and the upcall for event channels.
+"""Interrupts of a Xen guest: hardware interrupts, and the event channel upcall.
 
 Source: arch/x86/hvm/irq.c of Xen 4.17. With HVM_PARAM_CALLBACK_IRQ of type vector, the vector is injected as long as
 `evtchn_upcall_pending` is set and interrupts are on; it comes before those of the local APIC and needs no EOI. With

@@ -1,4 +1,4 @@
-"""HYPERVISOR_memory_op and HYPERVISOR_grant_table_op: the memory map, the balloon, and pages that the hypervisor lends.
+"""HYPERVISOR_memory_op and HYPERVISOR_grant_table_op: memory map, balloon and grant table.
 
 Source: public/memory.h, public/grant_table.h, common/memory.c and arch/x86/mm.c of Xen 4.17. Nobody maps this domain's
 grants, for there is no other domain: the table is there, and that is all.

@@ -1,4 +1,4 @@
-"""The shared info page and the processor's vcpu_info: where pending events and the time stand (public/xen.h).
+"""The shared info page and vcpu_info, which hold pending events and the time (public/xen.h).
 
 A 64-bit and a 32-bit guest see different layouts of the same page; which one is decided when the guest places the page or
 sets its callback, by the code that does so (arch/x86/hvm/hvm.c, hvm_latch_shinfo_size()).

@@ -1,4 +1,4 @@
-"""Xenstore: the tree in which domains find their devices (public/io/xs_wire.h, docs/misc/xenstore.txt).
+"""Xenstore: the tree that describes a domain's devices (public/io/xs_wire.h, docs/misc/xenstore.txt).
 
 Of the tree there is what a guest of libxl without any device may see of its own home, and what it writes there itself.
 Transactions get a number and no isolation: nobody else writes.

@@ -1,4 +1,4 @@
-"""HYPERVISOR_vcpu_op and HYPERVISOR_set_timer_op: timers, and the areas where the guest wants to read time and state.
+"""HYPERVISOR_vcpu_op and HYPERVISOR_set_timer_op: timers, and the guest's time and runstate areas.
 
 Source: public/vcpu.h, common/domain.c, common/sched/core.c of Xen 4.17. There is one virtual processor, it always runs.
 """

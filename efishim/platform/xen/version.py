@@ -1,4 +1,4 @@
-"""HYPERVISOR_xen_version and HYPERVISOR_vm_assist: what Xen says about itself (common/kernel.c, public/version.h)."""
+"""HYPERVISOR_xen_version and HYPERVISOR_vm_assist: version and features (common/kernel.c, public/version.h)."""
 
 from __future__ import annotations
 
