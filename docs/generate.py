@@ -5,9 +5,11 @@ Only shipped plugins may be installed when it runs, or theirs would be in it.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,8 @@ def the_record() -> str:
         GENERATED,
         f"# The record, schema {records.SCHEMA}\n\n",
         "One run as a JSON document. `efishim schema` prints it as JSON Schema; this page says the same for people.\n"
-        "Addresses and values of registers are hexadecimal strings, counts and sizes are numbers.\n\n",
+        "Addresses, values of registers and every number of `entry_view`, `boot_view` and `kernel_view` are hexadecimal\n"
+        "strings; counts and all other sizes are numbers.\n\n",
         f"Two runs of one plan give the same bytes but for the host's time in {wall}.\n\n",
     ]
     for name in ["Record", *(name for name in schema["$defs"] if name != "Record")]:
@@ -110,18 +113,19 @@ def _type(how: dict[str, Any]) -> str:
         return f"list of {_type(how['items'])}"
     if how.get("pattern", "").startswith("^0x"):
         return "hexadecimal"
+    if "maxProperties" in how:
+        return "fields by name: hexadecimal or text"
     return str(how.get("type", "any"))
 
 
 def _field_notes(structure: type) -> dict[str, str]:
     """The text that stands below a field in the source, which Python does not keep."""
+    (declared,) = ast.parse(inspect.getsource(structure)).body
     notes: dict[str, str] = {}
-    field = ""
-    for line in inspect.getsource(structure).splitlines()[2:]:
-        text = line.strip()
-        if text.startswith('"""') and field:
-            notes[field] = text.strip('"')
-        field = text.partition(":")[0] if text and not text.startswith('"""') else ""
+    for field, below in pairwise(getattr(declared, "body", [])):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            text = ast.literal_eval(below.value)
+            notes[field.target.id] = " ".join(text.split())
     return notes
 
 

@@ -10,6 +10,7 @@ from efishim.lab.record import (
     Coverage,
     FirmwareCall,
     FunctionCoverage,
+    Hex,
     Image,
     LedgerEntry,
     LedgerKind,
@@ -22,6 +23,7 @@ from efishim.lab.record import (
     RouteName,
     Tool,
 )
+from tests.views import boot_view
 
 
 def a_record(**changes: Any) -> Record:
@@ -63,10 +65,10 @@ def a_record(**changes: Any) -> Record:
                 args=[Argument(name="Handle", value="0x1000")],
                 status="EFI_SUCCESS",
                 insns=734,
-                caller=CodeRef(address="0x100000", symbol="efi_pe_entry+0x2d"),
+                caller=CodeRef(address=Hex(0x100000), symbol="efi_pe_entry+0x2d"),
             )
         ],
-        "boot_view": {"boot_params": {"hdr": {"type_of_loader": "0x21"}}},
+        "boot_view": boot_view(),
         "ledger": [LedgerEntry(kind=LedgerKind.PORT, what="0x3f8", device="uart", group="serial", writes=5533)],
         "coverage": Coverage(blocks=52_000, functions=[FunctionCoverage(name="start_kernel", blocks=12)]),
         "console": "Linux version\n",

@@ -53,6 +53,12 @@ def _line(line: str) -> str:
     return ".*".join(re.escape(piece) for piece in line.rstrip().split("...")) + r"[ ]*\n"
 
 
+def test_every_field_of_the_record_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", pages()["record.md"], re.MULTILINE)
+    assert len(rows) > 250
+    assert [name for name, kind, meaning in rows if not kind or not meaning or kind == "any"] == []
+
+
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_the_reference_is_what_the_program_says(name: str) -> None:
     assert (REFERENCE / name).read_text() == pages()[name], "run `make docs`"

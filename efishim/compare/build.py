@@ -72,7 +72,7 @@ def _run(key: str, name: str, record: Record) -> RunView:
                 name=point.name.value,
                 insns=point.insns,
                 virtual_ns=point.virtual_ns,
-                at="" if point.at is None else point.at.symbol or point.at.address,
+                at="" if point.at is None else point.at.shown,
             )
             for point in record.milestones
         ],
@@ -90,7 +90,7 @@ def _verdict(record: Record) -> str:
     detail = f": {outcome.details}" if outcome.details else ""
     if outcome.met:
         return f"reached {outcome.goal.value}{detail}"
-    where = f" at {outcome.at.symbol or outcome.at.address}" if outcome.at is not None else ""
+    where = f" at {outcome.at.shown}" if outcome.at is not None else ""
     last = f"after {outcome.reached.value}" if outcome.reached else "before any milestone"
     return f"did not reach {outcome.goal.value}: {outcome.reason.value}{where}{detail}, {last}"
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+
+import msgspec
 
 from efishim.compare.facts import Area
 from efishim.compare.landmarks import Landmarks, landmarks
-from efishim.lab.record import Record
+from efishim.lab.record import (
+    BootView,
+    EfiMemoryView,
+    EfiView,
+    EntryView,
+    Fields,
+    FieldValue,
+    MachineView,
+    ProcessorState,
+    Record,
+    Segment,
+    SetupDataChain,
+    StructureView,
+)
 from efishim.wire.bootparams import E820_TYPES
 
 STAGES = ("entry", "startup_64", "start_kernel")
@@ -35,10 +49,10 @@ def inputs(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]
     maps: dict[str, tuple[Area, ...]] = {}
     if record.machine is not None:
         facts.update(_machine(record.machine))
-        maps["machine.memory"] = _sorted(_area(one["start"], one["size"], one["type"]) for one in record.machine["memory_map"])
+        maps["machine.memory"] = _sorted(_area(one.start, one.size, one.type) for one in record.machine.memory_map)
     if record.entry_view is not None:
         facts.update(_entry(record.entry_view, landmarks(record, None)))
-        native = _sorted(area for one in record.entry_view["structures"] for area in _memory_range(one))
+        native = _sorted(area for one in record.entry_view.structures for area in _memory_range(one))
         if native:
             maps["entry.memory_map"] = native
     for place, view in (("startup_64", record.boot_view), ("start_kernel", record.kernel_view)):
@@ -48,56 +62,56 @@ def inputs(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]
     return dict(sorted(facts.items())), maps
 
 
-def _area(start: str, size: str, kind: str) -> Area:
-    return Area(int(start, 16), int(start, 16) + int(size, 16), kind)
+def _area(start: int, size: int, kind: str) -> Area:
+    return Area(int(start), start + size, kind)
 
 
 def _sorted(areas: Iterator[Area]) -> tuple[Area, ...]:
     return tuple(sorted(areas, key=lambda area: (area.start, area.end, area.kind)))
 
 
-def _machine(machine: Mapping[str, Any]) -> Iterator[Pair]:
-    yield from ((f"machine.cpuid.{leaf}", value) for leaf, value in machine["cpuid"].items())
-    yield from ((f"machine.msr.{number}", value) for number, value in machine["msrs"].items())
-    yield from ((f"machine.feature.{name}", str(value)) for name, value in machine["features"].items())
+def _machine(machine: MachineView) -> Iterator[Pair]:
+    yield from ((f"machine.cpuid.{one.name}", f"{one.eax} {one.ebx} {one.ecx} {one.edx}") for one in machine.cpuid)
+    yield from ((f"machine.msr.{one.number}", str(one.value)) for one in machine.msrs)
+    yield from ((f"machine.feature.{name}", str(value)) for name, value in machine.features.items())
     seen: dict[str, int] = {}
-    for table in machine["acpi"]:
-        name = table["signature"]
+    for table in machine.acpi:
+        name = table.signature
         seen[name] = seen.get(name, 0) + 1
         suffix = "" if seen[name] == 1 else f"[{seen[name]}]"
-        yield f"machine.acpi.{name}{suffix}", f"{table['size']} bytes, sha256 {table['sha256'][:16]}"
+        yield f"machine.acpi.{name}{suffix}", f"{table.size} bytes, sha256 {table.sha256[:16]}"
 
 
-def _entry(view: Mapping[str, Any], marks: Landmarks) -> Iterator[Pair]:
-    yield from _cpu("entry", view["cpu"], marks)
-    for structure in view["structures"]:
-        name = f"entry.{structure['name'].replace(' ', '_')}"
-        if structure["fields"].get("reserved", "0x0") != "0x0":
-            yield f"{name}.reserved", structure["fields"]["reserved"]
+def _entry(view: EntryView, marks: Landmarks) -> Iterator[Pair]:
+    yield from _cpu("entry", view.cpu, marks)
+    for structure in view.structures:
+        name = f"entry.{structure.name.replace(' ', '_')}"
+        if structure.fields.number("reserved"):
+            yield f"{name}.reserved", str(structure.fields["reserved"])
         if not name.endswith("]"):
-            yield f"{name}@", structure["address"]
-        if structure["problem"]:
-            yield f"{name}.problem", structure["problem"]
-        if structure["text"] and structure["name"] not in SHOWN_ELSEWHERE:
-            yield name, structure["text"]
-        fields = {} if _memory_range(structure) else structure["fields"]
-        told = fields.items() if structure["name"] != BOOT_PARAMS else nonzero(fields)
+            yield f"{name}@", str(structure.address)
+        if structure.problem:
+            yield f"{name}.problem", structure.problem
+        if structure.text and structure.name not in SHOWN_ELSEWHERE:
+            yield name, structure.text
+        fields = Fields() if _memory_range(structure) else structure.fields
+        told = fields.items() if structure.name != BOOT_PARAMS else nonzero(fields)
         yield from ((f"{name}.{field}", marks.pointer(field, value)) for field, value in told)
-    for index, module in enumerate(view["modules"]):
+    for index, module in enumerate(view.modules):
         name = "entry.initrd" if index == 0 else f"entry.module[{index}]"
-        yield f"{name}@", module["address"]
-        yield f"{name}.size", module["size"]
-        yield f"{name}.sha256", module["sha256"]
-        if module["command_line"]:
-            yield f"{name}.command_line", module["command_line"]
+        yield f"{name}@", str(module.address)
+        yield f"{name}.size", str(module.size)
+        yield f"{name}.sha256", module.sha256
+        if module.command_line:
+            yield f"{name}.command_line", module.command_line
 
 
 _ZERO = re.compile(r"0x0|0*")
 
 
-def nonzero(fields: Mapping[str, str]) -> Iterator[Pair]:
+def nonzero(fields: Fields) -> Iterator[tuple[str, FieldValue]]:
     """boot_params is cleared before it is filled: a zero tells the kernel nothing (Documentation/arch/x86/boot.rst)."""
-    return ((name, value) for name, value in fields.items() if not _ZERO.fullmatch(value))
+    return ((name, value) for name, value in fields.items() if not _ZERO.fullmatch(str(value)))
 
 
 SHOWN_ELSEWHERE = frozenset({"EFI memory map"})
@@ -109,50 +123,50 @@ RANGES = frozenset({"e820_table", "hvm_memmap_table_entry", "multiboot_mmap_entr
 _START, _SIZE = ("addr", "base_addr"), ("size", "len", "length")
 
 
-def _memory_range(structure: Mapping[str, Any]) -> list[Area]:
+def _memory_range(structure: StructureView) -> list[Area]:
     """The range that a structure is, if it is one."""
-    fields = structure["fields"]
-    if structure["name"].split("[")[0] not in RANGES or "type" not in fields:
+    fields = structure.fields
+    if structure.name.split("[")[0] not in RANGES or "type" not in fields:
         return []
-    start = next((int(fields[name], 16) for name in _START if name in fields), None)
-    size = next((int(fields[name], 16) for name in _SIZE[::-1] if name in fields), None)
+    start = next((fields.number(name) for name in _START if name in fields), None)
+    size = next((fields.number(name) for name in _SIZE[::-1] if name in fields), None)
     if start is None or size is None:
         return []
-    kind = int(fields["type"], 16)
-    return [Area(start, start + size, E820_TYPES.get(kind, f"type {kind:#x}"))]
+    kind = fields.number("type")
+    return [Area(int(start), start + size, E820_TYPES.get(kind, f"type {kind:#x}"))]
 
 
-def _cpu(place: str, cpu: Mapping[str, Any], marks: Landmarks) -> Iterator[Pair]:
+def _cpu(place: str, cpu: ProcessorState, marks: Landmarks) -> Iterator[Pair]:
     name = f"{place}.cpu"
     late = place == "start_kernel"
     named = marks.in_kernel if late else marks.named
-    yield f"{name}.mode", cpu["mode"]
-    for register, value in cpu["registers"].items():
+    yield f"{name}.mode", cpu.mode
+    for register, value in msgspec.structs.asdict(cpu.registers).items():
         if not (late and register in UNDEFINED_AT_START_KERNEL):
             yield f"{name}.{register}", named(value)
-    for register, value in cpu["control"].items():
+    for register, value in msgspec.structs.asdict(cpu.control).items():
         if register not in SAME_AS_TABLE and not (late and register in UNDEFINED_AT_START_KERNEL):
-            yield f"{name}.{register}", value
-    for register, segment in cpu["segments"].items():
+            yield f"{name}.{register}", str(value)
+    for register, segment in msgspec.structs.asdict(cpu.segments).items():
         yield f"{name}.{register}", _segment(segment)
-        if int(segment["base"], 16):
-            yield f"{name}.{register}@", named(segment["base"])
-    gdt, idt, table = cpu["gdt"], cpu["idt"], cpu["page_table"]
-    rows = ", ".join(f"{one['index']}: {one['descriptor']['value']}" for one in gdt["entries"])
-    yield f"{name}.gdt", _joined(f"limit {gdt['limit']}", rows, gdt["problem"])
-    vectors = ranges(int(one, 16) for one in idt["present"])
-    yield f"{name}.idt", _joined(f"limit {idt['limit']}", f"gates {vectors}" if vectors else "", idt["problem"])
-    entries = ", ".join(f"{one['index']}: {' '.join(one['flags'])}" for one in table["entries"])
-    yield f"{name}.page_table", _joined(f"{table['levels']} levels", entries, table["problem"])
-    for what, address in (("gdt", gdt["base"]), ("idt", idt["base"]), ("page_table", table["address"])):
+        if segment.base:
+            yield f"{name}.{register}@", named(segment.base)
+    gdt, idt, table = cpu.gdt, cpu.idt, cpu.page_table
+    rows = ", ".join(f"{one.index}: {one.descriptor.value}" for one in gdt.entries)
+    yield f"{name}.gdt", _joined(f"limit {gdt.limit}", rows, gdt.problem)
+    vectors = ranges(int(one) for one in idt.present)
+    yield f"{name}.idt", _joined(f"limit {idt.limit}", f"gates {vectors}" if vectors else "", idt.problem)
+    entries = ", ".join(f"{one.index}: {' '.join(one.flags)}" for one in table.entries)
+    yield f"{name}.page_table", _joined(f"{table.levels} levels", entries, table.problem)
+    for what, address in (("gdt", gdt.base), ("idt", idt.base), ("page_table", table.address)):
         yield f"{name}.{what}@", named(address)
 
 
-def _segment(segment: Mapping[str, Any]) -> str:
-    if segment["kind"] == "null":
-        return f"{segment['selector']} null"
-    known = f"{segment['selector']} {segment['kind']} limit {segment['limit']} attributes {segment['attributes']}"
-    return _joined(known, "" if segment["present"] else "not present", segment["problem"])
+def _segment(segment: Segment) -> str:
+    if segment.kind == "null":
+        return f"{segment.selector} null"
+    known = f"{segment.selector} {segment.kind} limit {segment.limit} attributes {segment.attributes}"
+    return _joined(known, "" if segment.present else "not present", segment.problem)
 
 
 def _joined(*parts: str) -> str:
@@ -170,78 +184,79 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
-def _boot_view(place: str, view: Mapping[str, Any], marks: Landmarks) -> Iterator[Pair]:
+def _boot_view(place: str, view: BootView, marks: Landmarks) -> Iterator[Pair]:
     late = place == "start_kernel"
-    yield f"{place}.boot_params@", marks.in_kernel(view["address"]) if late else view["address"]
+    yield f"{place}.boot_params@", marks.in_kernel(view.address) if late else str(view.address)
     if not late and marks.kernel is not None:
         yield "kernel.physical_base@", f"{marks.kernel:#x}"
     if late and marks.start_kernel is not None:
         yield "kernel.virtual_base@", f"{marks.start_kernel:#x}"
-    if view["problem"]:
-        yield f"{place}.problem", view["problem"]
-    params = nonzero(view["boot_params"])
+    if view.problem:
+        yield f"{place}.problem", view.problem
+    params = nonzero(view.boot_params)
     yield from ((f"{place}.boot_params.{name}", marks.pointer(name, value)) for name, value in params)
-    yield from _cpu(place, view["cpu"], marks)
-    line, initrd, chain, efi = view["command_line"], view["initrd"], view["setup_data"], view["efi"]
+    yield from _cpu(place, view.cpu, marks)
+    line, initrd, chain, efi = view.command_line, view.initrd, view.setup_data, view.efi
     if line is not None:
-        yield f"{place}.command_line", line["text"] or line["problem"]
-        yield f"{place}.command_line@", line["address"]
+        yield f"{place}.command_line", line.text or line.problem
+        yield f"{place}.command_line@", str(line.address)
     if initrd is not None:
-        yield f"{place}.initrd@", initrd["address"]
-        yield f"{place}.initrd.size", initrd["size"]
-        yield f"{place}.initrd.sha256", initrd["sha256"] or initrd["problem"]
+        yield f"{place}.initrd@", str(initrd.address)
+        yield f"{place}.initrd.size", str(initrd.size)
+        yield f"{place}.initrd.sha256", initrd.sha256 or initrd.problem
     if chain is not None:
         yield from _setup_data(f"{place}.setup_data", chain)
     if efi is not None:
         yield from _efi(f"{place}.efi", efi)
 
 
-def _setup_data(name: str, chain: Mapping[str, Any]) -> Iterator[Pair]:
-    if chain["problem"]:
-        yield f"{name}.problem", chain["problem"]
+def _setup_data(name: str, chain: SetupDataChain) -> Iterator[Pair]:
+    if chain.problem:
+        yield f"{name}.problem", chain.problem
     seen: dict[str, int] = {}
-    for node in chain["nodes"]:
-        kind = node["type_name"]
+    for node in chain.nodes:
+        kind = node.type_name
         seen[kind] = seen.get(kind, 0) + 1
         one = f"{name}.{kind}" + ("" if seen[kind] == 1 else f"[{seen[kind]}]")
-        yield f"{one}@", node["address"]
-        yield f"{one}.len", node["len"]
-        yield from ((f"{one}.{field}", value) for field, value in node["body"].items())
-        if not node["body"]:
-            yield f"{one}.sha256", node["sha256"]
-        for index, entry in enumerate(node["e820"]):
-            yield f"{one}.e820[{index}]", f"{entry['addr']} {entry['size']} {entry['type_name']}"
+        yield f"{one}@", str(node.address)
+        yield f"{one}.len", str(node.len)
+        yield from ((f"{one}.{field}", str(value)) for field, value in node.body.items())
+        if not node.body:
+            yield f"{one}.sha256", node.sha256
+        for index, entry in enumerate(node.e820):
+            yield f"{one}.e820[{index}]", f"{entry.addr} {entry.size} {entry.type_name}"
 
 
-def _efi(name: str, efi: Mapping[str, Any]) -> Iterator[Pair]:
-    table, memory_map = efi["system_table"], efi["memory_map"]
+def _efi(name: str, efi: EfiView) -> Iterator[Pair]:
+    table, memory_map = efi.system_table, efi.memory_map
     if memory_map is not None:
-        yield f"{name}.memory_map@", memory_map["address"]
-        yield f"{name}.memory_map.descriptor_size", memory_map["descriptor_size"]
+        yield f"{name}.memory_map@", str(memory_map.address)
+        yield f"{name}.memory_map.descriptor_size", str(memory_map.descriptor_size)
         pages: dict[str, int] = {}
-        for one in memory_map["descriptors"]:
+        for one in memory_map.descriptors:
             kind = _efi_kind(one)
-            pages[kind] = pages.get(kind, 0) + int(one["number_of_pages"], 16)
+            pages[kind] = pages.get(kind, 0) + one.number_of_pages
         yield from ((f"{name}.memory_map.{kind}", f"{count} pages") for kind, count in pages.items())
     if table is None:
         return
-    yield from ((f"{name}.system_table.{field}", table[field]) for field in ("signature", "revision", "vendor"))
-    for one in table["configuration_tables"]:
-        known = one["name"] or one["guid"]
+    shown = (("signature", table.signature), ("revision", str(table.revision)), ("vendor", table.vendor))
+    yield from ((f"{name}.system_table.{field}", value) for field, value in shown)
+    for entry in table.configuration_tables:
+        known = entry.name or entry.guid
         yield f"{name}.configuration_table.{known}", "there"
-        yield f"{name}.configuration_table.{known}@", one["address"]
+        yield f"{name}.configuration_table.{known}@", str(entry.address)
 
 
-def _maps(place: str, view: Mapping[str, Any], machine: tuple[Area, ...]) -> Iterator[tuple[str, tuple[Area, ...]]]:
-    efi = view["efi"]
-    told_ranges = _sorted(_area(one["addr"], one["size"], one["type_name"]) for one in view["e820"])
-    kept = _kept_by_efi(efi["memory_map"]["descriptors"]) if efi is not None and efi["memory_map"] is not None else ()
+def _maps(place: str, view: BootView, machine: tuple[Area, ...]) -> Iterator[tuple[str, tuple[Area, ...]]]:
+    efi = view.efi
+    told_ranges = _sorted(_area(one.addr, one.size, one.type_name) for one in view.e820)
+    kept = _kept_by_efi(efi.memory_map.descriptors) if efi is not None and efi.memory_map is not None else ()
     yield f"{place}.e820", _sorted(piece for area in told_ranges for piece in _owners(area, machine, kept))
-    if efi is not None and efi["memory_map"] is not None:
+    if efi is not None and efi.memory_map is not None:
         areas = (
-            Area(start, start + (int(one["number_of_pages"], 16) << 12), _efi_kind(one))
-            for one in efi["memory_map"]["descriptors"]
-            for start in [int(one["physical_start"], 16)]
+            Area(start, start + (one.number_of_pages << 12), _efi_kind(one))
+            for one in efi.memory_map.descriptors
+            for start in [int(one.physical_start)]
         )
         yield f"{place}.efi.memory_map", _sorted(areas)
 
@@ -254,12 +269,12 @@ KEPT_BY_EFI = frozenset(
 MAX_PIECES = 1024
 
 
-def _kept_by_efi(descriptors: Sequence[Mapping[str, Any]]) -> tuple[Area, ...]:
+def _kept_by_efi(descriptors: Sequence[EfiMemoryView]) -> tuple[Area, ...]:
     return tuple(
-        Area(start, start + (int(one["number_of_pages"], 16) << 12), str(one["type_name"]))
+        Area(start, start + (one.number_of_pages << 12), one.type_name)
         for one in descriptors
-        if one["type_name"] in KEPT_BY_EFI
-        for start in [int(one["physical_start"], 16)]
+        if one.type_name in KEPT_BY_EFI
+        for start in [int(one.physical_start)]
     )
 
 
@@ -276,6 +291,6 @@ def _owners(area: Area, machine: tuple[Area, ...], kept: tuple[Area, ...]) -> It
         yield Area(start, end, f"{area.kind} ({owner})" if owner else area.kind)
 
 
-def _efi_kind(descriptor: Mapping[str, Any]) -> str:
-    name = str(descriptor["type_name"])
-    return f"{name} RUNTIME" if "RUNTIME" in descriptor["attribute_names"] else name
+def _efi_kind(descriptor: EfiMemoryView) -> str:
+    name = descriptor.type_name
+    return f"{name} RUNTIME" if "RUNTIME" in descriptor.attribute_names else name

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from efishim.lab.record import Milestone, Record
+from efishim.lab.record import BootView, FieldValue, Hex, Milestone, Record
 
 LOWEST = 0x1000
 """Numbers below it are hardly addresses, and are left as they are."""
@@ -35,41 +34,35 @@ class Landmarks:
     start_kernel: int | None = None
     """Virtual address of start_kernel()."""
 
-    def pointer(self, field: str, value: str) -> str:
+    def pointer(self, field: str, value: FieldValue) -> str:
         """The value of a field of a structure."""
-        return self.named(value) if POINTERS.match(field.rpartition(".")[2]) else value
+        return self.named(value) if isinstance(value, Hex) and POINTERS.match(field.rpartition(".")[2]) else str(value)
 
-    def named(self, value: str) -> str:
+    def named(self, value: Hex) -> str:
         """`&name` for an address where something begins, or the number as it is."""
-        number = _number(value)
-        if number is None or number < LOWEST:
-            return value
-        name = self.names.get(number)
-        return f"&{name}" if name is not None else value
+        name = self.names.get(value) if value >= LOWEST else None
+        return f"&{name}" if name is not None else str(value)
 
-    def in_kernel(self, value: str) -> str:
+    def in_kernel(self, number: Hex) -> str:
         """An address that is known to lie in the kernel proper, relative to it."""
-        number = _number(value)
-        if number is None:
-            return value
         if number >= KERNEL_HALF and self.start_kernel is not None:
             return f"&start_kernel{number - self.start_kernel:+#x}"
         if self.kernel is not None and LOWEST <= self.kernel <= number < PHYSICAL_LIMIT:
             return f"&kernel{number - self.kernel:+#x}"
-        return value
+        return str(number)
 
 
-def landmarks(record: Record, view: Mapping[str, Any] | None) -> Landmarks:
+def landmarks(record: Record, view: BootView | None) -> Landmarks:
     """What is known about the addresses of a record; `view` is the boot view of the stage, None for the entry."""
     names: dict[int, str] = {}
     found = {**dict(_entry(record)), **dict(_view(view))} if view is not None else dict(_entry(record))
     for address, name in found.items():
         if address >= LOWEST:
             names.setdefault(address, name)
-    points = {point.name: int(point.at.address, 16) for point in record.milestones if point.at is not None}
+    points = {point.name: int(point.at.address) for point in record.milestones if point.at is not None}
     kernel = points.get(Milestone.STARTUP_64)
     if kernel is None and record.boot_view is not None:  # startup_32 is no milestone, but the view was taken there
-        kernel = _number(record.boot_view["cpu"]["registers"]["rip"])
+        kernel = int(record.boot_view.cpu.registers.rip)
     if kernel is not None and view is not None:
         names.setdefault(kernel, "kernel")
     return Landmarks(names, kernel, points.get(Milestone.START_KERNEL))
@@ -78,32 +71,24 @@ def landmarks(record: Record, view: Mapping[str, Any] | None) -> Landmarks:
 def _entry(record: Record) -> Iterator[tuple[int, str]]:
     if record.entry_view is None:
         return
-    for index, module in enumerate(record.entry_view["modules"]):
-        yield int(module["address"], 16), "initrd" if index == 0 else f"module[{index}]"
-    for structure in record.entry_view["structures"]:
-        yield int(structure["address"], 16), structure["name"].replace(" ", "_")
+    for index, module in enumerate(record.entry_view.modules):
+        yield module.address, "initrd" if index == 0 else f"module[{index}]"
+    for structure in record.entry_view.structures:
+        yield structure.address, structure.name.replace(" ", "_")
 
 
-def _view(view: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    yield int(view["address"], 16), "boot_params"
-    line, initrd, chain, efi = view["command_line"], view["initrd"], view["setup_data"], view["efi"]
+def _view(view: BootView) -> Iterator[tuple[int, str]]:
+    yield view.address, "boot_params"
+    line, initrd, chain, efi = view.command_line, view.initrd, view.setup_data, view.efi
     if line is not None:
-        yield int(line["address"], 16), "command_line"
+        yield line.address, "command_line"
     if initrd is not None:
-        yield int(initrd["address"], 16), "initrd"
-    for node in chain["nodes"] if chain is not None else ():
-        yield int(node["address"], 16), f"setup_data.{node['type_name']}"
+        yield initrd.address, "initrd"
+    for node in chain.nodes if chain is not None else ():
+        yield node.address, f"setup_data.{node.type_name}"
     if efi is None:
         return
-    if efi["memory_map"] is not None:
-        yield int(efi["memory_map"]["address"], 16), "efi.memory_map"
-    table = efi["system_table"]
-    if table is not None and "address" in table:
-        yield int(table["address"], 16), "efi.system_table"
-
-
-def _number(value: str) -> int | None:
-    try:
-        return int(value, 16)
-    except ValueError:
-        return None
+    if efi.memory_map is not None:
+        yield efi.memory_map.address, "efi.memory_map"
+    if efi.system_table is not None:
+        yield efi.system_table.address, "efi.system_table"

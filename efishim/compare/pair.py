@@ -11,7 +11,7 @@ from efishim.compare.facts import ABSENT, Facts, Side
 from efishim.compare.inputs import STAGES, inputs
 from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
 from efishim.compare.traits import changed, told_words, traits
-from efishim.lab.record import Record, RecordError
+from efishim.lab.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,9 @@ class Pair:
 
 
 def facts_of(record: Record) -> Facts:
-    """All facts of a record. Raises RecordError when its views are not those of a record."""
-    try:
-        facts, maps = inputs(record)
-        return Facts(facts, behaviour(record), maps)
-    except (AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
-        # The views are documents without a schema of their own, and a file can hold anything in their place.
-        route = f"{record.route.provider}/{record.route.entry}"
-        raise RecordError(f"the record of {route} has views that cannot be read") from error
+    """All facts of a record."""
+    facts, maps = inputs(record)
+    return Facts(facts, behaviour(record), maps)
 
 
 def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) -> Pair:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from efishim.compare.inputs import RANGES
 from efishim.compare.rules import Difference, Traits
 from efishim.lab.matrix import SHORT_ENTRIES
-from efishim.lab.record import Record
+from efishim.lab.record import BootView, Record
 
 KASLR_FLAG = 1 << 1
 """Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
@@ -40,47 +39,39 @@ def _words(record: Record) -> Iterator[str]:
     if any(line.endswith(" present.") and "SMBIOS " in line for line in record.console.splitlines()):
         yield "smbios"
     if record.entry_view is not None:
-        yield from (structure["name"].split("[")[0] for structure in record.entry_view["structures"])
-        if record.entry_view["structures"]:
+        yield from (structure.name.split("[")[0] for structure in record.entry_view.structures)
+        if record.entry_view.structures:
             yield "native"
-        if any(structure["name"].split("[")[0] in RANGES for structure in record.entry_view["structures"]):
+        if any(structure.name.split("[")[0] in RANGES for structure in record.entry_view.structures):
             yield "map-told"
-        if record.entry_view["modules"]:
+        if record.entry_view.modules:
             yield "modules"
     if record.boot_view is not None:
         yield from _boot_view(record.boot_view)
 
 
-def _boot_view(view: Mapping[str, Any]) -> Iterator[str]:
-    params = view["boot_params"]
+def _boot_view(view: BootView) -> Iterator[str]:
+    params = view.boot_params
     signature = params.get("efi_info.efi_loader_signature", "")
     if signature in ("EL64", "EL32"):
         yield "efi-told"
-        yield f"efi{signature[2:]}"
+        yield f"efi{str(signature)[2:]}"
     if params.get("hdr.header") == "HdrS":
         yield "header"
-    if view["cpu"]["mode"] == NARROW_MODE:
+    if view.cpu.mode == NARROW_MODE:
         yield "ia32-kernel"
-    if _number(params, "hdr.loadflags") & KASLR_FLAG:
+    if params.number("hdr.loadflags") & KASLR_FLAG:
         yield "kaslr"
-    if _number(params, "acpi_rsdp_addr"):
+    if params.number("acpi_rsdp_addr"):
         yield "rsdp-told"
-    if _number(params, "screen_info.orig_video_isVGA"):
+    if params.number("screen_info.orig_video_isVGA"):
         yield "vga-told"
-    if _number(params, "screen_info.orig_video_lines"):
+    if params.number("screen_info.orig_video_lines"):
         yield "screen-told"
     low, high = ROM_AREA
-    for one in view["e820"]:
-        start, size = int(one["addr"], 16), int(one["size"], 16)
-        if one["type_name"] == "RESERVED" and start <= low and start + size >= high:
+    for one in view.e820:
+        if one.type_name == "RESERVED" and one.addr <= low and one.addr + one.size >= high:
             yield "rom-reserved"
-
-
-def _number(params: Mapping[str, Any], name: str) -> int:
-    try:
-        return int(params.get(name, "0"), 16)
-    except ValueError:
-        return 0
 
 
 def changed(left: Record, right: Record) -> frozenset[str]:

@@ -67,7 +67,7 @@ def named(point: MilestonePoint, names: AddressNames) -> MilestonePoint:
     """A milestone with its place named by what was learnt later."""
     if point.at is None:
         return point
-    return msgspec.structs.replace(point, at=names.ref(int(point.at.address, 16), point.insns))
+    return msgspec.structs.replace(point, at=names.ref(point.at.address, point.insns))
 
 
 def image(opened: Image, plan: Plan) -> rec.Image:

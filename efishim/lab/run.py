@@ -126,7 +126,7 @@ def run_plan(
         outcome=collect.outcome(stop, plan, points, machine, names, seconds()),
         firmware_calls=salvage.part("firmware_calls", lambda: collect.firmware_calls(calls, names), []),
         firmware_calls_dropped=booted.calls_dropped(),
-        machine=views.machine_document,
+        machine=views.machine,
         entry_view=views.entry,
         abi=views.abi,
         boot_view=views.startup,

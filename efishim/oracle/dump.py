@@ -22,9 +22,9 @@ from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.views import FLOATING
 from efishim.lab.plan.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
 from efishim.lab.progress import NoProgress, Progress
-from efishim.lab.record import Milestone, MilestonePoint, Reason, Record
-from efishim.lab.snapshot.boot_view import BootView, boot_view
-from efishim.lab.snapshot.entry_view import EntryView, entry_view
+from efishim.lab.record import BootView, EntryView, Milestone, MilestonePoint, Reason, Record
+from efishim.lab.snapshot.boot_view import boot_view
+from efishim.lab.snapshot.entry_view import entry_view
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.memory import BusError
 from efishim.oracle import entry_points, tools
@@ -314,7 +314,6 @@ class _Run:
         request = self.request
         text, dropped = rec.console_text(bytes(self.console))
         seconds = round(time.monotonic() - self.started, 6)
-        views = {name: view.document() for name, view in self.views.items()}
         return Record(
             tool=rec.Tool(name="qemu", version=self._version(), unicorn=""),
             image=rec.Image(
@@ -349,10 +348,10 @@ class _Run:
                 reproducible=False,
             ),
             firmware_calls=self.calls.calls() if self.calls is not None else [],
-            entry_view=self.entry.document() if self.entry is not None else None,
+            entry_view=self.entry,
             abi=self.abi,
-            boot_view=views.get(Milestone.STARTUP_64),
-            kernel_view=views.get(Milestone.START_KERNEL),
+            boot_view=self.views.get(Milestone.STARTUP_64),
+            kernel_view=self.views.get(Milestone.START_KERNEL),
             ledger=[],
             coverage=rec.Coverage(),
             notes=[*self.notes, *(self.calls.notes() if self.calls is not None else [])],
@@ -364,7 +363,7 @@ class _Run:
     def _named(self, point: MilestonePoint) -> MilestonePoint:
         if point.at is None:
             return point
-        return msgspec.structs.replace(point, at=self.names.ref(int(point.at.address, 16)))
+        return msgspec.structs.replace(point, at=self.names.ref(point.at.address))
 
     def _version(self) -> str:
         """QEMU, and what brought it to the kernel."""

@@ -42,7 +42,7 @@ def verdict(outcome: Outcome) -> str:
     """One or two sentences: was the goal reached, and why did it end."""
     where = ""
     if outcome.at is not None:
-        where = f" at {outcome.at.symbol or outcome.at.address}"
+        where = f" at {outcome.at.shown}"
     detail = f": {outcome.details}" if outcome.details else ""
     if outcome.met:
         return f"{outcome.goal.value} reached{detail}"

@@ -39,7 +39,7 @@ def reuse(kernel: str, subject: Subject, runs: Runs) -> Reuse:
 
 
 def _given(record: Record) -> list[object]:
-    return list((record.entry_view or {}).get("structures", []))
+    return [] if record.entry_view is None else list(record.entry_view.structures)
 
 
 def _door(record: Record) -> Door:

@@ -19,8 +19,9 @@ def _logs(record: Record, text: str) -> bool:
 
 
 def _seeded(record: Record) -> bool:
-    system = ((record.boot_view or {}).get("efi") or {}).get("system_table") or {}
-    return any(one["name"] == SEED for one in system.get("configuration_tables", []))
+    efi = None if record.boot_view is None else record.boot_view.efi
+    tables = () if efi is None or efi.system_table is None else efi.system_table.configuration_tables
+    return any(one.name == SEED for one in tables)
 
 
 TOPICS: tuple[tuple[str, Callable[[Record], bool]], ...] = (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from efishim.compare.behaviour import sections
-from efishim.lab.record import LedgerEntry, LedgerKind, Milestone, Record
+from efishim.lab.record import BootView, EntryView, LedgerEntry, LedgerKind, Milestone, Record
 from efishim.study.runs import Need
 
 SHOWN = 12
@@ -37,7 +36,7 @@ def milestone_place(record: Record, name: Milestone) -> str:
     point = next((point for point in record.milestones if point.name is name), None)
     if point is None or point.at is None:
         return ""
-    return (point.at.symbol or point.at.address).removesuffix("+0x0")
+    return point.at.shown.removesuffix("+0x0")
 
 
 def arrived(record: Record) -> bool:
@@ -98,31 +97,31 @@ def ways(chosen: Iterable[Need], among: Iterable[Need]) -> list[str]:
 def told_fields(record: Record) -> dict[str, str]:
     """Fields of boot_params that are not zero at startup_64, padding apart; `e820_table` counts as one field."""
     view = record.boot_view
-    if view is None or view.get("problem"):
+    if view is None or view.problem:
         return {}
     found = {
-        name: value for name, value in view["boot_params"].items() if value not in ("", "0x0") and not name.startswith("_pad")
+        name: str(value) for name, value in view.boot_params.items() if value not in ("", 0) and not name.startswith("_pad")
     }
-    if view.get("e820"):
-        found["e820_table"] = f"{len(view['e820'])} ranges"
+    if view.e820:
+        found["e820_table"] = f"{len(view.e820)} ranges"
     return dict(sorted(found.items()))
 
 
-def idt_limit(view: Mapping[str, Any] | None) -> int | None:
+def idt_limit(view: EntryView | BootView | None) -> int | None:
     """Limit of the interrupt descriptor table in a view of the processor."""
-    return None if view is None else int(view["cpu"]["idt"]["limit"], 16)
+    return None if view is None else view.cpu.idt.limit
 
 
-def idt_base(view: Mapping[str, Any] | None) -> str:
+def idt_base(view: EntryView | BootView | None) -> int | None:
     """Its address."""
-    return "" if view is None else str(view["cpu"]["idt"]["base"])
+    return None if view is None else view.cpu.idt.base
 
 
 def structures(record: Record) -> list[str]:
     """Names of the native structures that lay in memory at the entry, without their indices."""
     if record.entry_view is None:
         return []
-    return list(dict.fromkeys(one["name"].split("[")[0] for one in record.entry_view["structures"]))
+    return list(dict.fromkeys(one.name.split("[")[0] for one in record.entry_view.structures))
 
 
 def cpuid_entries(record: Record) -> list[LedgerEntry]:
@@ -194,9 +193,9 @@ def absent_hardware(record: Record, groups: Iterable[str]) -> Iterator[Touched]:
             )
 
 
-def rip(view: Mapping[str, Any] | None) -> int | None:
+def rip(view: BootView | None) -> int | None:
     """Instruction pointer of a view."""
-    return None if view is None else int(view["cpu"]["registers"]["rip"], 16)
+    return None if view is None else view.cpu.registers.rip
 
 
 def amount(number: int) -> str:

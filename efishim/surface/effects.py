@@ -77,7 +77,7 @@ def _with_sentence(found: Effect, sentence: str) -> Effect:
 
 
 def _place(outcome: Outcome) -> str:
-    return (outcome.at.symbol or outcome.at.address) if outcome.at is not None else ""
+    return outcome.at.shown if outcome.at is not None else ""
 
 
 def _services(record: Record) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from efishim.bios.config import Display
 from efishim.image.opened import open_image
-from efishim.lab.snapshot.boot_view import BootView, boot_view
+from efishim.lab.record import BootView
+from efishim.lab.snapshot.boot_view import boot_view
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.platform.definition import MIB
 from tests.bios.linux16 import Boot, load

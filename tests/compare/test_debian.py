@@ -6,9 +6,7 @@ import os
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from efishim.compare.build import build
@@ -23,7 +21,7 @@ from efishim.lab.record import MilestonePoint, Record, encode, without_wall_cloc
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
 from efishim.report.html import render
-from tests.compare.test_document_mutations import changed, leaves, other
+from tests.compare.test_document_mutations import changed, document, leaves, other
 from tests.support.browser import browser
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -111,12 +109,11 @@ def test_one_changed_value_is_noticed_between_two_routes_too(records: dict[str, 
     facts = facts_of(left)
     missed, found = [], 0
     for part in ("machine", "entry_view", "boot_view"):
-        document: Any = getattr(right, part)
-        for path, value in leaves(document):
+        for path, value in leaves(document(right, part)):
             name = ".".join(map(str, (part, *path)))
             if SWALLOWED.fullmatch(name):
                 continue
-            mutant = msgspec.structs.replace(right, **{part: changed(document, path, other(value))})
+            mutant = changed(right, part, path, other(value))
             if compare_facts(left, facts, mutant, facts_of(mutant)).of(Class.UNEXPLAINED, Side.TOLD):
                 found += 1
             else:

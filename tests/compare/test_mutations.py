@@ -128,7 +128,7 @@ def named_by_machine(change: Callable[[Any, Any], None]) -> list[str]:
 def test_each_changed_cpuid_register_is_named() -> None:
     machine = machine_record().machine
     assert machine is not None
-    leaves = sorted(int(leaf, 16) for leaf in machine["cpuid"] if "." not in leaf)
+    leaves = sorted(one.leaf for one in machine.cpuid if one.subleaf is None)
     assert len(leaves) >= 8
     for number, leaf in enumerate(leaves):
         assert named_by_machine(leaf_change(leaf, number % 4)) == [f"machine.cpuid.{leaf:#x}"]
@@ -137,13 +137,13 @@ def test_each_changed_cpuid_register_is_named() -> None:
 def test_each_changed_msr_is_named() -> None:
     machine = machine_record().machine
     assert machine is not None
-    for name, value in machine["msrs"].items():
-        number, changed = int(name, 16), int(value, 16) ^ 2
+    for one in machine.msrs:
+        number, changed = int(one.number), one.value ^ 2
 
         def change(board: Any, _facts: Any, number: int = number, changed: int = changed) -> None:
             board.msrs.define(number, changed)
 
-        assert named_by_machine(change) == [f"machine.msr.{name}"]
+        assert named_by_machine(change) == [f"machine.msr.{one.number}"]
 
 
 @pytest.mark.parametrize("offset", [36, 40, 43])

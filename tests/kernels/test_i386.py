@@ -58,7 +58,7 @@ def test_its_firmware_is_32_bit(by_efi: Finished) -> None:
     assert "BootServices.ExitBootServices" in asked
     assert "RuntimeServices.SetVirtualAddressMap" in asked
     assert by_efi.record.boot_view is not None
-    assert by_efi.record.boot_view["boot_params"]["efi_info.efi_loader_signature"] == "EL32"
+    assert by_efi.record.boot_view.boot_params["efi_info.efi_loader_signature"] == "EL32"
 
 
 def test_its_code_has_names_where_kaslr_put_it(by_grub: Finished, by_efi: Finished) -> None:
@@ -85,4 +85,5 @@ def test_a_start_info_comes_to_it_through_a_32_bit_shim(i386_kernel: Path) -> No
     assert record.outcome.met
     assert record.abi == []
     assert record.boot_view is not None
-    assert record.boot_view["command_line"]["text"] == CMDLINE
+    assert record.boot_view.command_line is not None
+    assert record.boot_view.command_line.text == CMDLINE

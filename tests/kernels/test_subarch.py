@@ -30,7 +30,7 @@ def test_it_boots(run: tuple[str, Finished]) -> None:
     assert finished.status == 0, finished.stderr
     view = finished.record.boot_view
     assert view is not None
-    assert view["boot_params"]["hdr.hardware_subarch_data"] == "0x1234"
+    assert view.boot_params["hdr.hardware_subarch_data"] == 0x1234
 
 
 @pytest.mark.kernel

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +12,7 @@ from efishim_firmware_stubs import reporting_initrd
 from efishim.compare.agreement import FIELDS, agreement, call_order, field_class, iomem, oracle_rules
 from efishim.lab.plan.arguments import find_profile
 from efishim.lab.plan.plan import Blob, Plan
-from efishim.lab.record import Milestone, Record
+from efishim.lab.record import BootView, Fields, Hex, Milestone, Record
 from efishim.lab.run import run_plan
 from efishim.oracle.boot_flows import find_boot_flow
 from tests.oracle.conftest import CMDLINE, Booted
@@ -71,38 +69,40 @@ def test_the_stub_calls_the_same_services_in_the_same_order(booted: Booted, emul
     assert "call.LoadFile2.LoadFile(end, FALSE) EFI_SUCCESS" in common
 
 
-Change = Callable[[dict[str, Any]], None]
+Change = Callable[[BootView], BootView]
+replace = msgspec.structs.replace
 
 
-def _field(name: str, value: str) -> Change:
-    def change(view: dict[str, Any]) -> None:
-        assert view["boot_params"][name] != value
-        view["boot_params"][name] = value
+def _field(name: str, value: int) -> Change:
+    def change(view: BootView) -> BootView:
+        assert view.boot_params[name] != value
+        return replace(view, boot_params=Fields.of({**view.boot_params, name: value}))
 
     return change
 
 
-def _smaller(view: dict[str, Any]) -> None:
-    rows = [row for row in view["e820"] if row["addr"] == "0x100000"]
-    rows[0]["size"] = "0x8000000"
+def _smaller(view: BootView) -> BootView:
+    rows = [replace(row, size=Hex(0x8000000)) if row.addr == 0x100000 else row for row in view.e820]
+    return replace(view, e820=tuple(rows))
 
 
-def _other_ramdisk(view: dict[str, Any]) -> None:
-    view["initrd"]["sha256"] = "0" * 64
+def _other_ramdisk(view: BootView) -> BootView:
+    assert view.initrd is not None
+    return replace(view, initrd=replace(view.initrd, sha256="0" * 64))
 
 
-def _paging_off(view: dict[str, Any]) -> None:
-    view["cpu"]["mode"] = "protected32"
+def _paging_off(view: BootView) -> BootView:
+    return replace(view, cpu=replace(view.cpu, mode="protected32"))
 
 
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        (_field("hdr.type_of_loader", "0xff"), "startup_64.boot_params.hdr.type_of_loader"),
-        (_field("hdr.version", "0x20b"), "startup_64.boot_params.hdr.version"),
-        (_field("secure_boot", "0x3"), "startup_64.boot_params.secure_boot"),
-        (_field("kbd_status", "0x1"), "startup_64.boot_params.kbd_status"),
-        (_field("hdr.hardware_subarch", "0x2"), "startup_64.boot_params.hdr.hardware_subarch"),
+        (_field("hdr.type_of_loader", 0xFF), "startup_64.boot_params.hdr.type_of_loader"),
+        (_field("hdr.version", 0x20B), "startup_64.boot_params.hdr.version"),
+        (_field("secure_boot", 0x3), "startup_64.boot_params.secure_boot"),
+        (_field("kbd_status", 0x1), "startup_64.boot_params.kbd_status"),
+        (_field("hdr.hardware_subarch", 0x2), "startup_64.boot_params.hdr.hardware_subarch"),
         (_smaller, "startup_64.e820.usable"),
         (_other_ramdisk, "startup_64.initrd.sha256"),
         (_paging_off, "startup_64.cpu.mode"),
@@ -110,10 +110,8 @@ def _paging_off(view: dict[str, Any]) -> None:
 )
 def test_a_defect_of_what_is_told_would_be_found(booted: Booted, change: Change, path: str) -> None:
     real = booted(DIRECT)
-    view = copy.deepcopy(real.boot_view)
-    assert view is not None
-    change(view)
-    ours = msgspec.structs.replace(real, boot_view=view, route=msgspec.structs.replace(real.route, platform="pc-qemu"))
+    assert real.boot_view is not None
+    ours = replace(real, boot_view=change(real.boot_view), route=replace(real.route, platform="pc-qemu"))
     assert path in [one.difference.path for one in agreement(ours, real).unexplained]
 
 

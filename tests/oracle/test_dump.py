@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from efishim_firmware_stubs import reporting_initrd
+from msgspec import structs
 
 from efishim.image.opened import read_image_file
 from efishim.lab.record import Milestone, Reason, Record, decode, encode
@@ -30,9 +31,7 @@ each_flow = pytest.mark.parametrize("flow", TOLD)
 def told(record: Record) -> dict[str, int | str]:
     """boot_params at startup_64, but for zeroes."""
     assert record.boot_view is not None
-    fields = record.boot_view["boot_params"]
-    values = {name: int(value, 16) if value.startswith("0x") else value for name, value in fields.items()}
-    return {name: value for name, value in values.items() if value and not name.startswith(JUNK)}
+    return {name: value for name, value in record.boot_view.boot_params.items() if value and not name.startswith(JUNK)}
 
 
 def milestones(record: Record) -> list[str]:
@@ -55,7 +54,7 @@ def test_boot_params_are_what_the_dumps_say(booted: Booted, cloud_kernel: Path, 
 def test_the_memory_map_is_what_the_dumps_say(booted: Booted, flow: str) -> None:
     view = booted(flow).boot_view
     assert view is not None
-    rows = [(int(one["addr"], 16), int(one["size"], 16), one["type_name"]) for one in view["e820"]]
+    rows = [(int(one.addr), int(one.size), one.type_name) for one in view.e820]
     assert [f"{start:#x} {start + size - 1:#x} {kind}" for start, size, kind in rows] == TOLD[flow]["e820"]
 
 
@@ -63,17 +62,17 @@ def test_the_memory_map_is_what_the_dumps_say(booted: Booted, flow: str) -> None
 def test_the_processor_at_the_entry_is_what_the_dumps_say(booted: Booted, flow: str) -> None:
     view = booted(flow).entry_view
     assert view is not None
-    cpu = view["cpu"]
-    numbers = cpu["registers"] | cpu["control"]
+    cpu = view.cpu
+    numbers = structs.asdict(cpu.registers) | structs.asdict(cpu.control)
     found: dict[str, int | str] = {}
     for name in TOLD[flow]["cpu"]:
         if name == "mode":
-            found[name] = cpu["mode"]
-        elif name in cpu["segments"]:
-            one = cpu["segments"][name]
-            found[name] = " ".join(one[part] for part in ("selector", "base", "limit", "attributes"))
+            found[name] = cpu.mode
+        elif name in cpu.segments.__struct_fields__:
+            one = cpu.segments.named(name)
+            found[name] = f"{one.selector} {one.base} {one.limit} {one.attributes}"
         else:
-            found[name] = int(numbers[name], 16)
+            found[name] = numbers[name]
     assert found == TOLD[flow]["cpu"]
 
 
@@ -111,11 +110,13 @@ def test_the_ramdisk_and_the_command_line_arrive(booted: Booted, flow: str) -> N
     digest = hashlib.sha256(reporting_initrd()).hexdigest()
     for view in (record.boot_view, record.kernel_view):
         assert view is not None
-        assert view["command_line"]["text"] == f"{prefix}{CMDLINE.decode()}{suffix}"
-        assert view["initrd"]["sha256"] == digest
+        assert view.command_line is not None
+        assert view.command_line.text == f"{prefix}{CMDLINE.decode()}{suffix}"
+        assert view.initrd is not None
+        assert view.initrd.sha256 == digest
     assert record.entry_view is not None
     if flow != "firmware/efi":
-        assert [module["sha256"] for module in record.entry_view["modules"]] == [digest]
+        assert [module.sha256 for module in record.entry_view.modules] == [digest]
 
 
 def test_nothing_changes_between_startup_64_and_start_kernel(booted: Booted) -> None:
@@ -123,20 +124,20 @@ def test_nothing_changes_between_startup_64_and_start_kernel(booted: Booted) -> 
     record = booted(DIRECT)
     assert record.boot_view is not None
     assert record.kernel_view is not None
-    assert record.boot_view["boot_params"] == record.kernel_view["boot_params"]
-    assert record.boot_view["address"] != record.kernel_view["address"]
+    assert record.boot_view.boot_params == record.kernel_view.boot_params
+    assert record.boot_view.address != record.kernel_view.address
 
 
 def test_a_pvh_kernel_finds_start_info(booted: Booted) -> None:
     """start_info.h: version 1 with memory map and one module."""
     view = booted("hvmlite/pvh").entry_view
     assert view is not None
-    structures = {one["name"]: one for one in view["structures"]}
-    info = structures["hvm_start_info"]["fields"]
-    assert (info["magic"], info["version"], info["nr_modules"]) == ("0x336ec578", "0x1", "0x1")
-    assert int(info["memmap_entries"], 16) == 7  # the dump has them too, and Linux adds an eighth
-    assert structures["command line"]["text"] == CMDLINE.decode()
-    assert structures["hvm_start_info"]["address"] == view["cpu"]["registers"]["rbx"]
+    structures = {one.name: one for one in view.structures}
+    info = structures["hvm_start_info"].fields
+    assert (info["magic"], info["version"], info["nr_modules"]) == (0x336EC578, 1, 1)
+    assert info["memmap_entries"] == 7  # the dump has them too, and Linux adds an eighth
+    assert structures["command line"].text == CMDLINE.decode()
+    assert structures["hvm_start_info"].address == view.cpu.registers.rbx
 
 
 def test_the_calls_of_the_stub_in_their_order(booted: Booted) -> None:
@@ -172,7 +173,7 @@ def test_a_kernel_that_moves_itself_is_found(booted: Booted) -> None:
     assert start.symbol == "start_kernel+0x0"
     fixed = {point.name: point.at for point in booted(DIRECT).milestones}[Milestone.START_KERNEL]
     assert fixed is not None
-    moved = int(start.address, 16) - int(fixed.address, 16)
+    moved = start.address - fixed.address
     assert moved % 0x20_0000 == 0
     assert 0 <= moved < 1 << 30
     assert "start_kernel" not in " ".join(record.notes)

@@ -10,7 +10,19 @@ import msgspec
 
 from efishim.compare.build import build
 from efishim.compare.model import Comparison, Skipped
-from efishim.lab.record import Argument, CodeRef, Coverage, FirmwareCall, FunctionCoverage, LedgerEntry, LedgerKind, Record
+from efishim.lab.record import (
+    Argument,
+    CodeRef,
+    Coverage,
+    E820View,
+    Fields,
+    FirmwareCall,
+    FunctionCoverage,
+    Hex,
+    LedgerEntry,
+    LedgerKind,
+    Record,
+)
 from efishim.report.html import render
 from efishim.testing.run import run
 
@@ -45,25 +57,25 @@ def hostile(record: Record, text: str = ATTACK + CONTROLS) -> Record:
     """A record in which everything that a guest, an image or a path decides is an attack."""
     replace = msgspec.structs.replace
     call = FirmwareCall(
-        service=text, args=[Argument(name=text, value=text)], status=text, insns=1, caller=CodeRef(address="0x1", symbol=text)
+        service=text, args=[Argument(name=text, value=text)], status=text, insns=1, caller=CodeRef(address=Hex(1), symbol=text)
     )
     touch = LedgerEntry(
-        kind=LedgerKind.PORT, what=text, device=text, group=text, reads=1, code=CodeRef(address="0x1", symbol=text)
+        kind=LedgerKind.PORT, what=text, device=text, group=text, reads=1, code=CodeRef(address=Hex(1), symbol=text)
     )
     function = FunctionCoverage(name=text, part=text, blocks=1, insns=1, offsets=text)
     view = record.boot_view
     if view is not None:
-        view = {
-            **view,
-            "boot_params": {**view["boot_params"], "hdr.header": text, text: text},
-            "e820": [*view["e820"], {"addr": "0x40000000", "size": "0x1000", "type": "0x63", "type_name": text}],
-        }
+        view = replace(
+            view,
+            boot_params=Fields.of({**view.boot_params, "hdr.header": text, text: text}),
+            e820=(*view.e820, E820View(Hex(0x40000000), Hex(0x1000), Hex(0x63), text)),
+        )
     return replace(
         record,
         image=replace(record.image, path=text, version=text),
         route=replace(record.route, provider=text, entry=text),
-        outcome=replace(record.outcome, details=text, met=False, at=CodeRef(address="0x1", symbol=text)),
-        milestones=[replace(point, at=CodeRef(address="0x1000", symbol=text)) for point in record.milestones],
+        outcome=replace(record.outcome, details=text, met=False, at=CodeRef(address=Hex(1), symbol=text)),
+        milestones=[replace(point, at=CodeRef(address=Hex(0x1000), symbol=text)) for point in record.milestones],
         firmware_calls=[*record.firmware_calls, call],
         ledger=[*record.ledger, touch],
         coverage=Coverage(blocks=1, parts=record.coverage.parts, functions=[*record.coverage.functions, function]),

@@ -5,7 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from efishim.lab.record import CodeRef, Milestone, MilestonePoint, Outcome, Reason, encode
+from efishim.lab.record import (
+    CodeRef,
+    Hex,
+    Milestone,
+    MilestonePoint,
+    Outcome,
+    Reason,
+    encode,
+)
 from efishim.report.json import Json
 from efishim.report.text import Text, summary, verdict
 from tests.records import a_record
@@ -53,7 +61,7 @@ def test_every_failure_names_goal_reason_and_place(reason: Reason) -> None:
         goal=Milestone.SHUTDOWN,
         met=False,
         reason=reason,
-        at=CodeRef(address="0xffffffff81000000", symbol="panic+0x1"),
+        at=CodeRef(address=Hex(0xFFFFFFFF81000000), symbol="panic+0x1"),
     )
     text = verdict(outcome)
     assert text.startswith("shutdown not reached")
@@ -63,7 +71,9 @@ def test_every_failure_names_goal_reason_and_place(reason: Reason) -> None:
 
 
 def test_a_place_without_symbol_is_an_address() -> None:
-    outcome = Outcome(reached=None, goal=Milestone.ENTRY, met=False, reason=Reason.TRIPLE_FAULT, at=CodeRef(address="0x1000"))
+    outcome = Outcome(
+        reached=None, goal=Milestone.ENTRY, met=False, reason=Reason.TRIPLE_FAULT, at=CodeRef(address=Hex(0x1000))
+    )
     assert "at 0x1000" in verdict(outcome)
     assert "no milestone was passed" in verdict(outcome)
 

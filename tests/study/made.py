@@ -16,6 +16,7 @@ from efishim.lab.record import (
     FieldUse,
     FirmwareCall,
     FunctionCoverage,
+    Hex,
     LedgerEntry,
     LedgerKind,
     Milestone,
@@ -27,6 +28,7 @@ from efishim.lab.record import (
 from efishim.study.runs import Need, Runs, Subject
 from efishim.study.surfaces import SurfaceFacts
 from tests.records import a_record
+from tests.views import boot_view, entry_view, machine_view
 
 START, KERNEL, USER = 1000, 2000, 3000
 TRACE = ("startup_64+0x0", "startup_64_setup_env+0x0", "verify_cpu+0x0", "verify_cpu+0x4", "start_kernel+0x0")
@@ -35,22 +37,7 @@ NO_SURFACE = SurfaceFacts(reason="nobody looked for it")
 
 def code(symbol: str) -> CodeRef:
     """A place by its name."""
-    return CodeRef(address="0x1000", symbol=symbol)
-
-
-def view(
-    *, rip: int = 0x1000000, idt: int = 0, params: Mapping[str, str] | None = None, structures: Sequence[str] = ()
-) -> dict[str, Any]:
-    """A view with what the experiments read."""
-    return {
-        "cpu": {"idt": {"base": "0x0", "limit": hex(idt)}, "registers": {"rip": hex(rip)}},
-        "boot_params": dict(params if params is not None else {"hdr.type_of_loader": "0x21"}),
-        "e820": [],
-        "efi": {"memory_map": None},
-        "initrd": None,
-        "problem": "",
-        "structures": [{"name": name, "size": "0x10", "fields": {}} for name in structures],
-    }
+    return CodeRef(address=Hex(0x1000), symbol=symbol)
 
 
 def call(service: str, insns: int = 500, status: str = "EFI_SUCCESS") -> FirmwareCall:
@@ -72,7 +59,7 @@ def used(structure: str, field: str, *functions: str) -> Consumed:
     """A field that somebody read, or nobody."""
     fields = [FieldUse(name=field, reads=1, first_insns=1, first=code("f+0x0"), functions=list(functions))] if functions else []
     one = Consumption(
-        structure=structure, address="0x1", size=8, since_insns=0, until_insns=9, reads=len(functions), fields=fields
+        structure=structure, address=Hex(1), size=8, since_insns=0, until_insns=9, reads=len(functions), fields=fields
     )
     return Consumed(structures=[one])
 
@@ -111,10 +98,10 @@ def made(
         "milestones": points,
         "firmware_calls": [],
         "ledger": [],
-        "entry_view": view(structures=entry_structures),
-        "boot_view": view(),
-        "kernel_view": view(rip=0xFFFFFFFF81000000),
-        "machine": {"memory_map": [], "cpuid": {}},
+        "entry_view": entry_view(structures=entry_structures),
+        "boot_view": boot_view(),
+        "kernel_view": boot_view(rip=0xFFFFFFFF81000000),
+        "machine": machine_view(),
         "coverage": Coverage(
             parts=[PartCoverage(name=part, blocks=len(text.split()), insns=10) for part, text in blocks.items()],
             functions=[*functions, *(FunctionCoverage(name=name, part="kernel", blocks=1) for name in ran)],

@@ -18,7 +18,8 @@ from efishim.study.claims import efi_huge, same_code
 from efishim.study.model import Reuse
 from efishim.study.runs import Need
 from efishim.study.surfaces import SurfaceFacts
-from tests.study.made import START, call, made, report, runs, subject, view
+from tests.study.made import START, call, made, report, runs, subject
+from tests.views import boot_view
 
 Change = Callable[[Need], Mapping[str, Any]]
 ACPI = "efishim-init: begin\nefishim-init: [/sys/firmware/acpi/tables]\n| APIC size=52\nefishim-init: end\n"
@@ -112,7 +113,7 @@ def test_what_the_kernel_has_in_the_end() -> None:
             return {"console": report() + ACPI + EFI_ONLY}
         if need == efi_huge.PVH:
             return {"console": report() + NO_EFI}
-        return {"boot_view": view(rip=0x1000000 + need.seed)} if need.route == same_code.EFI.route else {}
+        return {"boot_view": boot_view(rip=0x1000000 + need.seed)} if need.route == same_code.EFI.route else {}
 
     text = summary.answer([one(change)])[1]
     both, efi, pvh = (part.split(";")[0] for part in text.partition("by both ways ")[2].split("alone", 2))

@@ -9,9 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
-from efishim.lab.record import CodeRef, Consumed, LedgerEntry, LedgerKind, LegacyUse, Record
+from efishim.lab.record import (
+    CodeRef,
+    Consumed,
+    Hex,
+    LedgerEntry,
+    LedgerKind,
+    LegacyUse,
+    Record,
+)
 from efishim.study.claims import (
     EXPERIMENTS,
     agnostic,
@@ -30,7 +39,8 @@ from efishim.study.experiment import Experiment
 from efishim.study.model import Verdict
 from efishim.study.runs import Need, Runs, Subject
 from efishim.study.surfaces import SurfaceFacts
-from tests.study.made import call, cpuid, made, report, runs, subject, touch, used, view
+from tests.study.made import call, cpuid, made, report, runs, subject, touch, used
+from tests.views import boot_view, machine_view
 
 HOLDS, NOT, UNTOLD = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.UNTOLD
 Change = Callable[[Need], Mapping[str, Any]]
@@ -50,14 +60,14 @@ def searched(group: str, name: str) -> LegacyUse:
     """An area of the BIOS that a function read."""
     return LegacyUse(
         group=group,
-        start="0x400",
+        start=Hex(0x400),
         size=2,
         reads=2,
         writes=0,
         places=2,
         first_insns=1,
         last_insns=2,
-        first=CodeRef(address="0x1"),
+        first=CodeRef(address=Hex(1)),
         functions=[name],
     )
 
@@ -100,7 +110,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         "each fills a field of its own",
         shared_path.EXPERIMENT,
         "share-paths",
-        lambda need: {"boot_view": view(params={need.route: "0x1"})},
+        lambda need: {"boot_view": boot_view(params={need.route: 1})},
         NOT,
     ),
     (
@@ -137,7 +147,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         "the machines differ",
         efi_huge.EXPERIMENT,
         "emulate-in-hypervisor",
-        lambda need: {"machine": {"memory_map": [], "cpuid": {need.route: ""}}},
+        lambda need: {"machine": msgspec.structs.replace(machine_view(), features={need.route: 1})},
         UNTOLD,
     ),
     (
@@ -289,14 +299,14 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         "placed by the seed",
         kaslr.EXPERIMENT,
         "kaslr-hvmlite",
-        lambda need: {"boot_view": view(rip=0x1000000 + 0x200000 * need.seed)},
+        lambda need: {"boot_view": boot_view(rip=0x1000000 + 0x200000 * need.seed)},
         HOLDS,
     ),
     (
         "placed by the seed on other routes only",
         kaslr.EXPERIMENT,
         "kaslr-hvmlite",
-        lambda need: {"boot_view": view(rip=0x1000000 + 0x200000 * need.seed * (need.route != "hvmlite/pvh"))},
+        lambda need: {"boot_view": boot_view(rip=0x1000000 + 0x200000 * need.seed * (need.route != "hvmlite/pvh"))},
         NOT,
     ),
     ("never placed by the seed", kaslr.EXPERIMENT, "kaslr-hvmlite", lambda _: {}, UNTOLD),
@@ -425,7 +435,7 @@ def test_a_route_is_told_from_the_same_on_another_platform() -> None:
 
 def place_by_seed(need: Need) -> Mapping[str, Any]:
     """KASLR on every entry but HVMLite's own."""
-    return {"boot_view": view(rip=0x1000000 + 0x200000 * need.seed * (need.route != "hvmlite/pvh"))}
+    return {"boot_view": boot_view(rip=0x1000000 + 0x200000 * need.seed * (need.route != "hvmlite/pvh"))}
 
 
 def test_assembly_that_asks_after_the_decompressor_counts_on_every_route() -> None:

@@ -84,7 +84,7 @@ class Finished:
         """The address of a milestone."""
         at = self.point(name).at
         assert at is not None
-        return int(at.address, 16)
+        return at.address
 
 
 def command(folder: Path, arguments: Sequence[str | Path]) -> list[str]:

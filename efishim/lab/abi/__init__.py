@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from efishim.lab.abi import efi, efi_handover, efi_ia32, linux16, linux32, linux64, multiboot, multiboot2, pvh
 from efishim.lab.abi.requirements import Findings, Moment, Requirement, Violation
-from efishim.lab.snapshot.processor import ProcessorState
+from efishim.lab.record import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
 

@@ -16,11 +16,11 @@ REQUIREMENTS = (ENTRY, HANDLE, RETURN, *uefi.EXECUTION, *uefi.TABLES)
 def check(moment: Moment, findings: Findings) -> None:
     """Processor, arguments and tables."""
     registers, wanted = moment.cpu.registers, moment.loaded.entry_point
-    findings.demand(ENTRY, registers["rip"] == wanted, f"RIP is {registers['rip']:#x}, the image's is at {wanted:#x}")
-    findings.demand(HANDLE, registers["rcx"] != 0, "it is null")
-    stack = registers["rsp"]
+    findings.demand(ENTRY, registers.rip == wanted, f"RIP is {registers.rip:#x}, the image's is at {wanted:#x}")
+    findings.demand(HANDLE, registers.rcx != 0, "it is null")
+    stack = registers.rsp
     there = moment.memory.find(stack, 8) is not None
     address = moment.memory.u64(stack) if there else 0
     findings.demand(RETURN, address != 0 and moment.memory.find(address) is not None, f"at {stack:#x} there is {address:#x}")
     uefi.execution(moment, findings)
-    uefi.tables(moment, findings, registers["rdx"])
+    uefi.tables(moment, findings, registers.rdx)

@@ -24,10 +24,10 @@ def check(moment: Moment, findings: Findings) -> None:
     """Processor, the three arguments as the System V ABI passes them, tables and boot_params."""
     registers = moment.cpu.registers
     uefi.execution(moment, findings)
-    findings.demand(HANDLE, registers["rdi"] != 0, "it is null")
-    uefi.tables(moment, findings, registers["rsi"])
+    findings.demand(HANDLE, registers.rdi != 0, "it is null")
+    uefi.tables(moment, findings, registers.rsi)
     try:
-        params = read_layout(moment.memory, registers["rdx"], BootParams, "boot_params")
+        params = read_layout(moment.memory, registers.rdx, BootParams, "boot_params")
     except Unreadable as error:
         findings.demand(PARAMS, False, str(error))
         return
@@ -35,7 +35,7 @@ def check(moment: Moment, findings: Findings) -> None:
     if not findings.demand(PARAMS, hdr.header == HDRS_MAGIC, f"its magic is {hdr.header:#x}"):
         return
     wanted = moment.loaded.base + hdr.handover_offset + ENTRY64_OFFSET
-    findings.demand(ENTRY, registers["rip"] == wanted, f"RIP is {registers['rip']:#x} and should be {wanted:#x}")
+    findings.demand(ENTRY, registers.rip == wanted, f"RIP is {registers.rip:#x} and should be {wanted:#x}")
     text = boot_params.command_line(moment.memory, params)
     findings.demand(LINE, text is not None, f"at {params.cmd_line():#x} there is none")
     ramdisk.check(findings, hdr, *params.ramdisk(), None)

@@ -67,8 +67,8 @@ def check(moment: Moment, findings: Findings) -> None:
     interrupts_off(findings, moment, INTERRUPTS)
     if not findings.demand(MEMORY, setup is not None, "it is not loaded") or setup is None:
         return
-    segments = {name: cpu.segments[name].selector for name in ("cs", "ds", "es", "ss", "fs", "gs")}
-    start, offset = segments["ds"] << 4, cpu.registers["rip"]
+    segments = {name: cpu.segments.named(name).selector for name in ("cs", "ds", "es", "ss", "fs", "gs")}
+    start, offset = segments["ds"] << 4, cpu.registers.rip
     good = (segments["cs"] << 4) + offset == setup + (SEGMENT_STEP << 4) and offset == 0
     findings.demand(ENTRY, good, f"CS:IP is {segments['cs']:#x}:{offset:#x}, the real-mode part is at {setup:#x}")
     same = len({segments["ds"], segments["es"], segments["ss"]}) == 1 and start == setup
@@ -91,7 +91,7 @@ def check(moment: Moment, findings: Findings) -> None:
 def _header(moment: Moment, findings: Findings, setup: int, header: SetupHeader) -> None:
     base = moment.loaded.base
     code = ((header.setup_sects or DEFAULT_SETUP_SECTS) + 1) * 512
-    stack = moment.cpu.registers["rsp"] & 0xFFFF or SEGMENT_SIZE
+    stack = moment.cpu.registers.rsp & 0xFFFF or SEGMENT_SIZE
     findings.demand(STACK, code + STACK_SIZE <= stack, f"SP is {stack:#x} and the setup code has {code:#x} bytes")
     findings.demand(LOADER, header.type_of_loader != 0, "it is 0, which is for loaders before protocol 2.00")
     high = bool(header.loadflags & LOADED_HIGH)

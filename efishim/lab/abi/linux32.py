@@ -28,8 +28,8 @@ def check(moment: Moment, findings: Findings) -> None:
     """Processor, and the boot_params behind ESI."""
     cpu = moment.cpu
     findings.demand(MODE, cpu.mode == "protected32", f"the mode is {cpu.mode}")
-    findings.demand(PAGING, not cpu.control["cr0"] & CR0_PG, f"CR0 is {cpu.control['cr0']:#x}")
-    at, base = cpu.registers["rip"], moment.loaded.base
+    findings.demand(PAGING, not cpu.control.cr0 & CR0_PG, f"CR0 is {cpu.control.cr0:#x}")
+    at, base = cpu.registers.rip, moment.loaded.base
     findings.demand(ENTRY, at == base, f"EIP is {at:#x}, the kernel is at {base:#x}")
     linux_segments(findings, moment, GDT, SELECTORS, "code32")
     interrupts_off(findings, moment, INTERRUPTS)

@@ -33,7 +33,7 @@ def check(moment: Moment, findings: Findings) -> None:
     """Processor, page tables, and the boot_params behind RSI."""
     cpu, loaded = moment.cpu, moment.loaded
     findings.demand(MODE, cpu.mode == "long64", f"the mode is {cpu.mode}")
-    at = cpu.registers["rip"]
+    at = cpu.registers.rip
     findings.demand(ENTRY, at == loaded.base + ENTRY64_OFFSET, f"RIP is {at:#x}, the kernel is at {loaded.base:#x}")
     linux_segments(findings, moment, GDT, SELECTORS, "code64")
     interrupts_off(findings, moment, INTERRUPTS)

@@ -58,7 +58,7 @@ def state_386(
 ) -> None:
     """What both versions ask of the processor."""
     code_and_data(findings, moment, code, data, registers=("ds", "es", "fs", "gs", "ss"))
-    control, eflags = moment.cpu.control["cr0"], moment.cpu.registers["eflags"]
+    control, eflags = moment.cpu.control.cr0, moment.cpu.registers.eflags
     findings.demand(cr0, control & (CR0_PE | CR0_PG) == CR0_PE, f"CR0 is {control:#x}")
     findings.demand(flags, not eflags & (EFLAGS_VM | EFLAGS_IF), f"EFLAGS is {eflags:#x}")
 
@@ -73,7 +73,7 @@ def ends(memory: PhysicalMemory, address: int) -> bool:
 
 def check(moment: Moment, findings: Findings) -> None:
     """Processor, and the information behind EBX."""
-    at, eax = moment.cpu.registers["rip"], moment.register("rax")
+    at, eax = moment.cpu.registers.rip, moment.register("rax")
     findings.demand(ENTRY, at == moment.loaded.entry_point, f"EIP is {at:#x} and not {moment.loaded.entry_point:#x}")
     findings.demand(MAGIC, eax == MULTIBOOT_BOOTLOADER_MAGIC, f"it is {eax:#x}")
     state_386(moment, findings, CODE, DATA, CR0, FLAGS)

@@ -88,14 +88,14 @@ REQUIREMENTS = (
 def check(moment: Moment, findings: Findings) -> None:
     """Processor, and the information behind EBX."""
     cpu = moment.cpu
-    at, eax = cpu.registers["rip"], cpu.registers["rax"] & 0xFFFF_FFFF
+    at, eax = cpu.registers.rip, cpu.registers.rax & 0xFFFF_FFFF
     findings.demand(ENTRY, at == moment.loaded.entry_point, f"EIP is {at:#x} and not {moment.loaded.entry_point:#x}")
     findings.demand(MAGIC, eax == MULTIBOOT2_BOOTLOADER_MAGIC, f"it is {eax:#x}")
     if cpu.mode == "long64":
         uefi.execution(moment, findings)  # section 3.5: the state that UEFI defines
     else:
         state_386(moment, findings, CODE, DATA, CR0, FLAGS)
-    address = cpu.registers["rbx"] & 0xFFFF_FFFF
+    address = cpu.registers.rbx & 0xFFFF_FFFF
     try:
         info = read_layout(moment.memory, address, Multiboot2Info, "the information")
         if info.total_size > MAX_INFORMATION:

@@ -62,16 +62,16 @@ REQUIREMENTS = (
 def check(moment: Moment, findings: Findings) -> None:
     """Processor, and hvm_start_info."""
     cpu = moment.cpu
-    cr0, cr4, flags = cpu.control["cr0"], cpu.control["cr4"], cpu.registers["eflags"]
+    cr0, cr4, flags = cpu.control.cr0, cpu.control.cr4, cpu.registers.eflags
     # ET cannot be written: it is 1 on every processor since the P6 (SDM volume 3, section 2.5).
     findings.demand(CR0, cr0 & ~CR0_ET == CR0_PE, f"CR0 is {cr0:#x}")
     findings.demand(CR4, cr4 == 0, f"CR4 is {cr4:#x}")
     code_and_data(findings, moment, CODE, DATA, registers=("ds", "es", "ss"))
-    task = cpu.segments["tr"]
+    task = cpu.segments.tr
     active = task.kind == "tss-busy" and task.present and (task.base, task.limit) == (0, TSS_LIMIT)
     findings.demand(TASK, active, f"it is {told(task)}")
     findings.demand(FLAGS, not flags & (EFLAGS_VM | EFLAGS_IF | EFLAGS_TF), f"EFLAGS is {flags:#x}")
-    at = cpu.registers["rip"]
+    at = cpu.registers.rip
     findings.demand(ENTRY, at == moment.loaded.entry_point, f"EIP is {at:#x}, the note says {moment.loaded.entry_point:#x}")
     _start_info(moment, findings, moment.register("rbx"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from efishim.lab.snapshot.processor import ProcessorState
+from efishim.lab.record import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.paging import Walker
 from efishim.provider import Loaded
@@ -53,17 +53,17 @@ class Moment:
 
     def register(self, name: str) -> int:
         """A general register, by its 64-bit name; its lower half outside long mode."""
-        value = self.cpu.registers[name]
+        value = self.cpu.registers.named(name)
         return value if self.cpu.mode.startswith("long") else value & 0xFFFF_FFFF
 
     def not_identity_mapped(self, start: int, size: int, *, write: bool = False) -> int | None:
         """The first address of [start, start+size) that does not lead to itself, None when all do."""
-        control = {name: self.cpu.control[name] for name in ("cr0", "cr3", "cr4", "efer")}
+        control = self.cpu.control
         walker, at = Walker(self.memory), start
         for _ in range(MAX_PAGES):
             if at >= start + size:
                 return None
-            found = walker.lookup(at, **control)
+            found = walker.lookup(at, cr0=control.cr0, cr3=control.cr3, cr4=control.cr4, efer=control.efer)
             if found is None or found.physical != at or (write and not found.writable):
                 return at
             at = (at | found.page_size - 1) + 1

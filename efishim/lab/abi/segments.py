@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi.requirements import Findings, Moment, Requirement
-from efishim.lab.snapshot.processor import Descriptor, Segment
+from efishim.lab.record import Descriptor, Segment
 from efishim.wire.x86 import DESCRIPTOR_B, EFLAGS_IF
 
 FLAT_LIMIT = 0xFFFF_FFFF
@@ -43,10 +43,10 @@ def code_and_data(
     registers: tuple[str, ...],
 ) -> None:
     """CS is a flat code segment, the others are flat 32-bit data segments."""
-    cs = moment.cpu.segments["cs"]
+    cs = moment.cpu.segments.cs
     findings.demand(code, flat_code(cs, kind), f"CS is {told(cs)}")
     for name in registers:
-        one = moment.cpu.segments[name]
+        one = moment.cpu.segments.named(name)
         findings.demand(data, flat_data(one) and bool(one.attributes & DESCRIPTOR_B), f"{name.upper()} is {told(one)}")
 
 
@@ -58,12 +58,12 @@ def linux_segments(findings: Findings, moment: Moment, gdt: Requirement, selecto
         words = f"the entry for {selector:#x} is {told(found) if found else 'missing'}"
         findings.demand(gdt, found is not None and good(found), words)
     for name, wanted in (("cs", BOOT_CS), ("ds", BOOT_DS), ("es", BOOT_DS), ("ss", BOOT_DS)):
-        one = moment.cpu.segments[name]
+        one = moment.cpu.segments.named(name)
         loaded = flat_code(one, kind) if name == "cs" else flat_data(one)
         findings.demand(selectors, one.selector == wanted and loaded, f"{name.upper()} is {one.selector:#x}: {told(one)}")
 
 
 def interrupts_off(findings: Findings, moment: Moment, rule: Requirement) -> None:
     """EFLAGS.IF is clear."""
-    flags = moment.cpu.registers["eflags"]
+    flags = moment.cpu.registers.eflags
     findings.demand(rule, not flags & EFLAGS_IF, f"EFLAGS is {flags:#x}")

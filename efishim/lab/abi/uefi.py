@@ -69,10 +69,10 @@ TABLES = (SYSTEM, BOOT, RUNTIME, CONFIGURATION, RSDP)
 def execution(moment: Moment, findings: Findings, width: int = 8) -> None:
     """The mode in which images run, and the stack as a call leaves it: with a return address on top."""
     cpu = moment.cpu
-    cr0, flags, stack = cpu.control["cr0"], cpu.registers["eflags"], moment.register("rsp")
+    cr0, flags, stack = cpu.control.cr0, cpu.registers.eflags, moment.register("rsp")
     findings.demand(MODE, cpu.mode == MODES[width], f"the mode is {cpu.mode}")
     for name in ("cs", "ds", "es", "fs", "gs", "ss"):
-        base = cpu.segments[name].base
+        base = cpu.segments.named(name).base
         findings.demand(FLAT, base == 0, f"{name.upper()} has the base {base:#x}")
     findings.demand(INTERRUPTS, bool(flags & EFLAGS_IF), f"EFLAGS is {flags:#x}")
     findings.demand(DIRECTION, not flags & EFLAGS_DF, f"EFLAGS is {flags:#x}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from efishim.image.facts import KernelFacts
 from efishim.image.symbols import Symbols
-from efishim.lab.record import CodeRef, hexadecimal
+from efishim.lab.record import CodeRef, Hex
 
 KERNEL_HALF = 0xFFFF_FFFF_8000_0000
 """Lowest address of the kernel's own mapping (__START_KERNEL_map, Documentation/arch/x86/x86_64/mm.rst)."""
@@ -72,4 +72,4 @@ class AddressNames:
         """An address with its name where there is one, as `function` finds it."""
         found = self.function(address, insns)
         name = None if found is None else f"{found[0]}+{found[1]:#x}"
-        return CodeRef(address=hexadecimal(address), symbol=name)
+        return CodeRef(address=Hex(address), symbol=name)

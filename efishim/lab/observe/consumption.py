@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from efishim.lab.observe.address_names import AddressNames
-from efishim.lab.record import CODE_LIMIT, CodeRef, Consumption, FieldUse, WholeUse, hexadecimal
+from efishim.lab.record import CODE_LIMIT, CodeRef, Consumption, FieldUse, Hex, WholeUse, hexadecimal
 from efishim.lab.snapshot.structures import Target
 from efishim.machine.memory import PAGE
 from efishim.machine.observed import Access
@@ -103,7 +103,7 @@ def _fold(target: Target, accesses: list[Access], names: AccessNames) -> Consump
     known.update(leaf for leaf, use in uses.items() if use.reads)
     return Consumption(
         structure=target.name,
-        address=hexadecimal(target.address),
+        address=Hex(target.address),
         size=target.size,
         since_insns=target.since,
         until_insns=target.until,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.consumption import AccessNames
-from efishim.lab.record import CODE_LIMIT, LegacyUse, hexadecimal
+from efishim.lab.record import CODE_LIMIT, Hex, LegacyUse
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.machine.observed import Access, Watched
@@ -76,7 +76,7 @@ def legacy(areas: Iterable[Area], accesses: Sequence[Access], touches: Sequence[
         out.append(
             LegacyUse(
                 group=area.group,
-                start=hexadecimal(area.start),
+                start=Hex(area.start),
                 size=area.end - area.start,
                 reads=sum(access.count for access in mine if not access.write),
                 writes=sum(access.count for access in mine if access.write),

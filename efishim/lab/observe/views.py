@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from efishim.lab.abi import CHECKERS, check_entry
 from efishim.lab.boot.booted import Booted
 from efishim.lab.observe.address_names import AddressNames
-from efishim.lab.record import AbiViolation
+from efishim.lab.record import AbiViolation, BootView, EntryView, MachineView
 from efishim.lab.snapshot.boot_view import boot_view
 from efishim.lab.snapshot.entry_view import entry_view
 from efishim.lab.snapshot.machine_view import machine_view
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.machine import Machine
-
-Document = dict[str, Any]
 
 FLOATING = ("fcw", "mxcsr")
 
@@ -29,24 +25,24 @@ class Views:
         self._machine = machine
         self._names = names
         self._booted = booted
-        self.machine_document: Document | None = None
-        self.entry: Document | None = None
+        self.machine: MachineView | None = None
+        self.entry: EntryView | None = None
         self.abi: list[AbiViolation] | None = None
-        self.startup: Document | None = None
-        self.start_kernel: Document | None = None
+        self.startup: BootView | None = None
+        self.start_kernel: BootView | None = None
 
     def at_entry(self, entry: str) -> None:
         """The guest has not run yet."""
         machine, booted = self._machine, self._booted
         if booted.platform is not None:
-            self.machine_document = machine_view(machine, booted.platform).document()
+            self.machine = machine_view(machine, booted.platform)
         state = capture_cpu(machine.cpu, machine.memory)
         abi = booted.abi(entry)
         if abi in CHECKERS:
             floating = {name: machine.cpu.get(name) for name in FLOATING}
             found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating)
             self.abi = [AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
-        self.entry = entry_view(machine.memory, state, booted.structures, booted.modules).document()
+        self.entry = entry_view(machine.memory, state, booted.structures, booted.modules)
 
     def at_startup(self) -> None:
         """RSI or ESI points to boot_params (arch/x86/kernel/head_64.S and head_32.S)."""
@@ -65,7 +61,7 @@ class Views:
         if copy is not None:
             self.start_kernel = self._view(copy)
 
-    def _view(self, boot_params: int) -> Document:
+    def _view(self, boot_params: int) -> BootView:
         machine = self._machine
         state = capture_cpu(machine.cpu, machine.memory)
-        return boot_view(machine.memory, boot_params=boot_params, cpu=state).document()
+        return boot_view(machine.memory, boot_params=boot_params, cpu=state)

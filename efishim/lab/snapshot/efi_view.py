@@ -5,16 +5,21 @@ Source: UEFI Specification 2.10, sections 4.3 (system table), 4.6 (configuration
 
 from __future__ import annotations
 
-from msgspec import Struct
-
+from efishim.lab.record import (
+    ConfigurationTableView,
+    EfiMemoryMapView,
+    EfiMemoryView,
+    EfiView,
+    Hex,
+    SystemTableView,
+)
+from efishim.lab.record.efi_view import MAX_DESCRIPTORS, MAX_TABLES
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.wire.bootparams import EfiInfo
 from efishim.wire.guids import NAMES, guid_text
 from efishim.wire.uefi import SYSTEM_TABLE_SIGNATURE, ConfigurationTable, MemoryDescriptor, SystemTable
 
-MAX_DESCRIPTORS = 4096
-MAX_TABLES = 256
 MAX_VENDOR = 128
 """Characters of the firmware vendor's name that are read."""
 
@@ -56,59 +61,6 @@ MEMORY_ATTRIBUTES = (
     (1 << 62, "ISA_VALID"),
     (1 << 63, "RUNTIME"),
 )
-
-
-class EfiMemoryView(Struct, frozen=True):
-    """One memory descriptor; `attribute_names` without the prefix EFI_MEMORY_, in the order of their bits."""
-
-    type: int
-    type_name: str
-    physical_start: int
-    virtual_start: int
-    number_of_pages: int
-    attribute: int
-    attribute_names: tuple[str, ...]
-
-
-class EfiMemoryMapView(Struct, frozen=True):
-    """The map as the kernel gets it. `size` and `descriptor_size` in bytes."""
-
-    address: int
-    size: int
-    descriptor_size: int
-    descriptor_version: int
-    descriptors: tuple[EfiMemoryView, ...] = ()
-    problem: str = ""
-
-
-class ConfigurationTableView(Struct, frozen=True):
-    """One configuration table; `name` is empty for a GUID that no specification known here names."""
-
-    guid: str
-    name: str
-    address: int
-
-
-class SystemTableView(Struct, frozen=True):
-    """The parts of the system table that an operating system keeps using."""
-
-    address: int
-    signature: str = ""
-    revision: int = 0
-    vendor: str = ""
-    firmware_revision: int = 0
-    runtime_services: int = 0
-    boot_services: int = 0
-    configuration_tables: tuple[ConfigurationTableView, ...] = ()
-    problem: str = ""
-
-
-class EfiView(Struct, frozen=True):
-    """All that efi_info leads to. `loader_signature` is EL64 or EL32; the other parts are None without it."""
-
-    loader_signature: str
-    memory_map: EfiMemoryMapView | None = None
-    system_table: SystemTableView | None = None
 
 
 def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
@@ -156,18 +108,18 @@ def memory_map_view(memory: PhysicalMemory, address: int, *, size: int, descript
         except Unreadable as error:
             raw, problem = b"", str(error)
         descriptors = [_descriptor(one) for one in MemoryDescriptor.rows(raw, step)]
-    return EfiMemoryMapView(address, size, step, version, tuple(descriptors), problem)
+    return EfiMemoryMapView(Hex(address), Hex(size), Hex(step), Hex(version), tuple(descriptors), problem)
 
 
 def _descriptor(raw: MemoryDescriptor) -> EfiMemoryView:
     kind, attribute = raw.Type, raw.Attribute
     return EfiMemoryView(
-        type=kind,
+        type=Hex(kind),
         type_name=MEMORY_TYPES[kind] if kind < len(MEMORY_TYPES) else "unknown",
-        physical_start=raw.PhysicalStart,
-        virtual_start=raw.VirtualStart,
-        number_of_pages=raw.NumberOfPages,
-        attribute=attribute,
+        physical_start=Hex(raw.PhysicalStart),
+        virtual_start=Hex(raw.VirtualStart),
+        number_of_pages=Hex(raw.NumberOfPages),
+        attribute=Hex(attribute),
         attribute_names=attribute_names(attribute),
     )
 
@@ -177,19 +129,19 @@ def system_table_view(memory: PhysicalMemory, address: int, *, width: int) -> Sy
     try:
         raw = read(memory, address, SystemTable.sizeof(width), "the system table")
     except Unreadable as error:
-        return SystemTableView(address, problem=str(error))
+        return SystemTableView(Hex(address), problem=str(error))
     table = SystemTable.parse(raw, width)
     problems: list[str] = []
     if table.Signature != SYSTEM_TABLE_SIGNATURE:
         problems.append("the signature is not IBI SYST")
     return SystemTableView(
-        address,
+        Hex(address),
         signature=raw[:8].decode("ascii", "backslashreplace"),
-        revision=table.Revision,
+        revision=Hex(table.Revision),
         vendor=_vendor(memory, table.FirmwareVendor, problems),
-        firmware_revision=table.FirmwareRevision,
-        runtime_services=table.RuntimeServices,
-        boot_services=table.BootServices,
+        firmware_revision=Hex(table.FirmwareRevision),
+        runtime_services=Hex(table.RuntimeServices),
+        boot_services=Hex(table.BootServices),
         configuration_tables=_tables(memory, table, problems, width=width),
         problem="; ".join(problems),
     )
@@ -230,4 +182,4 @@ def _tables(
 
 
 def _table(guid: str, address: int) -> ConfigurationTableView:
-    return ConfigurationTableView(guid, NAMES.get(guid, ""), address)
+    return ConfigurationTableView(guid, NAMES.get(guid, ""), Hex(address))

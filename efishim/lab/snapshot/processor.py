@@ -1,13 +1,25 @@
 """The processor's state at one moment, decoded as Intel SDM volume 3 and AMD APM volume 2 define it.
 
-Addresses and register values are ints. What cannot be read is said in a `problem` and never raised: at an entry, the
-guest's tables are whatever somebody left there.
+What cannot be read is said in a `problem` and never raised: at an entry, the guest's tables are whatever somebody left there.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
-
+from efishim.lab.record import (
+    ControlRegisters,
+    Descriptor,
+    DescriptorTable,
+    GdtEntry,
+    Hex,
+    InterruptTable,
+    PageTable,
+    PageTableEntry,
+    ProcessorState,
+    Registers,
+    Segment,
+    Segments,
+)
+from efishim.lab.record.processor import MAX_GDT_ENTRIES, VECTORS
 from efishim.machine.cpu import Cpu, GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.x86 import (
@@ -23,14 +35,6 @@ from efishim.wire.x86 import (
     PTE_ADDRESS,
     segment_descriptor,
 )
-
-GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip", "eflags")
-CONTROL = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer")
-
-SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "tr", "ldtr")
-
-MAX_GDT_ENTRIES = 64
-"""As many are shown; kernels and firmware use at most 16 of the 8192 that a limit of 0xffff allows."""
 
 _SYSTEM_TYPES = {
     # SDM volume 3, table 3-2
@@ -51,101 +55,16 @@ _SYSTEM_TYPES = {
 _PTE_FLAGS = ((0, "present"), (1, "writable"), (2, "user"), (3, "write-through"), (4, "uncached"), (5, "accessed"))
 
 
-class Descriptor(Struct, frozen=True):
-    """A segment descriptor as it lies in a table. `limit` is in bytes, its granularity applied; `attributes` are the
-    descriptor's upper four bytes without base and limit.
-    """
-
-    value: int
-    base: int
-    limit: int
-    attributes: int
-    kind: str
-    dpl: int
-    present: bool
-
-
-class Segment(Struct, frozen=True):
-    """A segment register; fields as in Descriptor. With `hidden` they are what the processor loaded and uses, else what
-    the table says now at the selector, which need not be the same. `kind` is `null` for a null selector and empty
-    where `problem` says why nothing is known.
-    """
-
-    selector: int
-    base: int = 0
-    limit: int = 0
-    attributes: int = 0
-    kind: str = ""
-    dpl: int = 0
-    present: bool = False
-    hidden: bool = False
-    problem: str = ""
-
-
-class GdtEntry(Struct, frozen=True):
-    """One entry of the global descriptor table that is not all zero, `index` counted in units of 8 bytes."""
-
-    index: int
-    descriptor: Descriptor
-
-
-class DescriptorTable(Struct, frozen=True):
-    """GDTR: `base` is linear, `limit` the offset of the last byte."""
-
-    base: int
-    limit: int
-    entries: tuple[GdtEntry, ...] = ()
-    problem: str = ""
-
-
-class InterruptTable(Struct, frozen=True):
-    """IDTR, and the vectors that have a present gate."""
-
-    base: int
-    limit: int
-    present: tuple[int, ...] = ()
-    problem: str = ""
-
-
-class PageTableEntry(Struct, frozen=True):
-    """A present entry of the top-level page table; `address` is the physical address of the next level."""
-
-    index: int
-    address: int
-    flags: tuple[str, ...]
-
-
-class PageTable(Struct, frozen=True):
-    """The top-level page table. `levels` is 0 without paging, else 2 to 5."""
-
-    address: int
-    levels: int
-    entries: tuple[PageTableEntry, ...] = ()
-    problem: str = ""
-
-
-class ProcessorState(Struct, frozen=True):
-    """Everything the entry contracts speak about. `mode` is real16, virtual8086, protected16/32 or long16/32/64."""
-
-    mode: str
-    registers: dict[str, int]
-    control: dict[str, int]
-    segments: dict[str, Segment]
-    gdt: DescriptorTable
-    idt: InterruptTable
-    page_table: PageTable
-
-
 def descriptor_of(value: int) -> Descriptor:
     """What the eight bytes of an entry of a descriptor table say."""
     found = segment_descriptor(value)
     return Descriptor(
-        value=value,
-        base=found.base,
-        limit=found.limit,
-        attributes=found.flags & DESCRIPTOR_ATTRIBUTES,
+        value=Hex(value),
+        base=Hex(found.base),
+        limit=Hex(found.limit),
+        attributes=Hex(found.flags & DESCRIPTOR_ATTRIBUTES),
         kind=_kind(found.flags),
-        dpl=found.dpl,
+        dpl=Hex(found.dpl),
         present=found.present,
     )
 
@@ -162,30 +81,32 @@ def _kind(high: int) -> str:
 
 def capture_cpu(cpu: Cpu, memory: PhysicalMemory) -> ProcessorState:
     """Take the state of a stopped processor. Never raises for what the guest left in its registers."""
-    control = {name: cpu.get(name) for name in CONTROL}
-    registers = {name: cpu.get(name) for name in GENERAL}
+    control = ControlRegisters(*(Hex(cpu.get(name)) for name in ControlRegisters.__struct_fields__))
+    registers = Registers(*(Hex(cpu.get(name)) for name in Registers.__struct_fields__))
     gdt_base, gdt_limit = cpu.get("gdtr.base"), cpu.get("gdtr.limit")
-    protected = bool(control["cr0"] & CR0_PE) and not registers["eflags"] & EFLAGS_VM
-    long_mode = bool(control["efer"] & EFER_LMA)
-    segments = {
-        name: _hidden(cpu, name) or _segment(cpu, name, gdt_base, gdt_limit, real=not protected, wide=long_mode)
-        for name in SEGMENTS
-    }
+    protected = bool(control.cr0 & CR0_PE) and not registers.eflags & EFLAGS_VM
+    long_mode = bool(control.efer & EFER_LMA)
+    segments = Segments(
+        *(
+            _hidden(cpu, name) or _segment(cpu, name, gdt_base, gdt_limit, real=not protected, wide=long_mode)
+            for name in Segments.__struct_fields__
+        )
+    )
     return ProcessorState(
-        mode=_mode(control, registers["eflags"], segments["cs"]),
+        mode=_mode(control, registers.eflags, segments.cs),
         registers=registers,
         control=control,
         segments=segments,
         gdt=_gdt(cpu, gdt_base, gdt_limit),
-        idt=_idt(cpu, wide=long_mode, real=not control["cr0"] & CR0_PE),
+        idt=_idt(cpu, wide=long_mode, real=not control.cr0 & CR0_PE),
         page_table=_page_table(control, memory),
     )
 
 
-def _mode(control: dict[str, int], eflags: int, cs: Segment) -> str:
-    if not control["cr0"] & CR0_PE:
+def _mode(control: ControlRegisters, eflags: int, cs: Segment) -> str:
+    if not control.cr0 & CR0_PE:
         return "real16"
-    if control["efer"] & EFER_LMA:
+    if control.efer & EFER_LMA:
         return {"code64": "long64", "code32": "long32", "code16": "long16"}.get(cs.kind, "long")
     if eflags & EFLAGS_VM:
         return "virtual8086"
@@ -201,16 +122,25 @@ def _hidden(cpu: Cpu, name: str) -> Segment | None:
         return None
     attributes = flags & DESCRIPTOR_ATTRIBUTES
     kind = _kind(attributes) if attributes & 0xFF00 else "null"
-    return Segment(cpu.get(name), base, limit, attributes, kind, attributes >> 13 & 3, bool(attributes & 1 << 15), True)
+    return Segment(
+        Hex(cpu.get(name)),
+        Hex(base),
+        Hex(limit),
+        Hex(attributes),
+        kind,
+        Hex(attributes >> 13 & 3),
+        present=bool(attributes & 1 << 15),
+        hidden=True,
+    )
 
 
 def _segment(cpu: Cpu, name: str, gdt_base: int, gdt_limit: int, *, real: bool, wide: bool) -> Segment:
     """A segment register as its selector and the table in memory tell."""
-    selector = cpu.get(name) & 0xFFFF
+    selector = Hex(cpu.get(name) & 0xFFFF)
     system = name in {"tr", "ldtr"}
     if real and not system:
-        return Segment(selector, selector << 4, 0xFFFF, 0x9300, "real", present=True)
-    base = cpu.get(f"{name}_base") if wide and name in {"fs", "gs"} else 0
+        return Segment(selector, Hex(selector << 4), Hex(0xFFFF), Hex(0x9300), "real", present=True)
+    base = Hex(cpu.get(f"{name}_base") if wide and name in {"fs", "gs"} else 0)
     if selector & ~3 == 0:
         return Segment(selector, base, kind="null")
     if selector & 4:
@@ -224,7 +154,7 @@ def _segment(cpu: Cpu, name: str, gdt_base: int, gdt_limit: int, *, real: bool, 
         return Segment(selector, base, problem=str(fault))
     found = descriptor_of(int.from_bytes(raw[:8], "little"))
     if system:
-        base = found.base | int.from_bytes(raw[8:12], "little") << 32
+        base = Hex(found.base | int.from_bytes(raw[8:12], "little") << 32)
     elif not wide:
         base = found.base
     return Segment(selector, base, found.limit, found.attributes, found.kind, found.dpl, found.present)
@@ -246,31 +176,31 @@ def _gdt(cpu: Cpu, base: int, limit: int) -> DescriptorTable:
             problem = str(fault)
             break
         if value:
-            entries.append(GdtEntry(index, descriptor_of(value)))
-    return DescriptorTable(base, limit, tuple(entries), problem)
+            entries.append(GdtEntry(Hex(index), descriptor_of(value)))
+    return DescriptorTable(Hex(base), Hex(limit), tuple(entries), problem)
 
 
 def _idt(cpu: Cpu, *, wide: bool, real: bool) -> InterruptTable:
-    base, limit = cpu.get("idtr.base"), cpu.get("idtr.limit")
+    base, limit = Hex(cpu.get("idtr.base")), Hex(cpu.get("idtr.limit"))
     if real:
         return InterruptTable(base, limit, problem="real mode: a table of far pointers, which has no present bits")
     step = 16 if wide else 8
-    present: list[int] = []
-    for vector in range(min((limit + 1) // step, 256)):
+    present: list[Hex] = []
+    for vector in range(min((limit + 1) // step, VECTORS)):
         try:
             gate = _linear(cpu, base + vector * step, 8)
         except (GuestFault, BusError) as fault:
             return InterruptTable(base, limit, tuple(present), str(fault))
         if gate[5] & 0x80:
-            present.append(vector)
+            present.append(Hex(vector))
     return InterruptTable(base, limit, tuple(present))
 
 
-def _page_table(control: dict[str, int], memory: PhysicalMemory) -> PageTable:
-    cr3, cr4 = control["cr3"], control["cr4"]
-    long_mode = bool(control["efer"] & EFER_LMA)
-    if not control["cr0"] & CR0_PG:
-        return PageTable(cr3, 0)
+def _page_table(control: ControlRegisters, memory: PhysicalMemory) -> PageTable:
+    cr3, cr4 = control.cr3, control.cr4
+    long_mode = bool(control.efer & EFER_LMA)
+    if not control.cr0 & CR0_PG:
+        return PageTable(cr3, Hex(0))
     if long_mode:
         levels, size, count, address = 5 if cr4 & CR4_LA57 else 4, 8, 512, cr3 & PTE_ADDRESS
     elif cr4 & CR4_PAE:
@@ -280,13 +210,13 @@ def _page_table(control: dict[str, int], memory: PhysicalMemory) -> PageTable:
     try:
         raw = memory.read(address, size * count)
     except BusError as error:
-        return PageTable(address, levels, problem=str(error))
+        return PageTable(Hex(address), Hex(levels), problem=str(error))
     values = ((i, int.from_bytes(raw[i * size : (i + 1) * size], "little")) for i in range(count))
-    return PageTable(address, levels, tuple(_entry(index, value, size) for index, value in values if value & 1))
+    return PageTable(Hex(address), Hex(levels), tuple(_entry(index, value, size) for index, value in values if value & 1))
 
 
 def _entry(index: int, value: int, size: int) -> PageTableEntry:
     flags = tuple(name for bit, name in _PTE_FLAGS if value >> bit & 1)
     if size == 8 and value >> 63:
         flags += ("no-execute",)
-    return PageTableEntry(index, value & (PTE_ADDRESS if size == 8 else 0xFFFF_F000), flags)
+    return PageTableEntry(Hex(index), Hex(value & (0x000F_FFFF_FFFF_F000 if size == 8 else 0xFFFF_F000)), flags)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from msgspec import Struct
-
+from efishim.lab.record import E820View, Fields, Hex, SetupDataChain, SetupDataView
+from efishim.lab.record.views import MAX_E820, MAX_NODES
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import PhysicalMemory
 from efishim.wire import bootparams
@@ -18,47 +18,12 @@ from efishim.wire.bootparams import E820_TYPES, SETUP_INDIRECT, SETUP_TYPES, E82
 from efishim.wire.devicetree import FdtHeader
 from efishim.wire.layout import Layout
 
-MAX_NODES = 64
 MAX_BODY = 16 << 20
 """Longest body that is read, bytes; real ones (an option ROM, a device tree) stay far below."""
 MAX_SHOWN = 64
 """Bytes of a body without known structure that are shown; its hash covers all of it."""
-MAX_E820 = 1024
 
 Body = dict[str, int | str]
-
-
-class E820View(Struct, frozen=True):
-    """One range of a memory map; `size` in bytes."""
-
-    addr: int
-    size: int
-    type: int
-    type_name: str
-
-
-class SetupDataView(Struct, frozen=True):
-    """One node. `address` is physical; `body` the decoded fields under the names of the kernel's headers, `rest` the
-    part behind them in hex (at most 64 bytes of it); `sha256` covers the whole body. Node types with SETUP_INDIRECT
-    have in `body` what they point to.
-    """
-
-    address: int
-    type: int
-    type_name: str
-    len: int
-    body: Body = {}
-    rest: str = ""
-    e820: tuple[E820View, ...] = ()
-    sha256: str = ""
-    problem: str = ""
-
-
-class SetupDataChain(Struct, frozen=True):
-    """The chain from hdr.setup_data on; `problem` says why it ended when that was not a null pointer."""
-
-    nodes: tuple[SetupDataView, ...]
-    problem: str = ""
 
 
 def type_name(kind: int) -> str:
@@ -71,7 +36,7 @@ def type_name(kind: int) -> str:
 
 def e820_view(entry: E820Entry) -> E820View:
     """An entry with the kernel's name of its type."""
-    return E820View(entry.addr, entry.size, entry.type, E820_TYPES.get(entry.type, "unknown"))
+    return E820View(Hex(entry.addr), Hex(entry.size), Hex(entry.type), E820_TYPES.get(entry.type, "unknown"))
 
 
 def setup_data_chain(memory: PhysicalMemory, first: int) -> SetupDataChain:
@@ -95,20 +60,20 @@ def setup_data_chain(memory: PhysicalMemory, first: int) -> SetupDataChain:
 
 
 def _node(memory: PhysicalMemory, address: int, head: SetupData) -> SetupDataView:
-    known = SetupDataView(address, head.type, type_name(head.type), head.len)
+    place, kind, size = Hex(address), Hex(head.type), Hex(head.len)
     try:
         if head.len > MAX_BODY:
             raise Unreadable(f"a body of {head.len:#x} bytes is longer than the {MAX_BODY:#x} that are decoded")
         data = read(memory, address + SetupData.SIZE, head.len, "its body") if head.len else b""
         body, rest, e820 = _decode(memory, head.type, data)
     except Unreadable as error:
-        return SetupDataView(address, head.type, known.type_name, head.len, problem=str(error))
+        return SetupDataView(place, kind, type_name(head.type), size, problem=str(error))
     return SetupDataView(
-        address,
-        head.type,
-        known.type_name,
-        head.len,
-        body=body,
+        place,
+        kind,
+        type_name(head.type),
+        size,
+        body=Fields.of(body),
         rest=rest[:MAX_SHOWN].hex(),
         e820=e820,
         sha256=hashlib.sha256(data).hexdigest(),

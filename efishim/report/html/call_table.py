@@ -68,7 +68,7 @@ ARGUMENT_WIDTH = 48
 
 def _call(call: FirmwareCall) -> Call:
     names = [argument.value[:ARGUMENT_WIDTH] for argument in call.args if argument.value and not _is_number(argument.value)]
-    caller = "" if call.caller is None else call.caller.symbol or call.caller.address
+    caller = "" if call.caller is None else call.caller.shown
     return Call(call.service, ", ".join(names), call.status or "unfinished", call.insns, call.repeats, caller)
 
 

@@ -88,7 +88,7 @@ def _first(places: Sequence[CodeRef | None], keys: Sequence[str]) -> tuple[tuple
     found: dict[str, list[int]] = {}
     for index, place in enumerate(places):
         if place is not None:
-            symbol = place.symbol or place.address
+            symbol = place.shown
             found.setdefault(symbol.split("+")[0] if not symbol.startswith("image+") else symbol, []).append(index)
     return tuple((symbol, spans(keys, indexes)) for symbol, indexes in found.items())
 
@@ -109,7 +109,7 @@ def legacy(comparison: Comparison, records: Sequence[Record]) -> tuple[LegacyAre
     areas: dict[tuple[int, str], list[LegacyUse | None]] = {}
     for index, record in enumerate(records):
         for use in record.consumed.legacy if record.consumed is not None else ():
-            areas.setdefault((int(use.start, 16), use.group), [None] * len(records))[index] = use
+            areas.setdefault((int(use.start), use.group), [None] * len(records))[index] = use
     return tuple(
         LegacyArea(
             name,

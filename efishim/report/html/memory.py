@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
-from typing import Any
 
 from efishim.compare.facts import Area
 from efishim.compare.inputs import inputs
 from efishim.compare.model import Comparison
-from efishim.lab.record import Milestone, Record
+from efishim.lab.record import BootView, Milestone, Record
 from efishim.report.figures import size
 from efishim.report.html.keys import spans
 from efishim.report.html.limits import Cut, Limits, cut
@@ -284,39 +283,32 @@ def _things(record: Record) -> Iterator[_Thing]:
     points = {point.name: point.at for point in record.milestones if point.at is not None}
     view = record.boot_view
     if Milestone.ENTRY in points:
-        yield _Thing("E", "entry point", int(points[Milestone.ENTRY].address, 16), 0)
-    if record.entry_view is not None and record.entry_view["structures"]:
-        first = record.entry_view["structures"][0]
-        yield _Thing("N", "native structure", int(first["address"], 16), int(first["size"], 16))
+        yield _Thing("E", "entry point", points[Milestone.ENTRY].address, 0)
+    if record.entry_view is not None and record.entry_view.structures:
+        first = record.entry_view.structures[0]
+        yield _Thing("N", "native structure", first.address, first.size)
     if Milestone.STARTUP_64 in points:
-        room = 0 if view is None else _number(view["boot_params"].get("hdr.init_size"))
-        yield _Thing("K", "kernel", int(points[Milestone.STARTUP_64].address, 16), room)
+        room = 0 if view is None else view.boot_params.number("hdr.init_size")
+        yield _Thing("K", "kernel", points[Milestone.STARTUP_64].address, room)
     if view is not None:
         yield from _told(view)
 
 
-def _told(view: Mapping[str, Any]) -> Iterator[_Thing]:
-    yield _Thing("P", "boot_params", _number(view["address"]), PAGE)
-    line, initrd, efi, chain = view["command_line"], view["initrd"], view["efi"], view["setup_data"]
+def _told(view: BootView) -> Iterator[_Thing]:
+    yield _Thing("P", "boot_params", view.address, PAGE)
+    line, initrd, efi, chain = view.command_line, view.initrd, view.efi, view.setup_data
     if initrd is not None:
-        yield _Thing("R", "initrd", _number(initrd["address"]), _number(initrd["size"]))
+        yield _Thing("R", "initrd", initrd.address, initrd.size)
     if line is not None:
-        yield _Thing("C", "command line", _number(line["address"]), len(line["text"]))
-    for node in chain["nodes"][:1] if chain is not None else ():
-        yield _Thing("D", "setup_data", _number(node["address"]), _number(node["len"]))
-    if efi is not None and efi["system_table"] is not None:
-        yield _Thing("S", "EFI system table", _number(efi["system_table"].get("address")), 0)
-    if efi is not None and efi["memory_map"] is not None:
-        yield _Thing("M", "EFI memory map", _number(efi["memory_map"]["address"]), _number(efi["memory_map"]["size"]))
-    yield _Thing("G", "GDT at startup_64", _number(view["cpu"]["gdt"]["base"]), 0)
-    yield _Thing("T", "page tables at startup_64", _number(view["cpu"]["page_table"]["address"]), 0)
-
-
-def _number(value: object) -> int:
-    try:
-        return int(str(value), 16)
-    except ValueError:
-        return 0
+        yield _Thing("C", "command line", line.address, len(line.text))
+    for node in chain.nodes[:1] if chain is not None else ():
+        yield _Thing("D", "setup_data", node.address, node.len)
+    if efi is not None and efi.system_table is not None:
+        yield _Thing("S", "EFI system table", efi.system_table.address, 0)
+    if efi is not None and efi.memory_map is not None:
+        yield _Thing("M", "EFI memory map", efi.memory_map.address, efi.memory_map.size)
+    yield _Thing("G", "GDT at startup_64", view.cpu.gdt.base, 0)
+    yield _Thing("T", "page tables at startup_64", view.cpu.page_table.address, 0)
 
 
 def _place_lane(axis: Axis, key: str, name: str, things: Sequence[_Thing]) -> PlaceLane:

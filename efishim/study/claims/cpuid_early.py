@@ -119,11 +119,7 @@ def idt_state(record: Record, first: LedgerEntry) -> str:
     at_entry, at_start = readings.idt_limit(record.entry_view), readings.idt_limit(record.boot_view)
     if start is None or at_entry is None or at_start is None:
         return "unknown: the run has no views"
-    if (
-        start is not None
-        and first.first_insns <= start
-        and (readings.idt_base(record.entry_view), at_entry) == ("0x0", REAL_MODE)
-    ):
+    if start is not None and first.first_insns <= start and (readings.idt_base(record.entry_view), at_entry) == (0, REAL_MODE):
         return "the BIOS's vectors, at the entry"
     code = first.code.symbol or "" if first.code is not None else ""
     in_kernel = bool(code) and not code.startswith("image+")

@@ -118,10 +118,10 @@ def surface_table(runs: Runs) -> Table:
 def _memory(record: Record) -> dict[str, int]:
     """Bytes by type in the EFI memory map at startup_64."""
     view = record.boot_view
-    efi = None if view is None else view["efi"].get("memory_map")
+    efi = None if view is None or view.efi is None else view.efi.memory_map
     found: dict[str, int] = {}
-    for one in [] if efi is None else efi["descriptors"]:
-        found[one["type_name"]] = found.get(one["type_name"], 0) + int(one["number_of_pages"], 16) * PAGE
+    for one in () if efi is None else efi.descriptors:
+        found[one.type_name] = found.get(one.type_name, 0) + one.number_of_pages * PAGE
     return found
 
 
@@ -133,7 +133,7 @@ def _withheld(record: Record) -> int:
     """KiB that are no RAM on the machine itself, before any firmware was there."""
     if record.machine is None:
         return 0
-    return sum(int(one["size"], 16) for one in record.machine["memory_map"] if one["type"] != "RAM") // 1024
+    return sum(one.size for one in record.machine.memory_map if one.type != "RAM") // 1024
 
 
 def kept(record: Record) -> int:
@@ -159,7 +159,7 @@ def cost_table(efi: Record, pvh: Record) -> Table:
     """What the shim costs."""
     memory = _memory(efi)
     end = readings.at_milestone(efi, Milestone.STARTUP_64), readings.at_milestone(pvh, Milestone.STARTUP_64)
-    native = sum(int(one["size"], 16) for one in (efi.entry_view or {}).get("structures", []))
+    native = 0 if efi.entry_view is None else sum(one.size for one in efi.entry_view.structures)
     values = [
         ("bytes of hvm_start_info and what it points to, all that the hypervisor wrote", str(native), str(native)),
         *((f"{kind} in the EFI memory map, KiB", str(memory.get(kind, 0) // 1024), "-") for kind in (*KEPT, *GIVEN_BACK)),

@@ -108,8 +108,8 @@ def _carriers(record: Record) -> list[str]:
 
 def _count(record: Record) -> str:
     view = record.boot_view
-    ramdisk = None if view is None else view.get("initrd")
-    return "none" if ramdisk is None else f"one of {int(ramdisk['size'], 16):,} bytes"
+    ramdisk = None if view is None else view.initrd
+    return "none" if ramdisk is None else f"one of {int(ramdisk.size):,} bytes"
 
 
 EXPERIMENT = Experiment(

@@ -37,7 +37,7 @@ def efi_handover() -> Moment:
     fill(params, {f"hdr.{name}": value for name, value in header.items()})
     one.memory.write(BOOT_PARAMS, params.build())
     one.memory.write(LINE, b"console=ttyS0\0")
-    registers = {"rdi": one.cpu.registers["rcx"], "rsi": one.cpu.registers["rdx"], "rdx": BOOT_PARAMS, "rip": BASE + 0x1200}
+    registers = {"rdi": one.cpu.registers.rcx, "rsi": one.cpu.registers.rdx, "rdx": BOOT_PARAMS, "rip": BASE + 0x1200}
     return replace(with_registers(one, **registers), loaded=Loaded(BASE, SIZE, BASE + 0x1200))
 
 

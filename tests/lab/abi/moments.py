@@ -16,23 +16,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from efishim.lab.abi import Violation, check_entry
 from efishim.lab.abi.requirements import Moment
-from efishim.lab.snapshot.processor import (
-    DescriptorTable,
-    GdtEntry,
-    InterruptTable,
-    PageTable,
-    ProcessorState,
-    Segment,
-    descriptor_of,
-)
+from efishim.lab.record import DescriptorTable, GdtEntry, Hex, InterruptTable, PageTable, ProcessorState, Segment
+from efishim.lab.record.values import Part
+from efishim.lab.snapshot.processor import descriptor_of
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
 from efishim.wire import uefi
 from efishim.wire.bootparams import BootParams
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.layout import Layout
+from tests import views
 
 FOLDER = Path(__file__).with_name("dumps")
 DUMPS = sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -74,7 +71,8 @@ def segment(selector: int, base: int, limit: int, flags: int, *, real: bool = Fa
         kind = "code64" if flags & 1 << 21 else "code32" if flags & 1 << 22 else "code16"
     else:
         kind = "data" if flags & 1 << 9 else "data-readonly"
-    return Segment(selector, base, limit, flags & ATTRIBUTES, kind, flags >> 13 & 3, bool(flags & 1 << 15), hidden=True)
+    attributes, dpl = Hex(flags & ATTRIBUTES), Hex(flags >> 13 & 3)
+    return Segment(Hex(selector), Hex(base), Hex(limit), attributes, kind, dpl, bool(flags & 1 << 15), hidden=True)
 
 
 def processor(text: str) -> tuple[ProcessorState, dict[str, int]]:
@@ -89,9 +87,9 @@ def processor(text: str) -> tuple[ProcessorState, dict[str, int]]:
     general["eflags"] = values["rfl" if wide else "efl"]
     control = {name: values[name] for name in ("cr0", "cr2", "cr3", "cr4", "efer")} | {"cr8": 0}
     real = not control["cr0"] & 1
-    rows = re.findall(r"^([CDSEFG]S|LDT|TR) *=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", text, re.MULTILINE)
+    shown = re.findall(r"^([CDSEFG]S|LDT|TR) *=([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)", text, re.MULTILINE)
     segments = {}
-    for name, *numbers in rows:
+    for name, *numbers in shown:
         parts = [int(number, 16) for number in numbers]
         segments[name.lower().replace("ldt", "ldtr")] = segment(*parts, real=real and name.endswith("S"))
     cs = segments["cs"]
@@ -106,17 +104,16 @@ def processor(text: str) -> tuple[ProcessorState, dict[str, int]]:
         for name, *numbers in re.findall(r"^([GI]DT)= +([0-9a-f]+) ([0-9a-f]+)", text, re.MULTILINE)
     }
     entries = {} if real else {one.selector >> 3: descriptor(one) for name, one in segments.items() if name.endswith("s")}
-    gdt = DescriptorTable(
-        tables["GDT"][0], tables["GDT"][1], tuple(GdtEntry(i, descriptor_of(v)) for i, v in sorted(entries.items()))
-    )
+    gdt, idt = ([Hex(number) for number in tables[name]] for name in ("GDT", "IDT"))
+    rows = tuple(GdtEntry(Hex(i), descriptor_of(v)) for i, v in sorted(entries.items()))
     state = ProcessorState(
         mode,
-        general,
-        control,
-        segments,
-        gdt,
-        InterruptTable(tables["IDT"][0], tables["IDT"][1]),
-        PageTable(0, 4 if mode == "long64" else 0),
+        views.registers(**general),
+        views.control(**control),
+        views.segments(**segments),
+        DescriptorTable(gdt[0], gdt[1], rows),
+        InterruptTable(idt[0], idt[1]),
+        PageTable(Hex(0), Hex(4 if mode == "long64" else 0)),
     )
     return state, {"fcw": values["fcw"], "mxcsr": values["mxcsr"]}
 
@@ -185,16 +182,16 @@ def moment(dump: Dump) -> Moment:
     rsdp(memory, RSDP)
     fields: dict[str, int] = text.get("boot_params", {})
     size = text.get("size") or fields["hdr.init_size"]
-    entry = cpu.registers["rip"]
+    entry = cpu.registers.rip
     if cpu.mode == "long64":
-        cpu.control["cr3"] = identity_map(memory)
+        cpu = _cpu(cpu, control=msgspec.structs.replace(cpu.control, cr3=Hex(identity_map(memory))))
     if fields:
-        _boot_params(memory, text, fields, text.get("setup", cpu.registers["rsi"]))
+        _boot_params(memory, text, fields, text.get("setup", cpu.registers.rsi))
     if "start_info" in text:
         _start_info(memory, text["start_info"])
     if dump.entry == "efi":
-        system_table(memory, cpu.registers["rdx"])
-        memory.put_u64(cpu.registers["rsp"], 0x1FEA_95F7)  # as at the top of the stack in the dump
+        system_table(memory, cpu.registers.rdx)
+        memory.put_u64(cpu.registers.rsp, 0x1FEA_95F7)  # as at the top of the stack in the dump
     return Moment(cpu, memory, Loaded(text["base"], size, entry, text.get("setup")), floating)
 
 
@@ -229,12 +226,12 @@ def check(entry: str, one: Moment) -> tuple[Violation, ...]:
 
 def with_registers(one: Moment, **registers: int) -> Moment:
     """The same moment with other general registers."""
-    return replace(one, cpu=_cpu(one.cpu, registers=one.cpu.registers | registers))
+    return replace(one, cpu=_cpu(one.cpu, registers=_changed(one.cpu.registers, registers)))
 
 
 def with_control(one: Moment, **control: int) -> Moment:
     """The same moment with other control registers."""
-    return replace(one, cpu=_cpu(one.cpu, control=one.cpu.control | control))
+    return replace(one, cpu=_cpu(one.cpu, control=_changed(one.cpu.control, control)))
 
 
 def with_mode(one: Moment, mode: str) -> Moment:
@@ -244,9 +241,14 @@ def with_mode(one: Moment, mode: str) -> Moment:
 
 def with_segment(one: Moment, name: str, **parts: Any) -> Moment:
     """The same moment with another segment register."""
-    old = one.cpu.segments[name]
-    fields = {field: getattr(old, field) for field in old.__struct_fields__} | parts
-    return replace(one, cpu=_cpu(one.cpu, segments=one.cpu.segments | {name: Segment(**fields)}))
+    changed = _changed(one.cpu.segments.named(name), parts)
+    return replace(one, cpu=_cpu(one.cpu, segments=msgspec.structs.replace(one.cpu.segments, **{name: changed})))
+
+
+def _changed(old: Part, values: Mapping[str, Any]) -> Any:
+    """The same part with other values, numbers as a record has them."""
+    numbers = {name: Hex(value) if type(value) is int else value for name, value in values.items()}
+    return msgspec.structs.replace(old, **numbers)
 
 
 def without_gdt_entry(one: Moment, index: int) -> Moment:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from msgspec import structs
+
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
 from efishim.lab.abi.requirements import Moment
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.plan.plan import Blob, Plan
-from efishim.lab.snapshot.processor import ProcessorState, capture_cpu
+from efishim.lab.record import ProcessorState
+from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins
 from efishim.wire.bootparams import BootParams
@@ -49,8 +52,10 @@ def shown(layout: Layout, prefix: str) -> dict[str, str]:
 
 def processor(cpu: ProcessorState, floating: dict[str, int]) -> dict[str, str]:
     """The processor as names and values that can be compared."""
-    numbers = dict(cpu.registers) | floating | {name: cpu.control[name] for name in ("cr0", "cr3", "cr4", "efer")}
-    for name, segment in cpu.segments.items():
+    control = cpu.control
+    numbers: dict[str, int] = structs.asdict(cpu.registers) | floating
+    numbers |= {"cr0": control.cr0, "cr3": control.cr3, "cr4": control.cr4, "efer": control.efer}
+    for name, segment in structs.asdict(cpu.segments).items():
         parts = {"selector": segment.selector, "base": segment.base, "limit": segment.limit, "attributes": segment.attributes}
         numbers |= {f"{name}.{part}": value for part, value in parts.items()}
     for table, one in (("gdt", cpu.gdt), ("idt", cpu.idt)):
@@ -61,10 +66,10 @@ def processor(cpu: ProcessorState, floating: dict[str, int]) -> dict[str, str]:
 def structure(one: Moment, entry: str) -> dict[str, str]:
     """boot_params or hvm_start_info, where the entry has one."""
     if entry == "pvh":
-        return shown(HvmStartInfo.parse(one.memory.read(one.cpu.registers["rbx"], HvmStartInfo.SIZE)), "start_info")
+        return shown(HvmStartInfo.parse(one.memory.read(one.cpu.registers.rbx, HvmStartInfo.SIZE)), "start_info")
     if not entry.startswith("linux"):
         return {}
-    address = one.loaded.setup if one.loaded.setup is not None else one.cpu.registers["rsi"]
+    address = one.loaded.setup if one.loaded.setup is not None else one.cpu.registers.rsi
     fields = shown(BootParams.parse(one.memory.read(address, BootParams.SIZE)), "boot_params")
     wanted = ("boot_params.hdr.",) if entry == "linux16" else ("boot_params.hdr.", "boot_params.efi_info.", "boot_params.acpi_")
     return {name: value for name, value in fields.items() if name.startswith(wanted)}

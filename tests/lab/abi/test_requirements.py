@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from efishim.lab.abi import CHECKERS, check_entry
@@ -68,11 +69,11 @@ def sets(name: str, **parts: object) -> Change:
 
 
 def adds(name: str, bits: int) -> Change:
-    return lambda one: with_registers(one, **{name: one.cpu.registers[name] | bits})
+    return lambda one: with_registers(one, **{name: one.cpu.registers.named(name) | bits})
 
 
 def clears(name: str, bits: int) -> Change:
-    return lambda one: with_registers(one, **{name: one.cpu.registers[name] & ~bits})
+    return lambda one: with_registers(one, **{name: one.cpu.registers.named(name) & ~bits})
 
 
 def writes(address: int, data: bytes) -> Change:
@@ -87,7 +88,7 @@ def params(**fields: int) -> Change:
     """Fields of boot_params; `__` stands for the dot."""
 
     def change(one: Moment) -> Moment:
-        one_of = one.cpu.registers["rdx" if one.loaded.base == BASE else "rsi"]
+        one_of = one.cpu.registers.named("rdx" if one.loaded.base == BASE else "rsi")
         address = one.loaded.setup or one_of
         raw = BootParams.parse(one.memory.read(address, BootParams.SIZE))
         fill(raw, {name.replace("__", "."): value for name, value in fields.items()})
@@ -98,7 +99,7 @@ def params(**fields: int) -> Change:
 
 
 def start_info(at: int, form: str, value: int) -> Change:
-    return lambda one: writes(one.cpu.registers["rbx"] + at, struct.pack(form, value))(one)
+    return lambda one: writes(one.cpu.registers.rbx + at, struct.pack(form, value))(one)
 
 
 def set_up_at(address: int) -> Change:
@@ -113,12 +114,12 @@ def information_moved(one: Moment) -> Moment:
 
 
 def entered_elsewhere(one: Moment) -> Moment:
-    return with_registers(one, rip=one.cpu.registers["rip"] + 1)
+    return with_registers(one, rip=one.cpu.registers.rip + 1)
 
 
 def e820(first: int, size: int, kind: int) -> Change:
     """Overwrite the first entry of the table."""
-    return lambda one: writes(one.cpu.registers["rsi"] + 0x2D0, struct.pack("<QQI", first, size, kind))(one)
+    return lambda one: writes(one.cpu.registers.rsi + 0x2D0, struct.pack("<QQI", first, size, kind))(one)
 
 
 def tag(name: str, data: bytes) -> Change:
@@ -389,7 +390,9 @@ def test_an_entry_that_nobody_knows_is_not_judged() -> None:
 def test_garbage_in_the_structures_is_a_violation_and_no_exception(entry: str) -> None:
     """All ones wherever a register points to, and pointers to nowhere."""
     one = GOOD[entry]()
-    pointers = [value for value in one.cpu.registers.values() if 0 < value < 0x1FF0_0000] + [one.loaded.setup or 0x9_0000]
+    pointers = [value for value in msgspec.structs.astuple(one.cpu.registers) if 0 < value < 0x1FF0_0000] + [
+        one.loaded.setup or 0x9_0000
+    ]
     for address in pointers:
         one.memory.write(address & ~0xFFF, b"\xff" * 0x4000)
     assert check(entry, one)

@@ -65,8 +65,9 @@ def test_a_32_bit_kernel_lies_from_its_page_offset_on(names: AddressNames) -> No
     assert names.ref(0xBFFF_FFFF).symbol is None
 
 
-def test_an_address_is_hexadecimal(names: AddressNames) -> None:
-    assert names.ref(0xABC).address == "0xabc"
+def test_an_address_is_shown_in_hexadecimal(names: AddressNames) -> None:
+    assert names.ref(0xABC).address == 0xABC
+    assert names.ref(0xABC).shown == "0xabc"
 
 
 def test_code_before_the_kernel_is_none_of_it(names: AddressNames) -> None:

@@ -49,7 +49,7 @@ def start_info(accesses: Iterable[Access]) -> Consumption:
 
 def test_nothing_was_touched() -> None:
     one = start_info([])
-    assert (one.structure, one.address, one.size) == ("hvm_start_info", "0x5100", 56)
+    assert (one.structure, one.address, one.size) == ("hvm_start_info", 0x5100, 56)
     assert (one.reads, one.writes, one.bytes_read, one.since_insns) == (0, 0, 0, 5)
     assert one.fields == []
     assert one.whole == []
@@ -60,7 +60,7 @@ def test_one_field() -> None:
     one = start_info([access(0, 4, READER + 0x12, count=3, first=77)])
     (field,) = one.fields
     assert (field.name, field.reads, field.writes, field.first_insns) == ("magic", 3, 0, 77)
-    assert (field.first.address, field.first.symbol) == ("0x2012", "read+0x12")
+    assert (field.first.address, field.first.symbol) == (0x2012, "read+0x12")
     assert field.functions == ["read"]
     assert "magic" not in one.never_read
     assert "version" in one.never_read

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from efishim.lab.snapshot.processor import ProcessorState, capture_cpu, descriptor_of
+from efishim.lab.record import ProcessorState
+from efishim.lab.snapshot.processor import capture_cpu, descriptor_of
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 
-ORACLE = Path(__file__).parents[2].parent / "shared" / "oracle"
+ORACLE = Path(__file__).parents[3].parent / "shared" / "oracle"
 ENTRIES = sorted(ORACLE.glob("*/*/entry.json"))
 NO_ORACLE = "the dumps of real firmware (shared/oracle) do not lie beside this tree"
 
@@ -123,7 +124,7 @@ def test_the_segments_of_ovmf_follow_from_its_gdt(memory: PhysicalMemory, kernel
     assert state.mode == "long64"
     for name in selectors:
         theirs = regs[name]
-        mine = state.segments[name]
+        mine = state.segments.named(name)
         # The processor sets the accessed bit when it loads; the table may have been written again since.
         accessed = 0x100
         assert (mine.base, mine.limit) == (int(theirs["base"], 16), int(theirs["limit"], 16))
@@ -156,29 +157,29 @@ def test_the_hidden_part_counts_where_the_processor_shows_it(memory: PhysicalMem
     hidden |= {"cs__limit": 0xFFFFFFFF, "cs__flags": 0x00CF9A00, "ds__base": 0x40, "ds__flags": 0x00CF9300}
     # As at a PVH entry: the table behind GDTR need not hold what was loaded.
     state = capture(memory, cs=8, ds=16, **hidden, **PROTECTED)
-    assert (state.segments["cs"].kind, state.segments["cs"].limit, state.segments["cs"].hidden) == (
+    assert (state.segments.cs.kind, state.segments.cs.limit, state.segments.cs.hidden) == (
         "code32",
         0xFFFFFFFF,
         True,
     )
-    assert (state.mode, state.segments["ds"].base, state.segments["es"].kind) == ("protected32", 0x40, "null")
+    assert (state.mode, state.segments.ds.base, state.segments.es.kind) == ("protected32", 0x40, "null")
 
 
 def test_system_segments_have_64_bit_bases_in_long_mode(memory: PhysicalMemory) -> None:
     table = put_gdt(memory, 0x5000, 0, 0x00AF9A000000FFFF, 0xFE008B0030000067, 0xFFFFFFFF)
     state = capture(memory, cs=8, tr=16, fs=8, fs_base=0xFFFF888000000000, **table, **LONG)
-    assert state.segments["tr"].base == 0xFFFFFFFFFE003000
-    assert state.segments["tr"].kind == "tss-busy"
-    assert state.segments["fs"].base == 0xFFFF888000000000
+    assert state.segments.tr.base == 0xFFFFFFFFFE003000
+    assert state.segments.tr.kind == "tss-busy"
+    assert state.segments.fs.base == 0xFFFF888000000000
 
 
 def test_selectors_that_lead_nowhere_say_so(memory: PhysicalMemory) -> None:
     state = capture(memory, cs=8, ds=0x14, es=0x40, ss=3, **put_gdt(memory, 0x5000, 0, 0x00AF9A000000FFFF), **LONG)
-    assert "local descriptor table" in state.segments["ds"].problem
-    assert "behind the limit 0xf" in state.segments["es"].problem
-    assert (state.segments["ss"].kind, state.segments["ss"].problem) == ("null", "")
+    assert "local descriptor table" in state.segments.ds.problem
+    assert "behind the limit 0xf" in state.segments.es.problem
+    assert (state.segments.ss.kind, state.segments.ss.problem) == ("null", "")
     wild = capture(memory, cs=8, gdtr__base=1 << 40, gdtr__limit=0xFFFF, **LONG)
-    assert "not mapped" in wild.segments["cs"].problem
+    assert "not mapped" in wild.segments.cs.problem
     assert "not mapped" in wild.gdt.problem
 
 

@@ -166,5 +166,5 @@ def test_accesses_by_area_with_mmio_from_the_ledger() -> None:
         ("VGA", 0, 10, 1, 100, 200),
         ("BIOS", 4, 0, 1, 80, 90),
     ]
-    assert found[0].first.address == "0x904"
+    assert found[0].first.address == 0x904
     assert found[0].functions == ["0x904", "0x900", "0x908"]

@@ -7,10 +7,13 @@ a million firmware calls with long arguments), so it is cut after the fact and n
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
 from msgspec import inspect
+
+from efishim.lab.record.values import FIELDS_LIMIT, HEX_BITS, Hex
 
 CUT = "..."
 """Ends a text that was cut."""
@@ -115,10 +118,10 @@ class _Clip:
             return _text(value, form.max_length)
         if isinstance(form, inspect.IntType):
             return max(value if form.ge is None else form.ge, value if form.le is None else min(value, form.le))
-        if isinstance(form, inspect.ListType):
+        if isinstance(form, inspect.ListType | inspect.VarTupleType):
             return self._list(form, value, path)
-        if isinstance(form, inspect.AnyType):
-            return _plain(value)
+        if isinstance(form, inspect.CustomType):
+            return _hex(value) if form.cls is Hex else self._fields(value, path)
         if isinstance(form, inspect.DictType):
             items = value.items()
             return {self.value(form.key_type, k, path): self.value(form.value_type, v, path) for k, v in items}
@@ -134,7 +137,12 @@ class _Clip:
         one = next(one for one in form.types if not isinstance(one, inspect.NoneType))
         return self.value(one, value, path)
 
-    def _list(self, form: inspect.ListType, value: list[Any], path: str) -> list[Any]:
+    def _fields(self, value: dict[str, str], path: str) -> dict[str, str]:
+        if len(value) > FIELDS_LIMIT:
+            self._lost[path] = self._lost.get(path, 0) + len(value) - FIELDS_LIMIT
+        return {_text(name, None): _text(one, None) for name, one in islice(value.items(), FIELDS_LIMIT)}
+
+    def _list(self, form: inspect.ListType | inspect.VarTupleType, value: list[Any], path: str) -> list[Any]:
         most = len(value) if form.max_length is None else form.max_length
         if len(value) > most:
             self._lost[path] = self._lost.get(path, 0) + len(value) - most
@@ -148,14 +156,5 @@ def _text(value: str, most: int | None) -> str:
     return text[: most - len(CUT)] + CUT
 
 
-def _plain(value: Any) -> Any:
-    """What has no type, as JSON can carry it."""
-    if isinstance(value, str):
-        return _text(value, None)
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return hex(value)
-    if isinstance(value, dict):
-        return {_text(str(key), None): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
+def _hex(value: str) -> str:
+    return str(Hex(min(max(int(value, 16), 0), (1 << HEX_BITS) - 1)))

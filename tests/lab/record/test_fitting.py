@@ -9,11 +9,27 @@ import msgspec
 import pytest
 
 from efishim.lab import record as records
-from efishim.lab.record import Argument, CodeRef, FirmwareCall, LedgerEntry, LedgerKind, Record, decode, encode
+from efishim.lab.record import (
+    Argument,
+    CodeRef,
+    E820View,
+    FirmwareCall,
+    Hex,
+    LedgerEntry,
+    LedgerKind,
+    MachineArea,
+    Record,
+    codec,
+    decode,
+    encode,
+)
+from efishim.lab.record.values import FIELDS_LIMIT
 from tests.records import a_record
+from tests.views import boot_view, machine_view
 
 replace = msgspec.structs.replace
 LONG = "x" * 5000
+RANGE = E820View(Hex(0), Hex(1), Hex(1), "RAM")
 
 
 def call(value: str = "0x0") -> FirmwareCall:
@@ -40,10 +56,13 @@ TOO_MUCH: dict[str, Callable[[Record], Record]] = {
     "notes": lambda record: replace(record, notes=["n"] * 2000),
     "number": lambda record: replace(record, outcome=replace(record.outcome, insns=10**400)),
     "negative number": lambda record: replace(record, console_dropped=-1),
-    "number without a type": lambda record: replace(record, boot_view={"e820": [10**400]}),
-    "half a character": lambda record: replace(record, console="\udc80", boot_view={"\udc81": "\udc82"}),
+    "address": lambda record: replace(record, boot_view=replace(boot_view(), address=Hex(1 << 400))),
+    "negative address": lambda record: replace(record, boot_view=replace(boot_view(), address=Hex(-1))),
+    "fields": lambda record: replace(record, boot_view=boot_view(params={f"f{n}": n for n in range(FIELDS_LIMIT + 1)})),
+    "ranges": lambda record: replace(record, boot_view=replace(boot_view(), e820=(RANGE,) * 2000)),
+    "half a character": lambda record: replace(record, console="\udc80", boot_view=boot_view(params={"\udc81": "\udc82"})),
     "symbol": lambda record: replace(
-        record, outcome=replace(record.outcome, at=CodeRef(address="0x1", symbol="s" * ((1 << 20) + 1)))
+        record, outcome=replace(record.outcome, at=CodeRef(address=Hex(1), symbol="s" * ((1 << 20) + 1)))
     ),
 }
 
@@ -65,9 +84,10 @@ def test_what_is_cut_is_said() -> None:
 
 
 def test_a_record_that_is_too_large_keeps_what_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "RECORD_LIMIT", 1 << 20)
+    monkeypatch.setattr(codec, "RECORD_LIMIT", 1 << 20)
     calls = [call("c" * 1000)] * 2000
-    record = replace(a_record(), firmware_calls=calls, firmware_calls_dropped=5, machine={"tables": "t" * (2 << 20)})
+    machine = replace(machine_view(), memory_map=(MachineArea(Hex(0), Hex(1), "RAM"),) * 30_000)
+    record = replace(a_record(), firmware_calls=calls, firmware_calls_dropped=5, machine=machine)
     data = encode(record)
     assert (1 << 19) < len(data) <= 1 << 20
     read = decode(data)
@@ -79,7 +99,7 @@ def test_a_record_that_is_too_large_keeps_what_there_is_room_for(monkeypatch: py
 
 @pytest.mark.parametrize("part", ["console", "one note"])
 def test_a_record_of_one_large_text_fits(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    monkeypatch.setattr(records, "RECORD_LIMIT", 1 << 19)
+    monkeypatch.setattr(codec, "RECORD_LIMIT", 1 << 19)
     large = "y" * (1 << 20)
     record = replace(a_record(), console=large) if part == "console" else replace(a_record(), notes=[large])
     data = encode(record)
