@@ -16,9 +16,9 @@ import msgspec
 
 from efishim.errors import UsageError
 from efishim.firmware.calling.call_log import shorten
-from efishim.firmware.calling.functions import FUNCTIONS, Returns
 from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.calling.status import Status
+from efishim.firmware.catalogue import FUNCTIONS, WITHOUT_STATUS
 from efishim.wire.guids import BY_NAME, guid_name
 from efishim.wire.uefi import SystemTable, TableHeader
 
@@ -44,6 +44,7 @@ LOOKUPS = frozenset(
 
 NAME_LIMIT = 256
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TABLES = frozenset(function.table for function in FUNCTIONS.values()) | {"SystemTable"}
 _STATUSES = {f"EFI_{one.name}": one for one in Status}
 
 
@@ -82,7 +83,7 @@ def item(kind: Kind, name: str) -> Item:
     if not name or len(name) > NAME_LIMIT or not name.isprintable():
         raise ProfileError(f"a {kind.value} has a name of 1 to {NAME_LIMIT} printable characters")
     match kind:
-        case Kind.SERVICE if name not in FUNCTIONS:
+        case Kind.SERVICE if not (name in FUNCTIONS or may_be_of_a_plugin(name)):
             raise ProfileError(f"there is no service {name!r}", hint="write it like BootServices.GetMemoryMap")
         case Kind.FIELD if name not in FIELDS:
             raise ProfileError(f"there is no field {name!r}", hint="write it like SystemTable.ConOut")
@@ -94,6 +95,12 @@ def item(kind: Kind, name: str) -> Item:
                 raise ProfileError(f"{name!r} is not a variable", hint="write it like EFI_GLOBAL_VARIABLE:SecureBoot")
             name = f"{_guid(vendor)}:{rest}"
     return Item(kind, name)
+
+
+def may_be_of_a_plugin(name: str) -> bool:
+    """Is it a function's full name, of a protocol that the shim has not of its own?"""
+    table, dot, function = name.partition(".")
+    return bool(dot) and table.isidentifier() and function.isidentifier() and table not in _TABLES
 
 
 def _guid(text: str) -> str:
@@ -127,7 +134,7 @@ def checked_answer(what: Item | Kind, answer: object) -> str:
     if answer in _STATUSES:
         if kind in (Kind.FIELD, Kind.TABLE):
             raise ProfileError(f"{name} is a {kind.value}, which is present or absent and returns no status")
-        if isinstance(what, Item) and kind is Kind.SERVICE and FUNCTIONS[name].returns is not Returns.STATUS:
+        if isinstance(what, Item) and kind is Kind.SERVICE and name in WITHOUT_STATUS:
             raise ProfileError(f"{name} returns no status, it is present or absent")
     return answer
 
@@ -168,7 +175,7 @@ class ProfileOverrides(Overrides):
         if given is not None:
             return given
         default = self._defaults.get(one.kind, PRESENT)
-        silent = one.kind is Kind.SERVICE and FUNCTIONS[one.name].returns is not Returns.STATUS
+        silent = one.kind is Kind.SERVICE and one.name in WITHOUT_STATUS
         return PRESENT if silent and default in _STATUSES else default
 
     def answer(self, call: str, args: Mapping[str, str]) -> int | None:
@@ -193,6 +200,11 @@ class ProfileOverrides(Overrides):
         one = Item(kind, name)
         self.offered.setdefault(one)
         return self.of(one) != ABSENT
+
+    def unknown(self) -> list[Item]:
+        """Functions that the profile names and this firmware has not, when it is complete."""
+        named = (one for one in self._given if one.kind is Kind.SERVICE)
+        return [one for one in named if one.name not in FUNCTIONS and one not in self.offered]
 
     def has_service(self, call: str) -> bool:
         """A service with a fixed status is there."""

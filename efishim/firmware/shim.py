@@ -14,7 +14,7 @@ from efishim.firmware.calling.call_log import CallLog, LoggedCall
 from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_hardware, vendor_media
 from efishim.firmware.calling.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
 from efishim.firmware.calling.environment import Environment
-from efishim.firmware.calling.functions import FUNCTIONS, of_table
+from efishim.firmware.calling.functions import RUNTIME_FUNCTIONS, SERVICES, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.calling.tables import Tables
@@ -28,7 +28,6 @@ from efishim.firmware.protocols.base import ProtocolContext
 from efishim.firmware.protocols.graphics_output import FRAMEBUFFER_SIZE, GraphicsOutput
 from efishim.firmware.protocols.load_file2 import LoadFile2, Ramdisk
 from efishim.firmware.protocols.memory_attribute import MemoryAttribute
-from efishim.firmware.protocols.rng import Rng
 from efishim.firmware.protocols.simple_file_system import SimpleFileSystem
 from efishim.firmware.protocols.text_input import TextInput, keys_of
 from efishim.firmware.protocols.text_output import TextOutput
@@ -79,9 +78,17 @@ IMAGE_NAME = "\\vmlinuz"
 
 
 class Shim:
-    """EFI firmware on a board. `console` gets the text that images write."""
+    """EFI firmware on a board. `console` gets the text that images write; `more` puts protocols in that the shim has not of
+    its own, with `context` and `config`.
+    """
 
-    def __init__(self, board: Board, config: ShimConfig, console: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        board: Board,
+        config: ShimConfig,
+        console: Callable[[str], None] = lambda text: None,
+        more: Callable[[Shim], None] = lambda shim: None,
+    ) -> None:
         """Build everything but the image. Raises ProviderError when the memory map has no room for firmware."""
         self.board = board
         self.config = config
@@ -128,10 +135,13 @@ class Shim:
         self._fill_tables(drivers)
         self._preset_variables()
         self._install_tables()
-        self._install_protocols(console)
-        self.memory_map.on_change = self._map_changed
         self.result: int | None = None
         """What the boot image returned, when it did."""
+        self.context = ProtocolContext(
+            board, self.guest, self.pool, self.events, self._function, self._install, lambda: self.dispatcher.served
+        )
+        self._install_protocols(console, more)
+        self.memory_map.on_change = self._map_changed
 
     @property
     def calls(self) -> list[LoggedCall]:
@@ -161,16 +171,14 @@ class Shim:
         )
 
     def _service(self, table: str, name: str, handlers: dict[str, Handler]) -> int:
-        full_name = f"{table}.{name}"
-        if full_name not in FUNCTIONS or not self.config.overrides.has_service(full_name):
-            return 0
-        return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handlers[name])
+        function = SERVICES.get(f"{table}.{name}")
+        return 0 if function is None else self._function(function, handlers[name])
 
-    def _function(self, full_name: str, handler: Handler) -> int:
-        """A function of a protocol."""
-        if not self.config.overrides.has_service(full_name):
+    def _function(self, function: Function, handler: Handler) -> int:
+        """The address of a function, 0 when it is left out."""
+        if not self.config.overrides.has_service(function.full_name):
             return 0
-        return self.dispatcher.define(self._stubs, FUNCTIONS[full_name], handler)
+        return self.dispatcher.define(self._stubs, function, handler)
 
     def _preset_variables(self) -> None:
         for variable in firmware_variables(_console_path(), path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME))):
@@ -180,7 +188,7 @@ class Shim:
     def _install_tables(self) -> None:
         supported = sum(
             1 << bit
-            for bit, function in enumerate(of_table("RuntimeServices"))
+            for bit, function in enumerate(RUNTIME_FUNCTIONS)
             if function.implemented and self.config.overrides.announces(function.full_name)
         )
         table = RtPropertiesTable(Version=1, Length=RtPropertiesTable.sizeof(), RuntimeServicesSupported=supported)
@@ -211,16 +219,8 @@ class Shim:
             return handle
         return self.protocols.add(handle, guid, address)
 
-    def _install_protocols(self, console: Callable[[str], None]) -> None:
-        context = ProtocolContext(
-            self.board,
-            self.guest,
-            self.pool,
-            self.events,
-            self._function,
-            self._install,
-            lambda: self.dispatcher.served,
-        )
+    def _install_protocols(self, console: Callable[[str], None], more: Callable[[Shim], None]) -> None:
+        context = self.context
         path = context.place(path_bytes(vendor_hardware(SHIM_GUID)))
         self.protocols.agent = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
         self.output = TextOutput(context, console)
@@ -243,7 +243,7 @@ class Shim:
             StandardErrorHandle=line,
             StdErr=self.output.interface,
         )
-        Rng(context, self.config.seed)
+        more(self)
         ramdisks: tuple[Ramdisk, ...] = (*self._modules, *self.config.initrds)
         if ramdisks:
             LoadFile2(context, ramdisks)
@@ -255,7 +255,6 @@ class Shim:
             pages = -(-FRAMEBUFFER_SIZE // PAGE)
             framebuffer = self.memory_map.allocate(AllocateType.ANY_PAGES, MemoryType.RESERVED, pages)
             GraphicsOutput(context, framebuffer, path_bytes(vendor_hardware(SHIM_GUID, b"\x01")))
-        self._workshop = context
 
     def _map_changed(self) -> None:
         if self.events.active:
@@ -289,7 +288,7 @@ class Shim:
 
     def _origin(self, name: str) -> Origin:
         """Where the boot image seems to come from, and its command line."""
-        device_path = self._workshop.place(path_bytes(vendor_media(SHIM_GUID)))
+        device_path = self.context.place(path_bytes(vendor_media(SHIM_GUID)))
         device = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, device_path)
         if self._file_system is not None:
             self._install(device, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID, self._file_system.interface)
@@ -298,8 +297,8 @@ class Shim:
             parent=self.protocols.agent,
             path_data=path_bytes(vendor_media(SHIM_GUID), file_path(name)),
             device=device,
-            file_path=self._workshop.place(path_bytes(file_path(name))),
-            options=(self._workshop.place(options) if options else 0, len(options)),
+            file_path=self.context.place(path_bytes(file_path(name))),
+            options=(self.context.place(options) if options else 0, len(options)),
         )
 
     def start(self, image: LoadedImage) -> None:

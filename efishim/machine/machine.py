@@ -67,7 +67,7 @@ class Machine:
         self.halts = 0
         """How often the guest halted, or firmware waited for it."""
         self.seed = seed
-        self.entropy = Entropy(seed, "cpu")
+        self.entropy = Entropy.of(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
         self._trap_after: int | None = None
         self._hypercall_at: Site | None = None

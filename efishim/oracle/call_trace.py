@@ -7,36 +7,47 @@ of the kernel proper later, are kept: firmware calls its own services too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
 from efishim.firmware.calling.call_log import CallLog
-from efishim.firmware.calling.functions import FUNCTIONS, Function
+from efishim.firmware.calling.functions import BOOT_FUNCTIONS, RUNTIME_FUNCTIONS, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError
+from efishim.firmware.protocols import graphics_output, load_file2, memory_attribute, text_input, text_output
 from efishim.lab import record as rec
 from efishim.lab.collect import firmware_calls
 from efishim.lab.observe.address_names import KERNEL_HALF, AddressNames
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
+from efishim.provider import FirmwareProtocol
 from efishim.wire import guids, uefi, uefi_protocols
 from efishim.wire.layout import Layout
 
-PROTOCOLS = MappingProxyType(
+Traced = tuple[Sequence[Function], type[Layout]]
+"""The functions of a protocol, and the structure that points to them."""
+
+PROTOCOLS: Mapping[str, Traced] = MappingProxyType(
     {
-        guids.EFI_LOAD_FILE2_PROTOCOL_GUID: ("LoadFile2", uefi_protocols.LoadFile2Protocol),
-        guids.EFI_RNG_PROTOCOL_GUID: ("RNG", uefi_protocols.RngProtocol),
-        guids.EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID: ("MemoryAttribute", uefi_protocols.MemoryAttributeProtocol),
-        guids.EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID: ("GraphicsOutput", uefi_protocols.GraphicsOutputProtocol),
-        guids.EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID: ("SimpleTextOutput", uefi_protocols.SimpleTextOutputProtocol),
-        guids.EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID: ("SimpleTextInput", uefi_protocols.SimpleTextInputProtocol),
-        guids.EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID: ("SimpleTextInputEx", uefi_protocols.SimpleTextInputExProtocol),
+        guids.EFI_LOAD_FILE2_PROTOCOL_GUID: (load_file2.FUNCTIONS, uefi_protocols.LoadFile2Protocol),
+        guids.EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID: (memory_attribute.FUNCTIONS, uefi_protocols.MemoryAttributeProtocol),
+        guids.EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID: (graphics_output.FUNCTIONS, uefi_protocols.GraphicsOutputProtocol),
+        guids.EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID: (text_output.FUNCTIONS, uefi_protocols.SimpleTextOutputProtocol),
+        guids.EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID: (text_input.FUNCTIONS, uefi_protocols.SimpleTextInputProtocol),
+        guids.EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID: (text_input.EX_FUNCTIONS, uefi_protocols.SimpleTextInputExProtocol),
     }
 )
-"""Protocols whose functions the shim logs too: they are watched from when the kernel gets hold of one."""
+"""The shim's own protocols, whose functions it logs too."""
+
+
+def with_plugins(protocols: Iterable[FirmwareProtocol]) -> Mapping[str, Traced]:
+    """The shim's own protocols and those of plugins that have functions."""
+    more = {str(one.guid): (one.functions, one.layout) for one in protocols if getattr(one, "functions", ())}
+    return MappingProxyType({**more, **PROTOCOLS})
+
 
 GIVERS = MappingProxyType({"BootServices.HandleProtocol": 2, "BootServices.LocateProtocol": 2, "BootServices.OpenProtocol": 2})
 """Services that give an interface, and the number of the argument that says where it is put."""
@@ -69,11 +80,14 @@ L = TypeVar("L", bound=Layout)
 
 @dataclass
 class CallTrace:
-    """The trace of one boot. `system_table` is physical, as all of it is until SetVirtualAddressMap."""
+    """The trace of one boot. `system_table` is physical, as all of it is until SetVirtualAddressMap; `protocols` are those
+    that are watched from when the kernel gets hold of one, by their GUIDs.
+    """
 
     session: Session
     names: AddressNames
     system_table: int
+    protocols: Mapping[str, Traced] = PROTOCOLS
     on_exit_boot_services: Callable[[], None] = lambda: None
     _log: CallLog = field(init=False)
     _guest: Guest = field(init=False)
@@ -91,10 +105,10 @@ class CallTrace:
         """Watch both tables and the console that the system table names."""
         table = self._table(uefi.SystemTable, self.system_table)
         self._runtime = table.RuntimeServices
-        self._watch("BootServices", uefi.BootServicesTable, table.BootServices)
-        self._watch("RuntimeServices", uefi.RuntimeServicesTable, self._runtime)
-        self._watch("SimpleTextOutput", uefi_protocols.SimpleTextOutputProtocol, table.ConOut)
-        self._watch("SimpleTextInput", uefi_protocols.SimpleTextInputProtocol, table.ConIn)
+        self._watch(BOOT_FUNCTIONS, uefi.BootServicesTable, table.BootServices)
+        self._watch(RUNTIME_FUNCTIONS, uefi.RuntimeServicesTable, self._runtime)
+        self._watch(text_output.FUNCTIONS, uefi_protocols.SimpleTextOutputProtocol, table.ConOut)
+        self._watch(text_input.FUNCTIONS, uefi_protocols.SimpleTextInputProtocol, table.ConIn)
 
     def calls(self) -> list[rec.FirmwareCall]:
         """The calls so far, as a record has them."""
@@ -112,11 +126,12 @@ class CallTrace:
         except BusError:
             return layout()
 
-    def _watch(self, name: str, layout: type[Layout], address: int) -> None:
+    def _watch(self, functions: Sequence[Function], layout: type[Layout], address: int) -> None:
         table = self._table(layout, address)
+        declared = {function.name: function for function in functions}
         for place in layout.names():
             target: int = getattr(table, place)
-            function = FUNCTIONS.get(f"{name}.{place}")
+            function = declared.get(place)
             if function is None or not target or target in self._watched:
                 continue
             self._watched[target] = function
@@ -178,15 +193,15 @@ class CallTrace:
             self._leave()
         elif name == "RuntimeServices.SetVirtualAddressMap":
             # The pointers in the table are virtual from now on.
-            self._watch("RuntimeServices", uefi.RuntimeServicesTable, self._runtime)
+            self._watch(RUNTIME_FUNCTIONS, uefi.RuntimeServicesTable, self._runtime)
         elif name in GIVERS:
             try:
                 guid = self._guest.guid(call.values[PROTOCOL_ARGUMENT[name]])
                 interface = self._guest.uintn(call.values[GIVERS[name]])
             except EfiError:
                 return
-            if guid in PROTOCOLS:
-                self._watch(*PROTOCOLS[guid], interface)
+            if guid in self.protocols:
+                self._watch(*self.protocols[guid], interface)
 
     def _leave(self) -> None:
         """Boot services are gone, and their memory becomes the kernel's."""

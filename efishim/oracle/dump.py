@@ -6,7 +6,7 @@ What QEMU does not expose stays empty, and the record's notes say so: instructio
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,7 +29,7 @@ from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.memory import BusError
 from efishim.oracle import entry_points, tools
 from efishim.oracle.boot_flows import KEXEC_SYMBOL, BootFlow, Prepared, Wanted, require
-from efishim.oracle.call_trace import CallTrace
+from efishim.oracle.call_trace import CallTrace, Traced, with_plugins
 from efishim.oracle.channels import OracleTimeout
 from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.qemu import Firmware, started
@@ -90,7 +90,9 @@ def oracle_record(
     """Boot once. Raises MissingTool, RouteError, UsageError, ImageError and OracleError, one sentence each."""
     require(flow, request.image)
     progress = progress or NoProgress()
-    provider = (registry or load_plugins()).provider(flow.provider)
+    registry = registry or load_plugins()
+    provider = registry.provider(flow.provider)
+    protocols = with_plugins(registry.firmware_protocols)
     tools.qemu()
     progress.phase(f"preparing {flow.name}")
     initrd = b"".join(blob.read() for blob in request.initrds)
@@ -99,7 +101,7 @@ def oracle_record(
         prepared = flow.prepare(wanted, folder)
         with started(prepared.boot, timeout=request.timeout, epoch=request.epoch) as qemu:
             progress.phase(f"{flow.name} on QEMU")
-            return _Run(request, flow, prepared, Session(qemu), progress, provider).run()
+            return _Run(request, flow, prepared, Session(qemu), progress, provider, protocols).run()
 
 
 @dataclass
@@ -110,6 +112,7 @@ class _Run:
     session: Session
     progress: Progress
     provider: Provider
+    protocols: Mapping[str, Traced]
     console: bytearray = field(default_factory=bytearray)
     dropped: int = 0
     points: list[MilestonePoint] = field(default_factory=list)
@@ -233,7 +236,7 @@ class _Run:
         entry_point = self.prepared.entry_point
         if isinstance(entry_point, EfiEntryPoint) and entry_point.loaded is not None:
             self.names.image_base, self.names.image_size = entry_point.loaded.base, entry_point.loaded.size
-            self.calls = CallTrace(self.session, self.names, entry_point.system_table)
+            self.calls = CallTrace(self.session, self.names, entry_point.system_table, self.protocols)
             self.calls.on_exit_boot_services = lambda: self._reach(Milestone.EXIT_BOOT_SERVICES)
             self.calls.arm()
         self._reach(Milestone.ENTRY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from efishim.provider.arena import Arena, GuestMemory
 from efishim.provider.handover import BootRequest, CpuState, Handover, Loaded
@@ -12,9 +12,12 @@ from efishim.provider.information import BootInformation
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from efishim.firmware.calling.functions import Function
+    from efishim.firmware.shim import Shim
     from efishim.lab.record import Record
     from efishim.machine.cpu import Board
     from efishim.platform.definition import PlatformFacts, PlatformOptions
+    from efishim.wire.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,18 @@ class FirmwareProtocol(Protocol):
     def summary(self) -> str:
         """One line for lists."""
 
-    def install(self, shim: Any) -> None:
-        """Put the interface structure and its functions into the shim, on a handle of its choice."""
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Its functions, as `efishim.firmware.calling.functions` declares them; may be left out when it has none."""
+
+    @property
+    def layout(self) -> type[Layout]:
+        """Its structure, in which a function's place has the function's name; needed when it has functions."""
+
+    def install(self, shim: Shim) -> None:
+        """Put the interface structure and its functions into the shim, on a handle of its choice: `shim.context` builds it,
+        `shim.config` says what the run has chosen. Called while the shim is being built, before any image is there.
+        """
 
 
 class Observer(Protocol):

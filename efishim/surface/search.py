@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from efishim.firmware.calling.functions import FUNCTIONS, Returns
+from efishim.firmware.catalogue import WITHOUT_STATUS
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind
 
 REFUSALS = ("EFI_UNSUPPORTED", "EFI_NOT_FOUND")
@@ -19,7 +19,7 @@ Tests = Callable[[Sequence["dict[Item, str]"]], "list[bool]"]
 
 def ladder(one: Item) -> tuple[str, ...]:
     """Answers weaker than `present`, the weakest first."""
-    refuses = one.kind is Kind.SERVICE and FUNCTIONS[one.name].returns is Returns.STATUS
+    refuses = one.kind is Kind.SERVICE and one.name not in WITHOUT_STATUS
     return (ABSENT, *REFUSALS) if refuses else (ABSENT,)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from efishim.errors import EfishimError
-from efishim.firmware.calling.functions import FUNCTIONS
+from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind, Profile
 from efishim.firmware.profile_files import write_profile
 from efishim.lab.observe.limits import Interrupt
@@ -26,7 +26,7 @@ SLACK = 50_000_000
 
 _MARKS = list(Mark)
 _KINDS = list(Kind)
-_SERVICES = list(FUNCTIONS)
+_SERVICES = {name: place for place, name in enumerate(FUNCTIONS)}
 
 
 class SurfaceError(EfishimError):
@@ -223,5 +223,5 @@ def _findings(known: _Known) -> Iterable[Finding]:
 
 def _order(finding: Finding) -> tuple[int, int, int, str]:
     one = finding.item
-    place = _SERVICES.index(one.name) if one.kind is Kind.SERVICE else 0
+    place = _SERVICES.get(one.name, len(_SERVICES)) if one.kind is Kind.SERVICE else 0
     return _MARKS.index(finding.mark), _KINDS.index(one.kind), place, one.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from efishim.firmware.calling.functions import FUNCTIONS
+from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.profile import (
     ABSENT,
     FIELDS,
@@ -69,8 +69,7 @@ def _asked(call: FirmwareCall) -> Iterator[tuple[Item, bool]]:
     """Items that a call touches, and whether they were there."""
     args = {one.name: one.value for one in call.args} | {one.name: one.value for one in call.results}
     there = call.status in ANSWERED
-    if call.service in FUNCTIONS:
-        yield Item(Kind.SERVICE, call.service), True
+    yield from _named(Kind.SERVICE, call.service, True)
     if call.service in LOOKUPS and args.get("Protocol", "NULL") != "NULL":
         yield from _named(Kind.PROTOCOL, args["Protocol"], there)
     if call.service == "BootServices.LocateDevicePath":  # it walks over the paths of all handles (7.3.8)
@@ -82,7 +81,7 @@ def _asked(call: FirmwareCall) -> Iterator[tuple[Item, bool]]:
 
 
 def _named(kind: Kind, name: str, there: bool) -> Iterator[tuple[Item, bool]]:
-    """Guests may ask for names that no profile can hold; they are not in the firmware either."""
+    """Guests may ask for names that no profile can hold; they are not in the firmware either. Nor are calls of a BIOS."""
     try:
         yield item(kind, name), there
     except ProfileError:

@@ -16,6 +16,7 @@ from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine, Stop
 from efishim.wire.guids import guid_bytes
 from tests.support.images import SectionSpec, build_pe
+from tests.support.protocols import add_shipped
 
 RAM = 64 << 20
 BASE = 0x400000
@@ -71,7 +72,7 @@ def machine_of(**config: Any) -> tuple[Machine, Shim, list[str]]:
     machine.power_on()
     console: list[str] = []
     chosen = ShimConfig(memory=MEMORY, seed=7, epoch=1_000_000_000, architecture=Architecture.IA32)
-    shim = Shim(machine, replace(chosen, **config), console.append)
+    shim = Shim(machine, replace(chosen, **config), console.append, add_shipped)
     machine.on_fetch_fault = shim.on_fetch_fault
     return machine, shim, console
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from efishim.firmware.calling.functions import FUNCTIONS
+from efishim.firmware.calling.functions import SERVICES
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.memory import PhysicalMemory
 from efishim.wire.guids import guid_bytes
 from tests.firmware.fake import Body, FakeBoard, Firmware
+from tests.support.protocols import add_shipped
 
 MIB = 1 << 20
 RAM = 64 * MIB
@@ -49,8 +50,10 @@ WILD = 0x7777_0000_0000
 class Lab:
     """A shim, a board, and a caller."""
 
-    def __init__(self, contents: dict[int, bytes] | None = None, **config: Any) -> None:
-        """`contents` is what the platform has put into memory, by address."""
+    def __init__(
+        self, contents: dict[int, bytes] | None = None, more: Callable[[Shim], None] = add_shipped, **config: Any
+    ) -> None:
+        """`contents` is what the platform has put into memory, by address; `more` the shim's further protocols."""
         memory = PhysicalMemory()
         memory.add(0, RAM)
         for address, data in (contents or {}).items():
@@ -59,7 +62,7 @@ class Lab:
         self.memory = memory
         self.console: list[str] = []
         chosen = replace(ShimConfig(memory=MEMORY, seed=7, epoch=1_000_000_000), **config)
-        self.shim = Shim(self.board, chosen, self.console.append)
+        self.shim = Shim(self.board, chosen, self.console.append, more)
         # The test's own memory is loader data, as if an image had allocated it.
         self.shim.memory_map.allocate(2, 2, (STACK - SCRATCH) // 0x1000, SCRATCH)
         self.board.code = SCRATCH
@@ -100,7 +103,7 @@ class Lab:
     def address(self, name: str) -> int:
         """Where a service of the tables starts, as an image finds it: through the system table."""
         table, _, service = name.rpartition(".")
-        names = [f.name for f in FUNCTIONS.values() if f.table == (table or "BootServices")]
+        names = [f.name for f in SERVICES.values() if f.table == (table or "BootServices")]
         if table == "RuntimeServices":
             base = self.value(self.shim.tables.system + SYSTEM_RUNTIME)
             return self.value(base + 24 + 8 * names.index(service))

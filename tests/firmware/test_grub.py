@@ -14,6 +14,7 @@ from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine
 from efishim.platform.definition import PlatformOptions
 from efishim.platform.machines.pc import PC
+from tests.support.protocols import add_shipped
 
 IMAGES = {
     Architecture.IA32: ("grub-efi-ia32-bin/usr/lib/grub/i386-efi/monolithic/grubia32.efi", "i386"),
@@ -31,7 +32,7 @@ def prompted(image: bytes, architecture: Architecture) -> tuple[str, Shim, list[
     text: list[str] = []
     memory = tuple((r.start, r.size, r.kind.value) for r in facts.memory_map)
     config = ShimConfig(memory=memory, rsdp=facts.rsdp or 0, architecture=architecture, keys=TYPED)
-    shim = Shim(machine, config, text.append)
+    shim = Shim(machine, config, text.append, add_shipped)
     machine.on_fetch_fault = shim.on_fetch_fault
     shim.boot(image)
     stop = machine.run(max_insns=500_000_000)

@@ -14,6 +14,7 @@ from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine, Stop
 from tests.firmware.fake import TOP
 from tests.support.images import SectionSpec, build_pe
+from tests.support.protocols import add_shipped
 
 RAM = 64 << 20
 TEXT = 0x1000
@@ -36,7 +37,7 @@ def shim_on_machine(**config: Any) -> tuple[Shim, Machine, list[str]]:
     machine.power_on()
     console: list[str] = []
     chosen = replace(ShimConfig(memory=((0, 0xA0000, 1), (1 << 20, RAM - (1 << 20), 1))), **config)
-    shim = Shim(machine, chosen, console.append)
+    shim = Shim(machine, chosen, console.append, add_shipped)
     machine.on_fetch_fault = shim.on_fetch_fault
     return shim, machine, console
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from efishim.firmware.calling.functions import FUNCTIONS, Function, of_table
+from efishim.firmware.calling.functions import SERVICES, Function, by_full_name
+from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.memory.memory_map import MemoryType
 from tests.firmware.lab import RAM, Lab
 from tests.firmware.programs import IMAGE
+from tests.support import protocols
 
 WILD = (0, 1, 0xFFF, RAM - 1, RAM, 0xB8000, 1 << 47, 0xFFFF_8000_0000_0000, (1 << 64) - 1, (1 << 64) - 0x1000)
 
@@ -20,7 +22,7 @@ def _is_status(value: int) -> bool:
     return value < 0x100 or value >> 63 == 1
 
 
-@pytest.mark.parametrize("function", [*of_table("BootServices"), *of_table("RuntimeServices")], ids=lambda f: f.name)
+@pytest.mark.parametrize("function", list(SERVICES.values()), ids=lambda f: f.name)
 def test_all_arguments_alike(lab: Lab, function: Function) -> None:
     for value in WILD:
         lab.board.stopped = None
@@ -32,11 +34,8 @@ def test_all_arguments_alike(lab: Lab, function: Function) -> None:
 
 WITHOUT_POINTERS = {"Stall", "ResetSystem", "RaiseTPL", "RestoreTPL"}
 WAITS = {"WaitForEvent"}
-POINTERS = [
-    function
-    for function in (*of_table("BootServices"), *of_table("RuntimeServices"))
-    if function.name not in WITHOUT_POINTERS | WAITS
-]
+POINTERS = [function for function in SERVICES.values() if function.name not in WITHOUT_POINTERS | WAITS]
+PROTOCOLS = by_full_name((*(f for f in FUNCTIONS.values() if f.full_name not in SERVICES), *protocols.FUNCTIONS))
 
 
 @pytest.mark.parametrize("function", POINTERS, ids=lambda f: f.name)
@@ -83,12 +82,12 @@ def test_jumping_into_the_firmware_s_own_stubs_ends_the_run(lab: Lab) -> None:
         assert lab.board.stopped is not None
 
 
-@pytest.mark.parametrize("name", [n for n in FUNCTIONS if not n.startswith(("BootServices", "RuntimeServices"))])
+@pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_protocols(name: str) -> None:
     """Protocol functions find their stubs by the log; they are called through their interfaces elsewhere."""
     lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",), files=(("file", b"contents"),))
     lab.shim.load(IMAGE)
-    function = FUNCTIONS[name]
+    function = PROTOCOLS[name]
     interfaces = {
         "LoadFile2": "4006c0c1-fcb3-403e-996d-4a6c8724e06d",
         "RNG": "3152bca5-eade-433d-862e-c01cdc291f44",
@@ -106,7 +105,7 @@ def test_protocols(name: str) -> None:
         root = lab.cell()
         assert lab.method(interface, 1, root) == 0
         interface = lab.value(root)
-    places = [f.name for f in of_table(function.table)]
+    places = [f.name for f in PROTOCOLS.values() if f.table == function.table]
     index = places.index(function.name)
     if function.table in ("SimpleTextInput", "SimpleTextInputEx") and index >= 2:
         index += 1  # WaitForKey lies between
@@ -126,7 +125,7 @@ def test_random_calls(data: st.DataObject) -> None:
     lab = Lab()
     page = lab.put(bytes(0x1000))
     values = st.one_of(st.sampled_from([*WILD, page, page + 8, page + 0x100]), st.integers(0, 0x40))
-    names = [f.full_name for f in (*of_table("BootServices"), *of_table("RuntimeServices"))]
+    names = list(SERVICES)
     skipped = {
         "BootServices.WaitForEvent",
         "BootServices.Stall",

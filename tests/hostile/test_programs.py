@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from efishim.firmware.calling.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.functions import SERVICES, Returns
 from efishim.lab import record as records
 from efishim.lab.record import Reason
 from tests.hostile.programs import programs, run_program
@@ -110,10 +110,10 @@ def test_wild_pointers() -> None:
     called: dict[str, int] = {}
     for call in record.firmware_calls:
         called[call.service] = called.get(call.service, 0) + 1
-        if FUNCTIONS[call.service].returns is Returns.STATUS and call.service != "BootServices.Exit":
+        if SERVICES[call.service].returns is Returns.STATUS and call.service != "BootServices.Exit":
             assert call.status.startswith("EFI_"), call
     left_out = {"BootServices.Stall", "BootServices.SetMem", "RuntimeServices.ResetSystem"}
-    services = {f.full_name for f in FUNCTIONS.values() if f.table in {"BootServices", "RuntimeServices"}} - left_out
+    services = set(SERVICES) - left_out
     assert set(called) == services
     assert all(count == 9 for service, count in called.items() if service != "BootServices.Exit")
     wild = [call for call in record.firmware_calls if any(a.value == "0x800000000000" for a in call.args)]

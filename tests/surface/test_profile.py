@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efishim.errors import UsageError
-from efishim.firmware.calling.functions import FUNCTIONS
+from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.profile import (
     FIELDS,
     Item,

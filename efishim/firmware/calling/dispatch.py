@@ -262,7 +262,7 @@ class Dispatcher:
         refused = self.gate(function)
         if refused is not None:
             return refused
-        if not self.overrides.watches_calls:
+        if not self.overrides.watches_calls or function.returns is not Returns.STATUS:
             return None
         return self.overrides.answer(function.full_name, self.log.arguments(function, values))
 

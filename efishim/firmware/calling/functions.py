@@ -1,7 +1,8 @@
-"""Every function that firmware offers to images: its parameters, and what this firmware does about it.
+"""How the functions that firmware offers to images are declared, and those of its two tables of services.
 
-One line per function. The dispatcher takes the arguments by this table, the call log names and decodes them by it, and
-the documentation's table of services is generated from it. Kinds of parameters:
+One line per function: its table or protocol, its section of UEFI 2.10, its name and its parameters. The dispatcher takes
+the arguments by it, and the call log names and decodes them by it. Every protocol has the lines of its own functions in
+its own file. Kinds of parameters:
 
     ptr uintn u64 u32 u16 u8 bool   numbers of that width (the upper bits of a narrower argument are undefined)
     handle event tpl status         opaque values with their own way of showing
@@ -10,12 +11,13 @@ the documentation's table of services is generated from it. Kinds of parameters:
     >kind  &kind                    pointer to something written back; to something read and written
     ...                             more arguments follow, the function takes what it needs
 
-A trailing `?` marks a parameter that the specification calls OPTIONAL.
+A trailing `?` marks a parameter that the specification calls OPTIONAL. `= TPL` or `= VOID` behind the parameters is what
+comes back instead of a status, and `! words` says what a function that is not implemented answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -89,103 +91,6 @@ class Function:
         return not self.answer
 
 
-_TABLE = """
-BootServices 7.1.8  RaiseTPL NewTpl:tpl = TPL
-BootServices 7.1.9  RestoreTPL OldTpl:tpl = VOID
-BootServices 7.2.1  AllocatePages Type:allocate_type MemoryType:memory_type Pages:uintn Memory:&u64
-BootServices 7.2.2  FreePages Memory:u64 Pages:uintn
-BootServices 7.2.3  GetMemoryMap MemoryMapSize:&uintn MemoryMap:ptr? MapKey:>uintn DescriptorSize:>uintn DescriptorVersion:>u32
-BootServices 7.2.4  AllocatePool PoolType:memory_type Size:uintn Buffer:>ptr
-BootServices 7.2.5  FreePool Buffer:ptr
-BootServices 7.1.1  CreateEvent Type:u32 NotifyTpl:tpl NotifyFunction:ptr? NotifyContext:ptr? Event:>ptr
-BootServices 7.1.7  SetTimer Event:event Type:timer_delay TriggerTime:u64
-BootServices 7.1.5  WaitForEvent NumberOfEvents:uintn Event:ptr Index:>uintn
-BootServices 7.1.4  SignalEvent Event:event
-BootServices 7.1.3  CloseEvent Event:event
-BootServices 7.1.6  CheckEvent Event:event
-BootServices 7.3.2  InstallProtocolInterface Handle:&handle Protocol:guid InterfaceType:interface_type Interface:ptr?
-BootServices 7.3.4  ReinstallProtocolInterface Handle:handle Protocol:guid OldInterface:ptr? NewInterface:ptr?
-BootServices 7.3.3  UninstallProtocolInterface Handle:handle Protocol:guid Interface:ptr?
-BootServices 7.3.7  HandleProtocol Handle:handle Protocol:guid Interface:>ptr
-BootServices 7.3.5  RegisterProtocolNotify Protocol:guid Event:event Registration:>ptr
-BootServices 7.3.6  LocateHandle SearchType:locate_search Protocol:guid? SearchKey:ptr? BufferSize:&uintn Buffer:ptr?
-BootServices 7.3.8  LocateDevicePath Protocol:guid DevicePath:&path Device:>handle
-BootServices 7.5.8  InstallConfigurationTable Guid:guid Table:ptr?
-BootServices 7.4.1  LoadImage BootPolicy:bool ParentImageHandle:handle DevicePath:path? SourceBuffer:ptr? SourceSize:uintn ImageHandle:>handle
-BootServices 7.4.2  StartImage ImageHandle:handle ExitDataSize:>uintn ExitData:>ptr?
-BootServices 7.4.5  Exit ImageHandle:handle ExitStatus:status ExitDataSize:uintn ExitData:ptr?
-BootServices 7.4.3  UnloadImage ImageHandle:handle
-BootServices 7.4.6  ExitBootServices ImageHandle:handle MapKey:uintn
-BootServices 7.5.5  GetNextMonotonicCount Count:>u64
-BootServices 7.5.2  Stall Microseconds:uintn
-BootServices 7.5.1  SetWatchdogTimer Timeout:uintn WatchdogCode:u64 DataSize:uintn WatchdogData:ptr?
-BootServices 7.3.12 ConnectController ControllerHandle:handle DriverImageHandle:ptr? RemainingDevicePath:path? Recursive:bool
-BootServices 7.3.13 DisconnectController ControllerHandle:handle DriverImageHandle:handle? ChildHandle:handle?
-BootServices 7.3.9  OpenProtocol Handle:handle Protocol:guid Interface:>ptr? AgentHandle:handle ControllerHandle:handle? Attributes:u32
-BootServices 7.3.10 CloseProtocol Handle:handle Protocol:guid AgentHandle:handle ControllerHandle:handle?
-BootServices 7.3.11 OpenProtocolInformation Handle:handle Protocol:guid EntryBuffer:>ptr EntryCount:>uintn
-BootServices 7.3.14 ProtocolsPerHandle Handle:handle ProtocolBuffer:>ptr ProtocolBufferCount:>uintn
-BootServices 7.3.15 LocateHandleBuffer SearchType:locate_search Protocol:guid? SearchKey:ptr? NoHandles:>uintn Buffer:>ptr
-BootServices 7.3.16 LocateProtocol Protocol:guid Registration:ptr? Interface:>ptr
-BootServices 7.3.17 InstallMultipleProtocolInterfaces Handle:&handle ...
-BootServices 7.3.18 UninstallMultipleProtocolInterfaces Handle:handle ...
-BootServices 7.5.6  CalculateCrc32 Data:ptr DataSize:uintn Crc32:>u32
-BootServices 7.5.3  CopyMem Destination:ptr Source:ptr Length:uintn = VOID
-BootServices 7.5.4  SetMem Buffer:ptr Size:uintn Value:u8 = VOID
-BootServices 7.1.2  CreateEventEx Type:u32 NotifyTpl:tpl NotifyFunction:ptr? NotifyContext:ptr? EventGroup:guid? Event:>ptr
-RuntimeServices 8.3.1 GetTime Time:>time Capabilities:ptr?
-RuntimeServices 8.3.2 SetTime Time:&time
-RuntimeServices 8.3.3 GetWakeupTime Enabled:>u8 Pending:>u8 Time:>time
-RuntimeServices 8.3.4 SetWakeupTime Enable:bool Time:&time?
-RuntimeServices 8.4.1 SetVirtualAddressMap MemoryMapSize:uintn DescriptorSize:uintn DescriptorVersion:u32 VirtualMap:ptr
-RuntimeServices 8.4.2 ConvertPointer DebugDisposition:uintn Address:&ptr
-RuntimeServices 8.2.1 GetVariable VariableName:str VendorGuid:guid Attributes:>u32? DataSize:&uintn Data:ptr?
-RuntimeServices 8.2.2 GetNextVariableName VariableNameSize:&uintn VariableName:&str VendorGuid:&guid
-RuntimeServices 8.2.3 SetVariable VariableName:str VendorGuid:guid Attributes:u32 DataSize:uintn Data:ptr?
-RuntimeServices 8.5.2 GetNextHighMonotonicCount HighCount:>u32
-RuntimeServices 8.5.1 ResetSystem ResetType:reset_type ResetStatus:status DataSize:uintn ResetData:ptr? = VOID
-RuntimeServices 8.5.3 UpdateCapsule CapsuleHeaderArray:ptr CapsuleCount:uintn ScatterGatherList:u64? ! EFI_UNSUPPORTED: there is no flash to update
-RuntimeServices 8.5.3 QueryCapsuleCapabilities CapsuleHeaderArray:ptr CapsuleCount:uintn MaximumCapsuleSize:>u64 ResetType:>u32 ! EFI_UNSUPPORTED: there is no flash to update
-RuntimeServices 8.2.4 QueryVariableInfo Attributes:u32 MaximumVariableStorageSize:>u64 RemainingVariableStorageSize:>u64 MaximumVariableSize:>u64
-LoadFile2 13.2.2 LoadFile This:ptr FilePath:path BootPolicy:bool BufferSize:&uintn Buffer:ptr?
-SimpleFileSystem 13.4.2 OpenVolume This:ptr Root:>ptr
-File 13.5.2 Open This:ptr NewHandle:>ptr FileName:str OpenMode:u64 Attributes:u64
-File 13.5.3 Close This:ptr
-File 13.5.4 Delete This:ptr
-File 13.5.5 Read This:ptr BufferSize:&uintn Buffer:ptr
-File 13.5.6 Write This:ptr BufferSize:&uintn Buffer:ptr
-File 13.5.12 GetPosition This:ptr Position:>u64
-File 13.5.11 SetPosition This:ptr Position:u64
-File 13.5.13 GetInfo This:ptr InformationType:guid BufferSize:&uintn Buffer:ptr?
-File 13.5.14 SetInfo This:ptr InformationType:guid BufferSize:uintn Buffer:ptr
-File 13.5.15 Flush This:ptr
-RNG 37.5.1 GetInfo This:ptr RNGAlgorithmListSize:&uintn RNGAlgorithmList:ptr
-RNG 37.5.2 GetRNG This:ptr RNGAlgorithm:guid? RNGValueLength:uintn RNGValue:ptr
-SimpleTextOutput 12.4.2 Reset This:ptr ExtendedVerification:bool
-SimpleTextOutput 12.4.3 OutputString This:ptr String:str
-SimpleTextOutput 12.4.4 TestString This:ptr String:str
-SimpleTextOutput 12.4.5 QueryMode This:ptr ModeNumber:uintn Columns:>uintn Rows:>uintn
-SimpleTextOutput 12.4.6 SetMode This:ptr ModeNumber:uintn
-SimpleTextOutput 12.4.7 SetAttribute This:ptr Attribute:uintn
-SimpleTextOutput 12.4.8 ClearScreen This:ptr
-SimpleTextOutput 12.4.9 SetCursorPosition This:ptr Column:uintn Row:uintn
-SimpleTextOutput 12.4.10 EnableCursor This:ptr Visible:bool
-SimpleTextInput 12.3.4 Reset This:ptr ExtendedVerification:bool
-SimpleTextInput 12.3.5 ReadKeyStroke This:ptr Key:>u32
-SimpleTextInputEx 12.2.3 Reset This:ptr ExtendedVerification:bool
-SimpleTextInputEx 12.2.4 ReadKeyStrokeEx This:ptr KeyData:>u32
-SimpleTextInputEx 12.2.5 SetState This:ptr KeyToggleState:ptr ! EFI_UNSUPPORTED: the console is a line, its keyboard has no lights
-SimpleTextInputEx 12.2.6 RegisterKeyNotify This:ptr KeyData:ptr KeyNotificationFunction:ptr NotifyHandle:>ptr
-SimpleTextInputEx 12.2.7 UnregisterKeyNotify This:ptr NotificationHandle:ptr
-GraphicsOutput 12.9.2 QueryMode This:ptr ModeNumber:u32 SizeOfInfo:>uintn Info:>ptr
-GraphicsOutput 12.9.3 SetMode This:ptr ModeNumber:u32
-GraphicsOutput 12.9.4 Blt This:ptr BltBuffer:ptr? BltOperation:u32 SourceX:uintn SourceY:uintn DestinationX:uintn DestinationY:uintn Width:uintn Height:uintn Delta:uintn
-MemoryAttribute 37.6.1 GetMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:>u64
-MemoryAttribute 37.6.2 SetMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:u64
-MemoryAttribute 37.6.3 ClearMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:u64
-"""  # noqa: E501 - one line per function is what makes the table readable
-
-
 def _parameter(word: str) -> Parameter:
     name, kind = word.split(":")
     optional = kind.endswith("?")
@@ -194,8 +99,8 @@ def _parameter(word: str) -> Parameter:
     return Parameter(name, kind.lstrip(">&"), way, optional)
 
 
-def _functions() -> Iterator[Function]:
-    for line in _TABLE.strip().splitlines():
+def _functions(rows: str) -> Iterator[Function]:
+    for line in rows.strip().splitlines():
         head, _, answer = line.partition(" ! ")
         head, _, returns = head.partition(" = ")
         table, section, name, *words = head.split()
@@ -210,10 +115,82 @@ def _functions() -> Iterator[Function]:
         )
 
 
-FUNCTIONS = MappingProxyType({function.full_name: function for function in _functions()})
-"""All functions by full name, in the order of their tables."""
+def functions(rows: str) -> tuple[Function, ...]:
+    """The functions that these lines declare, in their order."""
+    return tuple(_functions(rows))
 
 
-def of_table(table: str) -> list[Function]:
-    """The functions of one table or protocol."""
-    return [function for function in FUNCTIONS.values() if function.table == table]
+def by_full_name(functions: Iterable[Function]) -> Mapping[str, Function]:
+    """Functions by `Table.Name`, in their order."""
+    return MappingProxyType({function.full_name: function for function in functions})
+
+
+BOOT_FUNCTIONS = functions(
+    """
+    BootServices 7.1.8  RaiseTPL NewTpl:tpl = TPL
+    BootServices 7.1.9  RestoreTPL OldTpl:tpl = VOID
+    BootServices 7.2.1  AllocatePages Type:allocate_type MemoryType:memory_type Pages:uintn Memory:&u64
+    BootServices 7.2.2  FreePages Memory:u64 Pages:uintn
+    BootServices 7.2.3  GetMemoryMap MemoryMapSize:&uintn MemoryMap:ptr? MapKey:>uintn DescriptorSize:>uintn DescriptorVersion:>u32
+    BootServices 7.2.4  AllocatePool PoolType:memory_type Size:uintn Buffer:>ptr
+    BootServices 7.2.5  FreePool Buffer:ptr
+    BootServices 7.1.1  CreateEvent Type:u32 NotifyTpl:tpl NotifyFunction:ptr? NotifyContext:ptr? Event:>ptr
+    BootServices 7.1.7  SetTimer Event:event Type:timer_delay TriggerTime:u64
+    BootServices 7.1.5  WaitForEvent NumberOfEvents:uintn Event:ptr Index:>uintn
+    BootServices 7.1.4  SignalEvent Event:event
+    BootServices 7.1.3  CloseEvent Event:event
+    BootServices 7.1.6  CheckEvent Event:event
+    BootServices 7.3.2  InstallProtocolInterface Handle:&handle Protocol:guid InterfaceType:interface_type Interface:ptr?
+    BootServices 7.3.4  ReinstallProtocolInterface Handle:handle Protocol:guid OldInterface:ptr? NewInterface:ptr?
+    BootServices 7.3.3  UninstallProtocolInterface Handle:handle Protocol:guid Interface:ptr?
+    BootServices 7.3.7  HandleProtocol Handle:handle Protocol:guid Interface:>ptr
+    BootServices 7.3.5  RegisterProtocolNotify Protocol:guid Event:event Registration:>ptr
+    BootServices 7.3.6  LocateHandle SearchType:locate_search Protocol:guid? SearchKey:ptr? BufferSize:&uintn Buffer:ptr?
+    BootServices 7.3.8  LocateDevicePath Protocol:guid DevicePath:&path Device:>handle
+    BootServices 7.5.8  InstallConfigurationTable Guid:guid Table:ptr?
+    BootServices 7.4.1  LoadImage BootPolicy:bool ParentImageHandle:handle DevicePath:path? SourceBuffer:ptr? SourceSize:uintn ImageHandle:>handle
+    BootServices 7.4.2  StartImage ImageHandle:handle ExitDataSize:>uintn ExitData:>ptr?
+    BootServices 7.4.5  Exit ImageHandle:handle ExitStatus:status ExitDataSize:uintn ExitData:ptr?
+    BootServices 7.4.3  UnloadImage ImageHandle:handle
+    BootServices 7.4.6  ExitBootServices ImageHandle:handle MapKey:uintn
+    BootServices 7.5.5  GetNextMonotonicCount Count:>u64
+    BootServices 7.5.2  Stall Microseconds:uintn
+    BootServices 7.5.1  SetWatchdogTimer Timeout:uintn WatchdogCode:u64 DataSize:uintn WatchdogData:ptr?
+    BootServices 7.3.12 ConnectController ControllerHandle:handle DriverImageHandle:ptr? RemainingDevicePath:path? Recursive:bool
+    BootServices 7.3.13 DisconnectController ControllerHandle:handle DriverImageHandle:handle? ChildHandle:handle?
+    BootServices 7.3.9  OpenProtocol Handle:handle Protocol:guid Interface:>ptr? AgentHandle:handle ControllerHandle:handle? Attributes:u32
+    BootServices 7.3.10 CloseProtocol Handle:handle Protocol:guid AgentHandle:handle ControllerHandle:handle?
+    BootServices 7.3.11 OpenProtocolInformation Handle:handle Protocol:guid EntryBuffer:>ptr EntryCount:>uintn
+    BootServices 7.3.14 ProtocolsPerHandle Handle:handle ProtocolBuffer:>ptr ProtocolBufferCount:>uintn
+    BootServices 7.3.15 LocateHandleBuffer SearchType:locate_search Protocol:guid? SearchKey:ptr? NoHandles:>uintn Buffer:>ptr
+    BootServices 7.3.16 LocateProtocol Protocol:guid Registration:ptr? Interface:>ptr
+    BootServices 7.3.17 InstallMultipleProtocolInterfaces Handle:&handle ...
+    BootServices 7.3.18 UninstallMultipleProtocolInterfaces Handle:handle ...
+    BootServices 7.5.6  CalculateCrc32 Data:ptr DataSize:uintn Crc32:>u32
+    BootServices 7.5.3  CopyMem Destination:ptr Source:ptr Length:uintn = VOID
+    BootServices 7.5.4  SetMem Buffer:ptr Size:uintn Value:u8 = VOID
+    BootServices 7.1.2  CreateEventEx Type:u32 NotifyTpl:tpl NotifyFunction:ptr? NotifyContext:ptr? EventGroup:guid? Event:>ptr
+    """  # noqa: E501 - one line per function is what makes the table readable
+)
+
+RUNTIME_FUNCTIONS = functions(
+    """
+    RuntimeServices 8.3.1 GetTime Time:>time Capabilities:ptr?
+    RuntimeServices 8.3.2 SetTime Time:&time
+    RuntimeServices 8.3.3 GetWakeupTime Enabled:>u8 Pending:>u8 Time:>time
+    RuntimeServices 8.3.4 SetWakeupTime Enable:bool Time:&time?
+    RuntimeServices 8.4.1 SetVirtualAddressMap MemoryMapSize:uintn DescriptorSize:uintn DescriptorVersion:u32 VirtualMap:ptr
+    RuntimeServices 8.4.2 ConvertPointer DebugDisposition:uintn Address:&ptr
+    RuntimeServices 8.2.1 GetVariable VariableName:str VendorGuid:guid Attributes:>u32? DataSize:&uintn Data:ptr?
+    RuntimeServices 8.2.2 GetNextVariableName VariableNameSize:&uintn VariableName:&str VendorGuid:&guid
+    RuntimeServices 8.2.3 SetVariable VariableName:str VendorGuid:guid Attributes:u32 DataSize:uintn Data:ptr?
+    RuntimeServices 8.5.2 GetNextHighMonotonicCount HighCount:>u32
+    RuntimeServices 8.5.1 ResetSystem ResetType:reset_type ResetStatus:status DataSize:uintn ResetData:ptr? = VOID
+    RuntimeServices 8.5.3 UpdateCapsule CapsuleHeaderArray:ptr CapsuleCount:uintn ScatterGatherList:u64? ! EFI_UNSUPPORTED: there is no flash to update
+    RuntimeServices 8.5.3 QueryCapsuleCapabilities CapsuleHeaderArray:ptr CapsuleCount:uintn MaximumCapsuleSize:>u64 ResetType:>u32 ! EFI_UNSUPPORTED: there is no flash to update
+    RuntimeServices 8.2.4 QueryVariableInfo Attributes:u32 MaximumVariableStorageSize:>u64 RemainingVariableStorageSize:>u64 MaximumVariableSize:>u64
+    """  # noqa: E501 - one line per function is what makes the table readable
+)
+
+SERVICES = by_full_name((*BOOT_FUNCTIONS, *RUNTIME_FUNCTIONS))
+"""Of both tables."""

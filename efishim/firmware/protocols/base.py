@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.functions import Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.memory.memory_map import MemoryType
 from efishim.firmware.memory.pool import Pool
@@ -16,15 +17,15 @@ from efishim.wire.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class ProtocolContext:
-    """Tools for building protocols. `function` makes a stub for `Table.Name`; `install` puts an interface on a handle
-    (0: a new one) unless a profile hides the protocol, and gives the handle.
+    """Tools for building protocols. `function` makes a stub, 0 when a profile leaves the function out; `install` puts an
+    interface on a handle (0: a new one) unless a profile hides the protocol, and gives the handle.
     """
 
     board: Board
     guest: Guest
     pool: Pool
     events: Events
-    function: Callable[[str, Handler], int]
+    function: Callable[[Function, Handler], int]
     install: Callable[[int, str, int], int]
     served: Callable[[], int]
     """Number of calls that images made so far."""
@@ -35,11 +36,21 @@ class ProtocolContext:
         self.board.memory.write(address, data)
         return address
 
+    def functions(self, functions: Sequence[Function], handlers: Mapping[str, Handler]) -> dict[str, int]:
+        """A stub for each handler, by the name of its function. Raises ValueError for a handler without a function."""
+        declared = {function.name: function for function in functions}
+        unknown = handlers.keys() - declared.keys()
+        if unknown:
+            raise ValueError(f"no function is declared for the handler {', '.join(sorted(unknown))}")
+        return {name: self.function(declared[name], handler) for name, handler in handlers.items()}
+
     def interface(
-        self, table: str, layout: type[Layout], handlers: Mapping[str, Handler], fields: Mapping[str, int] | None = None
+        self,
+        functions: Sequence[Function],
+        layout: type[Layout],
+        handlers: Mapping[str, Handler],
+        fields: Mapping[str, int] | None = None,
     ) -> int:
-        """Build a protocol's structure: a stub for each handler, and other fields as given."""
-        values: dict[str, int] = dict(fields or {})
-        for name, handler in handlers.items():
-            values[name] = self.function(f"{table}.{name}", handler)
+        """Build a protocol's structure: a stub for each handler, and other fields as given. Gives its address."""
+        values = {**(fields or {}), **self.functions(functions, handlers)}
         return self.place(layout(**values).build(self.guest.width))

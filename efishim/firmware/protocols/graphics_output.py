@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID
 from efishim.wire.uefi_protocols import GraphicsOutputMode, GraphicsOutputModeInformation, GraphicsOutputProtocol
+
+FUNCTIONS = functions(
+    """
+    GraphicsOutput 12.9.2 QueryMode This:ptr ModeNumber:u32 SizeOfInfo:>uintn Info:>ptr
+    GraphicsOutput 12.9.3 SetMode This:ptr ModeNumber:u32
+    GraphicsOutput 12.9.4 Blt This:ptr BltBuffer:ptr? BltOperation:u32 SourceX:uintn SourceY:uintn DestinationX:uintn DestinationY:uintn Width:uintn Height:uintn Delta:uintn
+    """  # noqa: E501 - one line per function is what makes the table readable
+)
 
 MODES = ((1280, 800), (1024, 768), (800, 600), (640, 480))
 """Width and height; the first is set at start, as OVMF does on QEMU's standard VGA."""
@@ -32,7 +41,7 @@ class GraphicsOutput:
         self._mode_at = context.place(bytes(GraphicsOutputMode.sizeof(context.guest.width)))
         handlers: dict[str, Handler] = {"QueryMode": self.query_mode, "SetMode": self.set_mode, "Blt": self.blt}
         fields = {"Mode": self._mode_at}
-        self.interface = context.interface("GraphicsOutput", GraphicsOutputProtocol, handlers, fields)
+        self.interface = context.interface(FUNCTIONS, GraphicsOutputProtocol, handlers, fields)
         self._select(0)
         self.handle = context.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, context.place(path))
         self.handle = context.install(self.handle, EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID, self.interface)

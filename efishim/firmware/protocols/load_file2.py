@@ -11,10 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from efishim.firmware.calling.device_path import END, END_ENTIRE, path_bytes, vendor_media
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_LOAD_FILE2_PROTOCOL_GUID, LINUX_EFI_INITRD_MEDIA_GUID
 from efishim.wire.uefi_protocols import LoadFile2Protocol
+
+FUNCTIONS = functions(
+    """
+    LoadFile2 13.2.2 LoadFile This:ptr FilePath:path BootPolicy:bool BufferSize:&uintn Buffer:ptr?
+    """
+)
 
 CHUNK = 1 << 20
 ALIGNMENT = 4
@@ -46,7 +53,7 @@ class LoadFile2:
         self._ramdisks = tuple(ramdisks)
         padded = [-(-_size(ramdisk) // ALIGNMENT) * ALIGNMENT for ramdisk in ramdisks]
         self.size = _size(ramdisks[0]) if len(ramdisks) == 1 else sum(padded)
-        self.interface = context.interface("LoadFile2", LoadFile2Protocol, {"LoadFile": self.load_file})
+        self.interface = context.interface(FUNCTIONS, LoadFile2Protocol, {"LoadFile": self.load_file})
         path = context.place(path_bytes(vendor_media(LINUX_EFI_INITRD_MEDIA_GUID)))
         self.handle = context.install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
         self.handle = context.install(self.handle, EFI_LOAD_FILE2_PROTOCOL_GUID, self.interface)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.memory.memory_map import RO, RP, XP, MemoryMap
 from efishim.firmware.memory.paging import PageTables
@@ -10,6 +11,14 @@ from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
 from efishim.wire.uefi_protocols import MemoryAttributeProtocol
 from efishim.wire.x86 import PTE_NX, PTE_P, PTE_W
+
+FUNCTIONS = functions(
+    """
+    MemoryAttribute 37.6.1 GetMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:>u64
+    MemoryAttribute 37.6.2 SetMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:u64
+    MemoryAttribute 37.6.3 ClearMemoryAttributes This:ptr BaseAddress:u64 Length:u64 Attributes:u64
+    """
+)
 
 KNOWN = RO | RP | XP
 
@@ -26,7 +35,7 @@ class MemoryAttribute:
             "SetMemoryAttributes": self.set_memory_attributes,
             "ClearMemoryAttributes": self.clear_memory_attributes,
         }
-        self.interface = context.interface("MemoryAttribute", MemoryAttributeProtocol, handlers)
+        self.interface = context.interface(FUNCTIONS, MemoryAttributeProtocol, handlers)
         self.handle = context.install(0, EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID, self.interface)
 
     def _check(self, this: int, base: int, length: int) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.efi_time import efi_time
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
@@ -25,6 +26,27 @@ from efishim.wire.uefi_protocols import (
     FileProtocol,
     FileSystemInfoHead,
     SimpleFileSystemProtocol,
+)
+
+VOLUME_FUNCTIONS = functions(
+    """
+    SimpleFileSystem 13.4.2 OpenVolume This:ptr Root:>ptr
+    """
+)
+
+FILE_FUNCTIONS = functions(
+    """
+    File 13.5.2 Open This:ptr NewHandle:>ptr FileName:str OpenMode:u64 Attributes:u64
+    File 13.5.3 Close This:ptr
+    File 13.5.4 Delete This:ptr
+    File 13.5.5 Read This:ptr BufferSize:&uintn Buffer:ptr
+    File 13.5.6 Write This:ptr BufferSize:&uintn Buffer:ptr
+    File 13.5.12 GetPosition This:ptr Position:>u64
+    File 13.5.11 SetPosition This:ptr Position:u64
+    File 13.5.13 GetInfo This:ptr InformationType:guid BufferSize:&uintn Buffer:ptr?
+    File 13.5.14 SetInfo This:ptr InformationType:guid BufferSize:uintn Buffer:ptr
+    File 13.5.15 Flush This:ptr
+    """
 )
 
 MODE_READ, MODE_WRITE, MODE_CREATE = 1, 2, 1 << 63
@@ -85,10 +107,10 @@ class SimpleFileSystem:
             "Flush": self.flush,
         }
         layout: type[Layout] = FileProtocol
-        functions = {name: context.function(f"File.{name}", one) for name, one in handlers.items()}
-        self._protocol = layout(Revision=FILE_PROTOCOL_REVISION, **functions).build(context.guest.width)
+        entries = context.functions(FILE_FUNCTIONS, handlers)
+        self._protocol = layout(Revision=FILE_PROTOCOL_REVISION, **entries).build(context.guest.width)
         self.interface = context.interface(
-            "SimpleFileSystem",
+            VOLUME_FUNCTIONS,
             SimpleFileSystemProtocol,
             {"OpenVolume": self.open_volume},
             {"Revision": SIMPLE_FILE_SYSTEM_PROTOCOL_REVISION},

@@ -6,10 +6,28 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from efishim.firmware.calling.dispatch import Idle, Steps
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.firmware.services.events import EVT_NOTIFY_SIGNAL, EVT_NOTIFY_WAIT, TPL_CALLBACK, TPL_NOTIFY, Event
 from efishim.wire.uefi_protocols import InputKey, KeyData, SimpleTextInputExProtocol, SimpleTextInputProtocol
+
+FUNCTIONS = functions(
+    """
+    SimpleTextInput 12.3.4 Reset This:ptr ExtendedVerification:bool
+    SimpleTextInput 12.3.5 ReadKeyStroke This:ptr Key:>u32
+    """
+)
+
+EX_FUNCTIONS = functions(
+    """
+    SimpleTextInputEx 12.2.3 Reset This:ptr ExtendedVerification:bool
+    SimpleTextInputEx 12.2.4 ReadKeyStrokeEx This:ptr KeyData:>u32
+    SimpleTextInputEx 12.2.5 SetState This:ptr KeyToggleState:ptr ! EFI_UNSUPPORTED: the console is a line, its keyboard has no lights
+    SimpleTextInputEx 12.2.6 RegisterKeyNotify This:ptr KeyData:ptr KeyNotificationFunction:ptr NotifyHandle:>ptr
+    SimpleTextInputEx 12.2.7 UnregisterKeyNotify This:ptr NotificationHandle:ptr
+    """  # noqa: E501 - one line per function is what makes the table readable
+)
 
 SCAN_CODES = {"UP": 1, "DOWN": 2, "RIGHT": 3, "LEFT": 4, "HOME": 5, "END": 6, "ESC": 0x17}
 """Table 12.2: keys without a character."""
@@ -49,13 +67,13 @@ class TextInput:
         self._wait = self._make_event()
         self._wait_ex = self._make_event()
         self.interface = context.interface(
-            "SimpleTextInput",
+            FUNCTIONS,
             SimpleTextInputProtocol,
             {"Reset": self.reset, "ReadKeyStroke": self.read_key_stroke},
             {"WaitForKey": self._wait.address},
         )
         self.interface_ex = context.interface(
-            "SimpleTextInputEx",
+            EX_FUNCTIONS,
             SimpleTextInputExProtocol,
             {
                 "Reset": self.reset_ex,

@@ -9,9 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.wire.uefi_protocols import SimpleTextOutputMode, SimpleTextOutputProtocol
+
+FUNCTIONS = functions(
+    """
+    SimpleTextOutput 12.4.2 Reset This:ptr ExtendedVerification:bool
+    SimpleTextOutput 12.4.3 OutputString This:ptr String:str
+    SimpleTextOutput 12.4.4 TestString This:ptr String:str
+    SimpleTextOutput 12.4.5 QueryMode This:ptr ModeNumber:uintn Columns:>uintn Rows:>uintn
+    SimpleTextOutput 12.4.6 SetMode This:ptr ModeNumber:uintn
+    SimpleTextOutput 12.4.7 SetAttribute This:ptr Attribute:uintn
+    SimpleTextOutput 12.4.8 ClearScreen This:ptr
+    SimpleTextOutput 12.4.9 SetCursorPosition This:ptr Column:uintn Row:uintn
+    SimpleTextOutput 12.4.10 EnableCursor This:ptr Visible:bool
+    """
+)
 
 MODES = ((80, 25), None, (100, 31))
 """Columns and rows; mode 1 (80 by 50) must be listed and may be missing (12.4.5)."""
@@ -42,7 +57,7 @@ class TextOutput:
             "EnableCursor": self.enable_cursor,
         }
         fields = {"Mode": self._mode_at}
-        self.interface = context.interface("SimpleTextOutput", SimpleTextOutputProtocol, handlers, fields)
+        self.interface = context.interface(FUNCTIONS, SimpleTextOutputProtocol, handlers, fields)
         self._update()
 
     def _update(self, **changes: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from efishim.errors import ProviderError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
-from efishim.firmware.profile import Profile, ProfileOverrides, parse_item
+from efishim.firmware.profile import Profile, ProfileError, ProfileOverrides, parse_item
 from efishim.firmware.profile_files import read_profile
 from efishim.firmware.services.handoff import EfiRuntime
 from efishim.firmware.shim import Shim, ShimConfig
@@ -30,11 +30,12 @@ def build(
     reserved: Sequence[tuple[int, int]],
     held: Sequence[MemoryRange] = (),
     wide: bool = True,
+    more: Callable[[Shim], None],
 ) -> Shim:
     """A shim that knows what the information says, and keeps `held` for boot services; without `wide`, firmware for a 32-bit
-    processor.
+    processor. `more` puts the protocols of plugins in.
 
-    Raises ProviderError when there is no room for one.
+    Raises ProviderError when there is no room for one, and ProfileError for a profile with functions that it has not.
     """
     given = plan.option_group(SHIM_GROUP)
     options = shim_options(given)
@@ -62,10 +63,17 @@ def build(
         files=_files(plan) if options.files else (),
         overrides=Overrides() if profile is None else ProfileOverrides(profile),
     )
-    shim = Shim(machine, config, lambda text: console(text.encode("utf-8", "replace")))
+    shim = Shim(machine, config, lambda text: console(text.encode("utf-8", "replace")), more)
+    if isinstance(config.overrides, ProfileOverrides):
+        _all_known(config.overrides)
     shim.log.insns = lambda: machine.insns
     machine.on_fetch_fault = shim.on_fetch_fault
     return shim
+
+
+def _all_known(overrides: ProfileOverrides) -> None:
+    for one in overrides.unknown():
+        raise ProfileError(f"there is no service {one.name!r}", hint="its protocol is none of the shim's and of no plugin")
 
 
 def _is_old_smbios(machine: Machine, address: int) -> bool:
@@ -109,10 +117,11 @@ def of_machine(
     machine: Machine,
     console: Callable[[bytes], None],
     reserved: Sequence[tuple[int, int]],
+    more: Callable[[Shim], None],
 ) -> Shim:
     """The machine's own firmware, as a boot loader finds it that has put things into `reserved`. Raises ProviderError."""
     told = BootInformation(facts.memory_map, rsdp=facts.rsdp, smbios=facts.smbios, framebuffer=facts.framebuffer)
-    return build(plan, told, machine, console, initrds=(), reserved=reserved, held=facts.held)
+    return build(plan, told, machine, console, initrds=(), reserved=reserved, held=facts.held, more=more)
 
 
 def _moved(left: EfiRuntime, runtime: bytes) -> bytes:
@@ -130,13 +139,14 @@ def after_exit(
     machine: Machine,
     console: Callable[[bytes], None],
     reserved: Sequence[tuple[int, int]],
+    more: Callable[[Shim], None],
     *,
     virtual: bool,
 ) -> tuple[Shim, EfiFacts]:
     """The machine's own firmware as it is after a boot loader called ExitBootServices; with `virtual` after a whole kernel
     has moved its runtime services, too. Raises ProviderError.
     """
-    shim = of_machine(plan, facts, machine, console, reserved)
+    shim = of_machine(plan, facts, machine, console, reserved, more)
     left = shim.exit_boot_services()
     return shim, EfiFacts(
         system_table=left.system_table,

@@ -77,6 +77,10 @@ class Bench:
         """The shim is the machine's own firmware, and is not made from a native structure."""
         return self.firmware is MachineFirmware.EFI
 
+    def add_protocols(self, shim: Shim) -> None:
+        """Put the protocols of plugins into a shim; the record says which of them failed."""
+        self.booted.notes += install_protocols(self.registry.firmware_protocols, shim)
+
     @property
     def wide(self) -> bool:
         """The image is entered by 64-bit firmware, not by that of its own 32-bit kind or through `.compat`."""
@@ -244,7 +248,9 @@ def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         # A loader on EFI has to have what it wants to hand over before the firmware is gone and its memory map final.
         room = arena.place(LOADER_ROOM, align=0x1000, below=LOADER_TOP, what="the boot loader")
         virtual = bench.firmware is MachineFirmware.EFI_RUNTIME
-        shim, efi = shimming.after_exit(bench.plan, bench.facts, machine, bench.console, arena.used, virtual=virtual)
+        shim, efi = shimming.after_exit(
+            bench.plan, bench.facts, machine, bench.console, arena.used, bench.add_protocols, virtual=virtual
+        )
         bench.booted.shim = shim
         bench.facts = replace(bench.facts, efi=efi)
         arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
@@ -256,9 +262,8 @@ def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...
     """A native entry whose kernel ends EFI's boot services itself."""
     room = bench.arena.place(LOADER_ROOM, align=0x1000, below=LOADER_TOP, what="the boot loader")
     arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
-    shim = shimming.of_machine(bench.plan, bench.facts, bench.machine, bench.console, bench.arena.used)
+    shim = shimming.of_machine(bench.plan, bench.facts, bench.machine, bench.console, bench.arena.used, bench.add_protocols)
     bench.booted.shim = shim
-    bench.booted.notes += install_protocols(bench.registry.firmware_protocols, shim)
     image = shim.adopt(loaded.base, loaded.size)
     efi = EfiFacts(shim.tables.system, b"", DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION, image_handle=image.handle)
     bench.facts = replace(bench.facts, efi=efi)
@@ -298,9 +303,9 @@ def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         reserved=arena.used,
         held=bench.facts.held if own else (),
         wide=bench.wide,
+        more=bench.add_protocols,
     )
     bench.booted.shim = shim
-    bench.booted.notes += install_protocols(bench.registry.firmware_protocols, shim)
     if loaded is not None:
         shimming.hand_over(shim, loaded, handover.address)
         return

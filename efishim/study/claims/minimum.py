@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from efishim.firmware.calling.functions import FUNCTIONS, Returns
+from efishim.firmware.calling.functions import SERVICES as OFFERED
+from efishim.firmware.calling.functions import Returns
 from efishim.lab.record import Milestone, Record
 from efishim.study import readings
 from efishim.study.claims.efi_huge import EFI, SERVICES
@@ -24,7 +25,7 @@ MINIMUM = Statement(
 
 REFUSED = tuple(
     f"{function.full_name}=EFI_UNSUPPORTED"
-    for function in FUNCTIONS.values()
+    for function in OFFERED.values()
     if function.full_name.startswith(SERVICES)
     and function.full_name not in (*TWO, LEAVE)
     and function.returns is Returns.STATUS

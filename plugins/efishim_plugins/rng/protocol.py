@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from efishim.firmware.calling.dispatch import Handler
+from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
+from efishim.machine.entropy import Entropy
+from efishim.wire import uefi_protocols
 from efishim.wire.guids import EFI_RNG_ALGORITHM_RAW, EFI_RNG_PROTOCOL_GUID, guid_bytes
-from efishim.wire.uefi_protocols import RngProtocol
+
+if TYPE_CHECKING:
+    from efishim.firmware.shim import Shim
+
+FUNCTIONS = functions(
+    """
+    RNG 37.5.1 GetInfo This:ptr RNGAlgorithmListSize:&uintn RNGAlgorithmList:ptr
+    RNG 37.5.2 GetRNG This:ptr RNGAlgorithm:guid? RNGValueLength:uintn RNGValue:ptr
+    """
+)
 
 LARGEST = 1 << 20
 """Most bytes of one request; more is EFI_UNSUPPORTED."""
 
 
-class Generator:
-    """SHA-256 in counter mode over the seed: the same on every machine and version."""
+class RngProtocol:
+    """What efishim is told of the protocol."""
 
-    def __init__(self, seed: int, purpose: str) -> None:
-        self._key = f"efishim {purpose} {seed}".encode()
-        self._counter = 0
+    name = "rng"
+    summary = "EFI_RNG_PROTOCOL: random numbers from the run's seed"
+    guid = UUID(EFI_RNG_PROTOCOL_GUID)
+    functions = FUNCTIONS
+    layout = uefi_protocols.RngProtocol
 
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        out = bytearray()
-        while len(out) < size:
-            out += hashlib.sha256(self._key + self._counter.to_bytes(8, "little")).digest()
-            self._counter += 1
-        return bytes(out[:size])
+    def install(self, shim: Shim) -> None:
+        """Put it on a handle of its own."""
+        Rng(shim.context, shim.config.seed)
 
 
 class Rng:
@@ -35,9 +46,9 @@ class Rng:
 
     def __init__(self, context: ProtocolContext, seed: int) -> None:
         self._guest = context.guest
-        self._generator = Generator(seed, "EFI_RNG_PROTOCOL")
+        self._entropy = Entropy(f"efishim EFI_RNG_PROTOCOL {seed}".encode())
         handlers: dict[str, Handler] = {"GetInfo": self.get_info, "GetRNG": self.get_rng}
-        self.interface = context.interface("RNG", RngProtocol, handlers)
+        self.interface = context.interface(FUNCTIONS, uefi_protocols.RngProtocol, handlers)
         self.handle = context.install(0, EFI_RNG_PROTOCOL_GUID, self.interface)
 
     def get_info(self, this: int, size: int, algorithms: int) -> int:
@@ -58,5 +69,5 @@ class Rng:
             demand(self._guest.guid(algorithm) == EFI_RNG_ALGORITHM_RAW, Status.UNSUPPORTED)
         demand(length <= LARGEST, Status.UNSUPPORTED)
         self._guest.read(value, length)  # a buffer that is not there takes nothing out of the generator
-        self._guest.write(value, self._generator.take(length))
+        self._guest.write(value, self._entropy.fresh(length))
         return Status.SUCCESS
