@@ -7,7 +7,7 @@ of the kernel proper later, are kept: firmware calls its own services too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
@@ -16,38 +16,15 @@ from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.calling.functions import BOOT_FUNCTIONS, RUNTIME_FUNCTIONS, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError
-from efishim.firmware.protocols import graphics_output, load_file2, memory_attribute, text_input, text_output
 from efishim.lab import record as rec
+from efishim.lab.boot.firmware_protocols import CONSOLE_IN, CONSOLE_OUT, Traced
 from efishim.lab.collect import firmware_calls
 from efishim.lab.observe.address_names import KERNEL_HALF, AddressNames
 from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.oracle.session import Session
-from efishim.provider import FirmwareProtocol
-from efishim.wire import guids, uefi, uefi_protocols
+from efishim.wire import uefi
 from efishim.wire.layout import Layout
-
-Traced = tuple[Sequence[Function], type[Layout]]
-"""The functions of a protocol, and the structure that points to them."""
-
-PROTOCOLS: Mapping[str, Traced] = MappingProxyType(
-    {
-        guids.EFI_LOAD_FILE2_PROTOCOL_GUID: (load_file2.FUNCTIONS, uefi_protocols.LoadFile2Protocol),
-        guids.EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID: (memory_attribute.FUNCTIONS, uefi_protocols.MemoryAttributeProtocol),
-        guids.EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID: (graphics_output.FUNCTIONS, uefi_protocols.GraphicsOutputProtocol),
-        guids.EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID: (text_output.FUNCTIONS, uefi_protocols.SimpleTextOutputProtocol),
-        guids.EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID: (text_input.FUNCTIONS, uefi_protocols.SimpleTextInputProtocol),
-        guids.EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID: (text_input.EX_FUNCTIONS, uefi_protocols.SimpleTextInputExProtocol),
-    }
-)
-"""The shim's own protocols, whose functions it logs too."""
-
-
-def with_plugins(protocols: Iterable[FirmwareProtocol]) -> Mapping[str, Traced]:
-    """The shim's own protocols and those of plugins that have functions."""
-    more = {str(one.guid): (one.functions, one.layout) for one in protocols if getattr(one, "functions", ())}
-    return MappingProxyType({**more, **PROTOCOLS})
-
 
 GIVERS = MappingProxyType({"BootServices.HandleProtocol": 2, "BootServices.LocateProtocol": 2, "BootServices.OpenProtocol": 2})
 """Services that give an interface, and the number of the argument that says where it is put."""
@@ -87,7 +64,7 @@ class CallTrace:
     session: Session
     names: AddressNames
     system_table: int
-    protocols: Mapping[str, Traced] = PROTOCOLS
+    protocols: Mapping[str, Traced]
     on_exit_boot_services: Callable[[], None] = lambda: None
     _log: CallLog = field(init=False)
     _guest: Guest = field(init=False)
@@ -107,8 +84,8 @@ class CallTrace:
         self._runtime = table.RuntimeServices
         self._watch(BOOT_FUNCTIONS, uefi.BootServicesTable, table.BootServices)
         self._watch(RUNTIME_FUNCTIONS, uefi.RuntimeServicesTable, self._runtime)
-        self._watch(text_output.FUNCTIONS, uefi_protocols.SimpleTextOutputProtocol, table.ConOut)
-        self._watch(text_input.FUNCTIONS, uefi_protocols.SimpleTextInputProtocol, table.ConIn)
+        self._watch(*CONSOLE_OUT, table.ConOut)
+        self._watch(*CONSOLE_IN, table.ConIn)
 
     def calls(self) -> list[rec.FirmwareCall]:
         """The calls so far, as a record has them."""

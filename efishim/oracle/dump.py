@@ -18,6 +18,7 @@ from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image
 from efishim.lab import record as rec
 from efishim.lab.abi import CHECKERS, check_entry
+from efishim.lab.boot.firmware_protocols import Traced, traced_protocols
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.views import FLOATING
 from efishim.lab.plan.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
@@ -29,7 +30,7 @@ from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.memory import BusError
 from efishim.oracle import entry_points, tools
 from efishim.oracle.boot_flows import KEXEC_SYMBOL, BootFlow, Prepared, Wanted, require
-from efishim.oracle.call_trace import CallTrace, Traced, with_plugins
+from efishim.oracle.call_trace import CallTrace
 from efishim.oracle.channels import OracleTimeout
 from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.qemu import Firmware, started
@@ -92,7 +93,7 @@ def oracle_record(
     progress = progress or NoProgress()
     registry = registry or load_plugins()
     provider = registry.provider(flow.provider)
-    protocols = with_plugins(registry.firmware_protocols)
+    protocols = traced_protocols(registry.firmware_protocols)
     tools.qemu()
     progress.phase(f"preparing {flow.name}")
     initrd = b"".join(blob.read() for blob in request.initrds)

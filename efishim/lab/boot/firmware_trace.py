@@ -7,30 +7,19 @@ memory: the boot and runtime services, the consoles, and the interface of each k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from efishim.firmware.calling.architecture import convention_of
 from efishim.firmware.calling.call_log import CallLog
-from efishim.firmware.calling.functions import FUNCTIONS, Function, of_table
+from efishim.firmware.calling.functions import SERVICES, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError
+from efishim.lab.boot.firmware_protocols import CONSOLE_IN, CONSOLE_OUT, Traced
 from efishim.machine.machine import Machine
-from efishim.wire.guids import (
-    EFI_LOAD_FILE2_PROTOCOL_GUID,
-    EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID,
-    EFI_RNG_PROTOCOL_GUID,
-    guid_name,
-)
 from efishim.wire.uefi import BOOT_SERVICES, RUNTIME_SERVICES, BootServicesTable, RuntimeServicesTable, SystemTable, TableHeader
 
-PROTOCOLS = {
-    guid_name(EFI_LOAD_FILE2_PROTOCOL_GUID): "LoadFile2",
-    guid_name(EFI_RNG_PROTOCOL_GUID): "RNG",
-    guid_name(EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID): "MemoryAttribute",
-}
-"""Interfaces that are made of functions alone, by their GUIDs as the log names them."""
-CONSOLES = (("ConOut", "SimpleTextOutput"), ("ConIn", "SimpleTextInput"))
+CONSOLES = (("ConOut", CONSOLE_OUT), ("ConIn", CONSOLE_IN))
 GIVERS = {"BootServices.HandleProtocol": 2, "BootServices.LocateProtocol": 2, "BootServices.OpenProtocol": 2}
 """Services that give an interface away: which argument points to where it is put."""
 EXIT, MOVE = "BootServices.ExitBootServices", "RuntimeServices.SetVirtualAddressMap"
@@ -39,12 +28,13 @@ WIDTH = 8
 
 class FirmwareTrace:
     """The calls of 64-bit firmware whose system table is at an address. `is_firmware` tells its code: what it calls of itself
-    is no call of the guest's.
+    is no call of the guest's. `protocols`, by GUID, are followed from when somebody is given one.
     """
 
-    def __init__(self, machine: Machine, is_firmware: Callable[[int], bool]) -> None:
+    def __init__(self, machine: Machine, is_firmware: Callable[[int], bool], protocols: Mapping[str, Traced]) -> None:
         self._machine = machine
         self._is_firmware = is_firmware
+        self._protocols = protocols
         guest = Guest(machine.cpu, WIDTH)
         self._guest = guest
         self._convention = convention_of(guest)
@@ -68,14 +58,13 @@ class FirmwareTrace:
 
     def _watch_table(self, name: str, layout: type[TableHeader], services: Iterable[str], address: int) -> None:
         table = layout.parse(self._guest.read(address, layout.sizeof(WIDTH)), WIDTH)
-        self._watch_functions((FUNCTIONS.get(f"{name}.{service}"), getattr(table, service)) for service in services)
+        self._watch_functions((SERVICES.get(f"{name}.{service}"), getattr(table, service)) for service in services)
 
-    def _watch_interface(self, protocol: str, address: int) -> None:
+    def _watch_interface(self, protocol: Traced, address: int) -> None:
         if address:
-            functions = of_table(protocol)
-            self._watch_functions(
-                (function, self._guest.uintn(address + WIDTH * index)) for index, function in enumerate(functions)
-            )
+            layout = protocol.layout
+            table = layout.parse(self._guest.read(address, layout.sizeof(WIDTH)), WIDTH)
+            self._watch_functions((function, getattr(table, function.name)) for function in protocol.functions)
 
     def _watch_functions(self, found: Iterable[tuple[Function | None, int]]) -> None:
         by_address: dict[int, list[Function]] = {}
@@ -129,7 +118,7 @@ class FirmwareTrace:
         """Somebody has an interface now: its functions are called without the tables."""
         for guid in values[:2]:
             try:
-                protocol = PROTOCOLS.get(guid_name(self._guest.guid(guid)))
+                protocol = self._protocols.get(self._guest.guid(guid))
                 if protocol is not None:
                     self._watch_interface(protocol, self._guest.uintn(values[2]))
             except EfiError:

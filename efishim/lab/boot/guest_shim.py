@@ -6,7 +6,7 @@ entry: until then `GuestShim` waits, by the symbols of the shim's ELF file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from efishim_firmware_stubs import guest_shim
 
@@ -14,6 +14,7 @@ from efishim.errors import ProviderError
 from efishim.firmware.calling.guest import Guest
 from efishim.image.opened import Image, open_image
 from efishim.image.symbols import Symbols, symbols_from_elf
+from efishim.lab.boot.firmware_protocols import Traced
 from efishim.lab.boot.firmware_trace import FirmwareTrace
 from efishim.machine.machine import Machine
 from efishim.provider import Loaded
@@ -42,10 +43,10 @@ def shim_symbols(image: Image) -> Symbols:
 class GuestShim:
     """A shim that is about to run in the guest. Call `follow` before the guest runs."""
 
-    def __init__(self, machine: Machine, symbols: Symbols) -> None:
+    def __init__(self, machine: Machine, symbols: Symbols, protocols: Mapping[str, Traced]) -> None:
         self._machine = machine
         self.symbols = symbols
-        self.trace = FirmwareTrace(machine, lambda address: symbols.name_at(address) is not None)
+        self.trace = FirmwareTrace(machine, lambda address: symbols.name_at(address) is not None, protocols)
         self.system_table: int | None = None
         self._arrived: Callable[[Loaded], None] = lambda loaded: None
 

@@ -10,13 +10,14 @@ from efishim.bios.config import BiosConfig
 from efishim.bios.memory import ROM_SIZE, ROM_START, carve
 from efishim.errors import ProviderError, RouteError
 from efishim.firmware.services.handoff import DESCRIPTOR_SIZE
+from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import plan_load
 from efishim.image.opened import Image
 from efishim.lab.boot import discovery, native_entry
 from efishim.lab.boot import efi_shim as shimming
 from efishim.lab.boot.booted import Booted
-from efishim.lab.boot.firmware_protocols import install_protocols
+from efishim.lab.boot.firmware_protocols import install_protocols, traced_protocols
 from efishim.lab.boot.guest_shim import GuestShim, open_guest_shim, shim_symbols
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import ShimPlace
@@ -208,7 +209,8 @@ def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     modules = _modules(bench, (bench.image.data, *initrds))
     request = replace(_request(bench, loaded, modules), image=shim.data, entry=ImageEntry.PVH.value)
     handover = _produce(bench, request, arena)
-    bench.booted.guest_shim = GuestShim(machine, shim_symbols(shim))
+    protocols = traced_protocols(bench.registry.firmware_protocols)
+    bench.booted.guest_shim = GuestShim(machine, shim_symbols(shim), protocols)
     native_entry.enter(machine, bench.provider.cpu_state(ImageEntry.PVH, loaded, handover), arena)
 
 
