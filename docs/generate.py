@@ -1,6 +1,6 @@
-"""Writes what lies in docs/reference/ from the program itself: `python -m docs.generate`. A test compares.
+"""Generates docs/reference/ from the program: `python -m docs.generate`. A test compares the result.
 
-Only shipped plugins may be installed when it runs, or theirs would be in it.
+Run it with the built-in plugins only; the commands of others would end up in it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _option(option: click.Option, context: click.Context) -> str:
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     takes = "" if option.is_flag or option.name == "help" else f" {option.make_metavar(context)}"
     default = f" [default: {option.default}]" if option.show_default and option.default not in (None, ()) else ""
-    return f"| {names}{takes} | {(option.help or '') + default} |\n".replace("[text|json]", "`text` or `json`")
+    row = f"{names}{takes} | {(option.help or '') + default}"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row.split(" | ")) + " |\n"
 
 
 def _prose(text: str) -> str:
@@ -81,10 +82,10 @@ def the_record() -> str:
     parts = [
         GENERATED,
         f"# The record, schema {records.SCHEMA}\n\n",
-        "One run as a JSON document. `efishim schema` prints it as JSON Schema; this page says the same for people.\n"
-        "Addresses, values of registers and every number of `entry_view`, `boot_view` and `kernel_view` are hexadecimal\n"
-        "strings; counts and all other sizes are numbers.\n\n",
-        f"Two runs of one plan give the same bytes but for the host's time in {wall}.\n\n",
+        "A record is one run as a JSON document. `efishim schema` prints its JSON Schema.\n"
+        "Addresses, register values and all numbers in `entry_view`, `boot_view` and `kernel_view` are hexadecimal\n"
+        "strings; counts and other sizes are numbers.\n\n",
+        f"Two runs with the same inputs give the same bytes, except for host times: {wall}.\n\n",
     ]
     for name in ["Record", *(name for name in schema["$defs"] if name != "Record")]:
         parts.append(_structure(name, schema["$defs"][name]))
@@ -94,7 +95,7 @@ def the_record() -> str:
 def _structure(name: str, definition: dict[str, Any]) -> str:
     words = inspect.cleandoc(definition.get("description", ""))
     if "enum" in definition:
-        rows = "".join(f"* `{value}`\n" for value in definition["enum"])
+        rows = "".join(f"* `{member}`\n" for member in getattr(records, name))  # in the order of the source
         return f"## {name}\n\n{words}\n\n{rows}\n"
     notes = _field_notes(getattr(records, name))
     rows = "".join(
@@ -114,7 +115,7 @@ def _type(how: dict[str, Any]) -> str:
     if how.get("pattern", "").startswith("^0x"):
         return "hexadecimal"
     if "maxProperties" in how:
-        return "fields by name: hexadecimal or text"
+        return "fields by name, hexadecimal or text"
     return str(how.get("type", "any"))
 
 
@@ -130,13 +131,13 @@ def _field_notes(structure: type) -> dict[str, str]:
 
 
 def hooks() -> str:
-    """Every hook, and every protocol that a plugin implements."""
-    parts = [GENERATED, "# Hooks and protocols\n\n", _doc(hookspecs), "## Hooks\n\n"]
+    """Every hook, and every interface that a plugin implements."""
+    parts = [GENERATED, "# Hooks and interfaces\n\n", _doc(hookspecs), "## Hooks\n\n"]
     for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
         if name.startswith("efishim_"):
             parts.append(f"### {name}\n\n```python\ndef {name}() -> {inspect.signature(function).return_annotation}\n```\n\n")
             parts.append(_doc(function))
-    parts.append("## What they return\n\n")
+    parts.append("## Interfaces\n\n")
     for name in ("Provider", "Platform", "FirmwareProtocol", "Observer", "ReportFormat"):
         protocol = getattr(provider, name)
         parts.append(f"### {name}\n\n{_doc(protocol)}| member | meaning |\n|---|---|\n")

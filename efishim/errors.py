@@ -1,7 +1,7 @@
-"""Everything that may go wrong on purpose: one sentence, a hint, and the exit status that follows from the class.
+"""Expected errors: one sentence, a hint, and an exit status that depends on the class.
 
-The exit statuses are the contract of the command line: 1 did not reach the goal or differences were found, 2 usage,
-3 provider or emulator failure, 4 the image cannot be read, 77 the route does not apply to this image.
+The exit statuses are a contract of the command line: 1 the goal was not reached or differences were found, 2 usage error,
+3 a provider or the emulator failed, 4 the image cannot be read, 77 the route does not apply to the image.
 """
 
 from __future__ import annotations

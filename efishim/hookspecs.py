@@ -1,6 +1,7 @@
-"""The hooks of the entry-point group `efishim_v1`. Each returns a list; objects are described in efishim/provider.py.
+"""The hooks of the entry-point group `efishim_v1`. Each returns a list of objects defined in efishim/provider/.
 
-A plugin is a module with functions of these names, decorated with `hookimpl`, and named in its package's metadata:
+A plugin is a module that implements some of these functions, decorates them with `hookimpl`, and is registered in the metadata
+of its package:
 
     [project.entry-points.efishim_v1]
     mine = "my_package"
@@ -25,29 +26,29 @@ hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 @hookspec
 def efishim_providers() -> list[Provider]:  # type: ignore[empty-body]
-    """Producers of boot information, for `-p NAME`."""
+    """Register producers of boot information, for `-p NAME`."""
 
 
 @hookspec
 def efishim_platforms() -> list[Platform]:  # type: ignore[empty-body]
-    """Machines that the guest finds, for `--platform NAME`."""
+    """Register machines to emulate, for `--platform NAME`."""
 
 
 @hookspec
 def efishim_firmware_protocols() -> list[FirmwareProtocol]:  # type: ignore[empty-body]
-    """EFI protocols that the shim offers beside its own."""
+    """Register EFI protocols that the shim offers in addition to its own."""
 
 
 @hookspec
 def efishim_observers() -> list[Observer]:  # type: ignore[empty-body]
-    """Observers of a run; called once for each run, so give new objects each time."""
+    """Register observers of a run. The hook is called once per run and has to return new objects each time."""
 
 
 @hookspec
 def efishim_reports() -> list[ReportFormat]:  # type: ignore[empty-body]
-    """Ways to write a record, for `--format NAME`."""
+    """Register output formats of a record, for `--format NAME`."""
 
 
 @hookspec
 def efishim_commands() -> list[click.Command]:  # type: ignore[empty-body]
-    """Commands beside those of efishim itself."""
+    """Register additional commands."""

@@ -1,4 +1,4 @@
-"""One call of firmware, whichever kind of firmware: what the records' `firmware_calls` are made of."""
+"""One firmware call, EFI or BIOS, as listed in the `firmware_calls` of a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges of physical memory, as every room speaks of them."""
+"""Ranges of physical memory, the one class that all packages use."""
 
 from __future__ import annotations
 

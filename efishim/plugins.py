@@ -1,4 +1,4 @@
-"""Finding plugins and asking them. A plugin that fails is reported by its name and never takes the others down."""
+"""Loads plugins and calls their hooks. A plugin that fails is reported by name and does not affect the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what somebody named: not more of it than is useful, and never waiting for what is no file."""
+"""Reads files that the user named: up to a limit, and never blocking on what is not a regular file."""
 
 from __future__ import annotations
 

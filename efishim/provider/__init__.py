@@ -1,17 +1,17 @@
-"""What the author of a plugin imports: providers, the neutral boot information, and the other things a plugin can give.
+"""The plugin interface: providers, neutral boot information, and everything else that a plugin can register.
 
 A provider is a producer of boot information. It writes its own *native structure* into guest memory (`produce`), parses
-such a structure as an operating system would (`read_back`), and says which CPU state its specification demands at each
-of its native entries (`cpu_state`). The lab calls it in this order:
+such a structure as an operating system would (`read_back`), and returns the processor state that its specification requires
+at each of its native entries (`cpu_state`). A run proceeds in this order:
 
-1. the image and the modules are loaded (the provider has no part in that),
+1. the image and the modules are loaded, without the provider,
 2. `produce` writes the native structure,
-3. for a native entry, `cpu_state` gives the registers and the guest starts;
-   for an entry behind the shim, `read_back` parses the bytes in guest memory and the EFI shim is built from nothing
-   but what it returns.
+3. for a native entry, `cpu_state` returns the registers and the guest starts;
+   for an entry through the shim, `read_back` parses the bytes in guest memory, and the EFI shim is built from nothing
+   but the result.
 
-`read_back` gets guest memory and the handover's two numbers, and no object that `produce` made: what the native
-structure cannot say is not smuggled past it.
+`read_back` receives guest memory and the two numbers of the handover, but no object made by `produce`, so nothing can bypass
+the native structure.
 
 Importing this module imports no emulator, no image parser and no firmware.
 """

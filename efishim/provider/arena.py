@@ -1,4 +1,4 @@
-"""Guest memory as a provider sees it: bytes at physical addresses, and room for what is placed before the guest runs."""
+"""Guest memory for providers: bytes at physical addresses, and an allocator for data placed before the guest runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lab asks of a provider and a provider need not answer: each question with its default."""
+"""Optional members of a provider, with their defaults."""
 
 from __future__ import annotations
 

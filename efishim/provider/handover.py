@@ -1,4 +1,4 @@
-"""What passes between the lab and a provider: the request, the handover, and the processor at a native entry."""
+"""What a run passes to a provider and gets back: the request, the handover, and the processor state at a native entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boot information: what a machine is, and what a native structure says of it, in neutral terms."""
+"""Neutral boot information: the properties of a machine, and what a native structure says about it."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Specification:
 
 @dataclass(frozen=True, slots=True)
 class OptionHelp:
-    """An option that `--option group.name=value` understands."""
+    """An option that `--option group.name=value` can set."""
 
     name: str
     help: str
@@ -39,27 +39,27 @@ class OptionHelp:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A door that a provider can drive."""
+    """An entry that a provider can start a kernel at."""
 
     name: str
     """`efi`, `pvh`, `linux64`, `linux32`, `linux16`, `multiboot`, `multiboot2`, `efi-handover` ..."""
     summary: str
     through_shim: bool
-    """True when the EFI shim stands between the native structure and the image."""
+    """True if the kernel boots on the EFI shim, which is built from the native structure."""
     high: bool = False
     """This loader puts relocatable kernels at the top of memory below 4 GiB."""
 
 
 class Provider(Protocol):
-    """A producer of boot information. The first of `entries` is the one taken when the user names none."""
+    """A producer of boot information. The first of its `entries` is the default."""
 
     @property
     def name(self) -> str:
-        """What the user types."""
+        """The name on the command line."""
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """One line for listings."""
 
     @property
     def structure(self) -> str:
@@ -67,51 +67,51 @@ class Provider(Protocol):
 
     @property
     def specifications(self) -> tuple[Specification, ...]:
-        """The documents that it follows."""
+        """The documents that it implements."""
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What it cannot say or does not do, one sentence each."""
+        """What it cannot express or does not implement, one sentence each."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The doors that it can drive."""
+        """The entries that it can start a kernel at."""
 
     @property
     def options(self) -> tuple[OptionHelp, ...]:
-        """What `--option` understands for it."""
+        """The options that `--option` can set."""
 
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         """Write the native structure into guest memory. Raises ProviderError."""
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
-        """Parse the native structure as an operating system would. Raises ProviderError when it is not valid."""
+        """Parse the native structure as an operating system would. Raises ProviderError if it is invalid."""
 
     def cpu_state(self, entry: str, loaded: Loaded, handover: Handover) -> CpuState:
-        """The state at a native entry. Raises ProviderError for an entry behind the shim."""
+        """The processor state at a native entry. Raises ProviderError for an entry through the shim."""
 
 
 class Platform(Protocol):
-    """The machine that the guest finds. `build` puts its devices on the board's buses and its tables into memory."""
+    """A machine to emulate. `build` attaches its devices to the board's buses and writes its tables to memory."""
 
     @property
     def name(self) -> str:
-        """What the user types."""
+        """The name on the command line."""
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """One line for listings."""
 
     @property
     def options(self) -> tuple[OptionHelp, ...]:
-        """What `--option` understands for it."""
+        """The options that `--option` can set."""
 
     def build(self, board: Board, options: PlatformOptions) -> PlatformFacts:
-        """Put the machine together. Raises UsageError for a feature that it does not have, MachineError."""
+        """Build the machine. Raises UsageError for an unknown feature, and MachineError."""
 
 
 class FirmwareProtocol(Protocol):
-    """An EFI protocol that the shim offers on top of its own."""
+    """An EFI protocol that the shim offers in addition to its own."""
 
     @property
     def guid(self) -> UUID:
@@ -119,23 +119,23 @@ class FirmwareProtocol(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user types."""
+        """The name on the command line."""
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """One line for listings."""
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """Its functions, as `efishim.firmware.calling.functions` declares them; may be left out when it has none."""
+        """Its functions, declared as in `efishim.firmware.calling.functions`; optional if there are none."""
 
     @property
     def layout(self) -> type[Layout]:
-        """Its structure, in which a function's place has the function's name; needed when it has functions."""
+        """Its structure, with a field named after each function; required if there are functions."""
 
     def install(self, shim: Shim) -> None:
-        """Put the interface structure and its functions into the shim, on a handle of its choice: `shim.context` builds it,
-        `shim.config` says what the run has chosen. Called while the shim is being built, before any image is there.
+        """Install the interface structure and its functions on a handle of the shim. `shim.context` builds the structure,
+        `shim.config` has the options of the run. Called while the shim is being built, before any image is loaded.
         """
 
 
@@ -144,29 +144,29 @@ class Observer(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user types."""
+        """The name on the command line."""
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """One line for listings."""
 
     def start(self, board: Board) -> None:
-        """Called when the machine is built and the guest has not run."""
+        """Called once the machine is built, before the guest runs."""
 
     def finish(self) -> list[str]:
-        """Called when the run ended; gives notes for the record."""
+        """Called when the run has ended; returns notes for the record."""
 
 
 class ReportFormat(Protocol):
-    """A way to write a record: `--format NAME`."""
+    """An output format of a record: `--format NAME`."""
 
     @property
     def name(self) -> str:
-        """What the user types."""
+        """The name on the command line."""
 
     @property
     def summary(self) -> str:
-        """One line for lists."""
+        """One line for listings."""
 
     def render(self, record: Record) -> str:
-        """The whole document, with its last newline."""
+        """The complete document, including the final newline."""

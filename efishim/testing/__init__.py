@@ -1,4 +1,4 @@
-"""The kit for plugin authors: guest memory without an emulator, a checker of providers, and whole runs in a test.
+"""Test kit for plugin authors: guest memory without an emulator, a provider checker, and complete runs in a test.
 
 from efishim.testing import check_provider, run
 

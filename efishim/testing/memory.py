@@ -1,4 +1,4 @@
-"""Guest memory as plain bytes."""
+"""Guest memory backed by plain bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking a provider against what the interface asks of every one."""
+"""Checks a provider against the requirements of the interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole run in a test."""
+"""Runs efishim in a test."""
 
 from __future__ import annotations
 
