@@ -24,6 +24,7 @@ from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, Cause, NativeHooks
 from efishim.machine.observed import Observer
 from efishim.machine.processor import Processor
+from efishim.machine.selfcounting import BLOCK, begin
 from efishim.machine.shortcuts import NotHere, Shortcut
 from efishim.machine.sites import Site, find_port_accesses, find_sites
 from efishim.machine.softtlb import ENTRIES, SoftTlb
@@ -140,35 +141,40 @@ class Engine:
         self._raw_hook(kind, ctypes.cast(callback, ctypes.c_void_p).value or 0, 0, begin=begin, end=end, insn=insn)
 
     def _learn_env(self) -> tuple[Env, Pending]:
-        """Run one NOP in the first page of RAM so that the native hook sees where the processor's state is."""
+        """Run one block in the first page of RAM so that the native hook sees where the processor's state is."""
         region = next((r for r in self._memory if r.writable), None)
         if region is None:
             raise MachineError("the machine has no RAM")
-        at = slice(16, 18)
+        at = slice(16, 16 + len(BLOCK))
         before = region.host[at]
-        region.host[at] = b"\x90\xf4"
+        region.host[at] = BLOCK
         self.state.deadline = self.state.limit = 0
         self.uc.emu_start(region.start + 16, MARK)
-        region.host[at] = before
         self._first_code = self.state.host_pc
         self._no_exit_request = find_flag(self._handle.value or 0)
         why_not = "" if self._no_exit_request is not None else "the flag is elsewhere"
         self.shortcuts.append(Shortcut("no checks", "for a stop after each load and store, where none is asked for", why_not))
         self._set_exit_checks(False)
+        self._count_in_blocks(region.start + 16)
+        region.host[at] = before
         self.uc.ctl_flush_tb()
-        self.native.forget_blocks()
-        self.state.log_used = 0
+        self.native.reset()
         if not self.state.env:
             raise MachineError("the native hook did not run", hint="run `efishim doctor`")
-        ids = {
-            "rax": x86.UC_X86_REG_RAX,
-            "rsp": x86.UC_X86_REG_RSP,
-            "r15": x86.UC_X86_REG_R15,
-            "cr2": x86.UC_X86_REG_CR2,
-            "fs_base": x86.UC_X86_REG_FS_BASE,
-            "gs_base": x86.UC_X86_REG_GS_BASE,
-        }
-        return verify(self.state.env, lambda register, value: self.uc.reg_write(ids[register], value))
+        return verify(
+            self.state.env, lambda register, value: self.uc.reg_write(getattr(x86, f"UC_X86_REG_{register.upper()}"), value)
+        )
+
+    def _count_in_blocks(self, address: int) -> None:
+        """Blocks count themselves, if this build and this process allow it. `BLOCK` stands at `address`."""
+        self.uc.ctl_flush_tb()
+        self.native.reset()
+        handle, why_not = self._handle.value or 0, ""
+        try:
+            begin(self.native, handle, address, lambda: uclib.uc_emu_start(self._handle, address, NOWHERE, 0, 0))
+        except NotHere as reason:
+            why_not = str(reason)
+        self.shortcuts.append(Shortcut("own counts", "blocks count themselves, without a call", why_not))
 
     def _fast_stores(self, pages: int) -> SoftTlb | None:
         """Stores to pages without code become fast, if this build allows it. Paging is off, and nothing has run yet."""

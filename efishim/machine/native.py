@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import platform
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from importlib import resources
 
@@ -22,6 +22,12 @@ ENTRY_SIZE, LOG_ENTRY_SIZE = 32, 16
 _ENTRY = struct.Struct("<QHhHHQ8x")
 """pc, size, instructions, flags, age, times entered."""
 NEVER = (1 << 64) - 1
+FAR = 1 << 62
+"""A deadline that is never reached, and small enough to count down from."""
+COUNT_MASK = (1 << 63) - 1
+"""Of how often a block was entered: the bit above says that something is special about it."""
+MAP_32BIT = 0x40
+"""Linux: in the first 2 GiB of the address space. Python has the name from 3.13 on."""
 WATCHES, MATCHES = 8, 2
 """How many addresses and (mask, value) pairs the native code compares before it asks about every block."""
 CODE_BUFFER = 1 << 16
@@ -46,11 +52,11 @@ class BlockFlag(IntEnum):
 
 
 WORDS = (
-    "insns",
-    "deadline",
+    "left",
+    "target",
     "limit",
     "attention",
-    "last_pc",
+    "slow",
     "last_entry",
     "cause",
     "env",
@@ -61,7 +67,7 @@ WORDS = (
     "block_log",
     "log_used",
     "log_size",
-    "prev_pc",
+    "uc",
     "forced",
     "vmem_read",
     "buffer",
@@ -70,20 +76,28 @@ WORDS = (
 
 
 class State(ctypes.Structure):
-    """What the hooks share with Python. All fields are made of 64-bit words; see the assembly source for their meaning."""
+    """What the hooks share with Python. All fields are made of 64-bit words; see the assembly source for their meaning.
+
+    The hooks count down to the next stop; `insns` and `deadline` are what that means to everybody else.
+    """
 
     _fields_ = (
-        *((name, ctypes.c_uint64) for name in WORDS),
+        ("left", ctypes.c_int64),
+        *((name, ctypes.c_uint64) for name in WORDS[1:]),
         ("watches", ctypes.c_uint64 * WATCHES),
         ("matches", ctypes.c_uint64 * (2 * MATCHES)),
         ("unknown_size", ctypes.c_uint64),
         ("host_pc", ctypes.c_uint64),
+        ("check_exit", ctypes.c_uint64),
+        ("rewrite", ctypes.c_uint64),
+        ("rewritten", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
     )
-    insns: int
-    deadline: int
+    left: int
+    target: int
     limit: int
     attention: int
-    last_pc: int
+    slow: int
     last_entry: int
     cause: int
     env: int
@@ -95,8 +109,12 @@ class State(ctypes.Structure):
     log_used: int
     unknown_size: int
     host_pc: int
+    check_exit: int
+    rewrite: int
+    rewritten: int
+    refused: int
     log_size: int
-    prev_pc: int
+    uc: int
     forced: int
     vmem_read: int
     buffer: int
@@ -104,15 +122,49 @@ class State(ctypes.Structure):
     watches: ctypes.Array[ctypes.c_uint64]
     matches: ctypes.Array[ctypes.c_uint64]
 
+    @property
+    def insns(self) -> int:
+        """Instructions executed, whole blocks."""
+        return self.target - self.left
+
+    @insns.setter
+    def insns(self, value: int) -> None:
+        self.left = self.target - value
+
+    @property
+    def deadline(self) -> int:
+        """The next block does not run once so many instructions were executed."""
+        return self.target
+
+    @deadline.setter
+    def deadline(self, value: int) -> None:
+        insns = self.target - self.left
+        self.target = target = min(value, FAR)
+        self.left = target - insns
+
+    @property
+    def last_pc(self) -> int:
+        """Linear address of the block that runs now, 0 before the first."""
+        return ctypes.c_uint64.from_address(self.last_entry).value if self.last_entry else 0
+
 
 NEW_BLOCK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 
 
-def private(size: int, *, executable: bool = False) -> mmap.mmap:
+def private(size: int, *, executable: bool = False, low: bool = False) -> mmap.mmap:
     """Host memory of zeroes that costs nothing until it is touched. A process that forks with a machine in it has two machines:
-    Python's own choice, MAP_SHARED, would have both write the same tables. Raises OSError."""
+    Python's own choice, MAP_SHARED, would have both write the same tables. `low` has an address of 31 bits. Raises OSError."""
     protection = mmap.PROT_READ | mmap.PROT_WRITE | (mmap.PROT_EXEC if executable else 0)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE, prot=protection)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE | (MAP_32BIT if low else 0)
+    return mmap.mmap(-1, size, flags=flags, prot=protection)
+
+
+def low_if_possible(size: int) -> mmap.mmap:
+    """Host memory that code in a block reaches with 32-bit addresses, or any where there is none left."""
+    try:
+        return private(size, low=True)
+    except OSError:
+        return private(size)
 
 
 def address_of(buffer: mmap.mmap) -> int:
@@ -140,26 +192,22 @@ class NativeHooks:
             raise MachineError(f"the host refuses executable memory: {error.strerror}") from error
         self._code.write(code)
         base = address_of(self._code)
-        block, edge, _ = struct.unpack_from("<3Q", code)
+        block, edge, slow, _ = struct.unpack_from("<4Q", code)
         self.block_hook = base + block
         self.edge_hook = base + edge
-        self._table = private(ENTRY_SIZE << ENTRIES_SHIFT)
-        self._log = mmap.mmap(-1, LOG_ENTRY_SIZE << ENTRIES_SHIFT)
+        self._table = low_if_possible(ENTRY_SIZE << ENTRIES_SHIFT)
+        self._shared = low_if_possible(mmap.PAGESIZE)
+        self._log = private(LOG_ENTRY_SIZE << ENTRIES_SHIFT)
         self._buffer = private(2 * CODE_BUFFER)
         self._entered: dict[tuple[int, int], int] = {}
         self._callback = NEW_BLOCK(new_block)
         callback = ctypes.cast(self._callback, ctypes.c_void_p).value
-        self.state = State(
-            deadline=NEVER,
-            limit=NEVER,
-            table=address_of(self._table),
-            block_log=address_of(self._log),
-            log_size=1 << ENTRIES_SHIFT,
-            emu_stop=emu_stop,
-            new_block=callback or 0,
-            vmem_read=vmem_read,
-            buffer=address_of(self._buffer),
-        )
+        self.state = state = State.from_buffer(self._shared)
+        state.deadline = state.limit = NEVER
+        state.slow = base + slow
+        state.table, state.buffer = address_of(self._table), address_of(self._buffer)
+        state.block_log, state.log_size = address_of(self._log), 1 << ENTRIES_SHIFT
+        state.emu_stop, state.vmem_read, state.new_block = emu_stop, vmem_read, callback or 0
 
     @property
     def state_address(self) -> int:
@@ -179,9 +227,20 @@ class NativeHooks:
 
     def forget_blocks(self) -> None:
         """Empty the block table (after all translations were dropped); the log of first translations stays."""
+        if not self.state.used:
+            return
         self._entered = self.times_entered()
         ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
-        self.state.used = 0
+        self.state.used = self.state.last_entry = 0
+
+    def reset(self) -> None:
+        """As if no block had ever run (after all translations were dropped)."""
+        self.forget_blocks()
+        self._entered = {}
+        state = self.state
+        state.log_used = state.last_entry = state.cause = state.forced = state.rewritten = state.refused = 0
+        state.insns = 0
+        state.deadline = state.limit = NEVER
 
     def learn(self, handle: int, pc: int, size: int, icount: int) -> None:
         """Enter a block that the edge hook was not called for. `handle` is the engine's."""
@@ -192,33 +251,24 @@ class NativeHooks:
 
     def mark(self, pc: int, flags: int) -> None:
         """Add flags to every known block that starts at `pc`."""
-        table = self.state.table
-        slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
-        while True:
-            entry = table + slot * ENTRY_SIZE
-            there = ctypes.c_uint64.from_address(entry).value
-            if there == 0:
-                return
-            if there == pc:
-                ctypes.c_uint16.from_address(entry + 12).value |= flags
-            slot = (slot + 1) % (1 << ENTRIES_SHIFT)
-
-    def count_as(self, pc: int, size: int, insns: int) -> None:
-        """Let the known block of this size at `pc` add `insns` to the count, which may be negative."""
-        table = self.state.table
-        slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
-        while True:
-            entry = table + slot * ENTRY_SIZE
-            there = ctypes.c_uint64.from_address(entry).value
-            if there == 0:
-                return
-            if there == pc and ctypes.c_uint16.from_address(entry + 8).value == size:
-                ctypes.c_int16.from_address(entry + 10).value = insns
-                return
-            slot = (slot + 1) % (1 << ENTRIES_SHIFT)
+        for entry in self._entries(pc):
+            ctypes.c_uint16.from_address(entry + 12).value |= flags
+            self._special(entry)
 
     def unmark(self, pc: int, flags: int) -> None:
         """Take flags off every known block that starts at `pc`."""
+        for entry in self._entries(pc):
+            ctypes.c_uint16.from_address(entry + 12).value &= ~flags
+
+    def count_as(self, pc: int, size: int, insns: int) -> None:
+        """Let the known block of this size at `pc` add `insns` to the count, which may be negative."""
+        for entry in self._entries(pc):
+            if ctypes.c_uint16.from_address(entry + 8).value == size:
+                ctypes.c_int16.from_address(entry + 10).value = insns
+                self._special(entry)
+
+    def _entries(self, pc: int) -> Iterator[int]:
+        """Host address of the entry of each known block that starts at `pc`."""
         table = self.state.table
         slot = ((pc * 0x9E3779B97F4A7C15) & NEVER) >> (64 - ENTRIES_SHIFT)
         while True:
@@ -227,19 +277,30 @@ class NativeHooks:
             if there == 0:
                 return
             if there == pc:
-                word = ctypes.c_uint16.from_address(entry + 12)
-                word.value &= ~flags
+                yield entry
             slot = (slot + 1) % (1 << ENTRIES_SHIFT)
+
+    @staticmethod
+    def _special(entry: int) -> None:
+        """Translations of the block that count themselves must look at its entry from now on."""
+        ctypes.c_uint64.from_address(entry + 16).value |= COUNT_MASK + 1
 
     def times_entered(self) -> dict[tuple[int, int], int]:
         """How often each block was entered so far, by (pc, size)."""
         entered = dict(self._entered)
         for pc, size, _icount, _flags, _age, count in _ENTRY.iter_unpack(self._table[:]):
             if pc:
-                entered[pc, size] = entered.get((pc, size), 0) + count
+                entered[pc, size] = entered.get((pc, size), 0) + (count & COUNT_MASK)
         return entered
 
     def blocks(self) -> list[tuple[int, int, int]]:
         """(pc, size, icount) of every block in the order of first translation."""
         raw = self._log[: self.state.log_used * LOG_ENTRY_SIZE]
-        return [(pc, size, icount) for pc, size, icount in struct.iter_unpack("<QHH4x", raw)]
+        found = struct.iter_unpack("<QHH4x", raw)
+        if not self._entered:
+            return list(found)
+        # The table has been emptied, so blocks were entered into the log anew.
+        first: dict[tuple[int, int], int] = {}
+        for pc, size, icount in found:
+            first.setdefault((pc, size), icount)
+        return [(pc, size, icount) for (pc, size), icount in first.items()]

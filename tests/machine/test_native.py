@@ -17,7 +17,7 @@ from efishim.machine.native import BlockFlag, Cause, NativeHooks, State
 SOURCE = (Path(efishim_firmware_stubs.__file__).parent / "machine/host_x86_64.asm").read_text()
 DEFINES = {
     name: int(value, 0)
-    for name, value in re.findall(r"^%define (\w+)\s+(0x[0-9a-fA-F]+|\d+)\s*(?:;.*)?$", SOURCE, re.MULTILINE)
+    for name, value in re.findall(r"^%define (\w+)\s+\(?(0x[0-9a-fA-F]+|-?\d+)\)?\s*(?:;.*)?$", SOURCE, re.MULTILINE)
 }
 
 
@@ -37,6 +37,8 @@ def test_constants() -> None:
     assert BlockFlag.RETRANSLATE == 1 << 0
     assert BlockFlag.WATCHED == 1 << 1
     assert (DEFINES["E_PC"], DEFINES["E_SIZE"], DEFINES["E_ICOUNT"], DEFINES["E_FLAGS"], DEFINES["E_AGE"]) == (0, 8, 10, 12, 14)
+    assert DEFINES["E_COUNT"] == 16
+    assert 1 << DEFINES["E_SLOW_BIT"] == native.COUNT_MASK + 1
     assert native.ENTRY_SIZE == 32
     assert native.LOG_ENTRY_SIZE == 16
 
@@ -50,15 +52,19 @@ def test_what_is_read_of_the_processor() -> None:
 
 def test_table_of_offsets() -> None:
     code = efishim_firmware_stubs.load("machine/host_x86_64.bin")
-    block, edge, end = struct.unpack_from("<3Q", code)
-    assert 24 <= block < edge < end <= len(code) <= 0x1000
-    assert block % 16 == edge % 16 == 0
+    block, edge, slow, end = struct.unpack_from("<4Q", code)
+    assert 32 <= block < slow < edge < end <= len(code) <= 0x1000
+    assert block % 16 == edge % 16 == slow % 16 == 0
 
 
 def test_another_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     with pytest.raises(MachineError, match="aarch64"):
         NativeHooks(emu_stop=0, vmem_read=0, new_block=lambda *_: 0)
+
+
+IN_RBP = bytes.fromhex("554c89c541ffd15dc3")
+"""push rbp; mov rbp, r8; call r9; pop rbp; ret."""
 
 
 class Bare:
@@ -79,8 +85,13 @@ class Bare:
             new_block=self._new_block,
         )
         self.state = self.hooks.state
-        signature = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64)
-        self._block = signature(self.hooks.block_hook)
+        self._trampoline = native.private(0x1000, executable=True)
+        self._trampoline.write(IN_RBP)
+        signature = ctypes.CFUNCTYPE(None, *(ctypes.c_uint64,) * 6)
+        self._block = signature(native.address_of(self._trampoline))
+        self._processor = ctypes.create_string_buffer(4096)
+        self.env = ctypes.addressof(self._processor) + 64
+        self.exit_request = ctypes.c_int32.from_address(self.env + DEFINES["ENV_EXIT"])
 
     def _stopped(self, _uc: int) -> None:
         self.stops += 1
@@ -90,11 +101,10 @@ class Bare:
         return self.flags
 
     def enter(self, pc: int, size: int) -> Cause:
-        """Call the block hook; why it stopped. Its callers hold the processor's state in RBP, which here is nothing
-        that the hook looks at unless an interrupt waits."""
+        """Call the block hook as a translation does, with the processor's state in RBP; why it stopped."""
         self.state.cause = 0
         stops = self.stops
-        self._block(0, pc, size, self.hooks.state_address)
+        self._block(0, pc, size, self.hooks.state_address, self.env, self.hooks.block_hook)
         assert (self.stops > stops) == bool(self.state.cause)
         return Cause(self.state.cause)
 
@@ -106,11 +116,65 @@ def test_counting() -> None:
     for pc, size in ((0x1000, 10), (0x2000, 7), (0x1000, 10)):
         assert bare.enter(pc, size) is Cause.NONE
     assert bare.state.insns == 11
-    assert (bare.state.last_pc, bare.state.prev_pc) == (0x1000, 0x2000)
+    assert bare.state.last_pc == 0x1000
     bare.hooks.count_as(0x1000, 10, -5)
     bare.enter(0x1000, 10)
     assert bare.state.insns == 6, "a correction"
     assert bare.hooks.blocks() == [(0x1000, 10, 4), (0x2000, 7, 3)]
+
+
+def test_a_block_that_will_not_run_is_not_counted() -> None:
+    """Unicorn looks for requests to stop behind the hook, and enters the block again later."""
+    bare = Bare()
+    bare.hooks.learn(0, 0x1000, 10, 4)
+    bare.exit_request.value = -1
+    assert bare.enter(0x1000, 10) is Cause.NONE
+    assert bare.state.insns == 0
+    bare.exit_request.value = 0
+    assert bare.enter(0x1000, 10) is Cause.NONE
+    assert bare.state.insns == 4
+    assert bare.hooks.times_entered() == {(0x1000, 10): 1}
+
+
+def test_what_counts_down_says_what_was_executed() -> None:
+    state = State()
+    state.deadline = native.NEVER
+    assert (state.insns, state.left) == (0, native.FAR)
+    state.left -= 100
+    assert state.insns == 100
+    state.deadline = 0
+    assert (state.insns, state.left) == (100, -100)
+    state.insns -= 30
+    assert (state.insns, state.left, state.deadline) == (70, -70, 0)
+    state.deadline = 1000
+    assert (state.insns, state.left) == (70, 930)
+
+
+def test_a_number_that_changes_is_looked_up() -> None:
+    """Code of the same size at the same address: translations of both may be there, and one may hold its number."""
+    bare = Bare()
+    for icount in (4, 4, 3):
+        bare.hooks.learn(0, 0x1000, 10, icount)
+    entry = bare.state.table + ((0x1000 * 0x9E3779B97F4A7C15 & native.NEVER) >> 64 - native.ENTRIES_SHIFT) * native.ENTRY_SIZE
+    assert ctypes.c_uint64.from_address(entry + 16).value == native.COUNT_MASK + 1
+    bare.hooks.learn(0, 0x2000, 10, 4)
+    bare.hooks.learn(0, 0x2000, 10, 4)
+    assert bare.enter(0x1000, 10) is bare.enter(0x2000, 10) is Cause.NONE
+    assert bare.hooks.times_entered() == {(0x1000, 10): 1, (0x2000, 10): 1}
+    assert bare.state.insns == 7
+
+
+def test_a_block_that_is_translated_again_is_listed_once() -> None:
+    bare = Bare()
+    for pc in (0x1000, 0x2000):
+        bare.hooks.learn(0, pc, 10, 4)
+    bare.enter(0x1000, 10)
+    bare.hooks.forget_blocks()
+    for pc in (0x3000, 0x1000):
+        bare.hooks.learn(0, pc, 10, 4)
+    bare.enter(0x1000, 10)
+    assert bare.hooks.blocks() == [(0x1000, 10, 4), (0x2000, 10, 4), (0x3000, 10, 4)]
+    assert bare.hooks.times_entered()[0x1000, 10] == 2
 
 
 def test_unknown_blocks_stop() -> None:

@@ -48,8 +48,9 @@ def test_constants_stand_as_the_assembly_has_them() -> None:
     state: Any = native.State
     processor: Any = env.Env
     segment: Any = env.Segment
-    assert DEFINES["INSNS"] == state.insns.offset
-    assert DEFINES["LAST_PC"] == state.last_pc.offset
+    assert DEFINES["LEFT"] == state.left.offset
+    assert DEFINES["TARGET"] == state.target.offset
+    assert DEFINES["LAST_ENTRY"] == state.last_entry.offset
     assert DEFINES["ENV_EIP"] == processor.eip.offset
     assert DEFINES["ENV_CC_OP"] == processor.cc_op.offset
     assert DEFINES["ENV_HFLAGS"] == processor.hflags.offset

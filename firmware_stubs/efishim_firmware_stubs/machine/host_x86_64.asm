@@ -12,13 +12,13 @@ bits 64
 default rel
 org 0
 
-; struct State, all fields 64 bit
-%define INSNS      0x00   ; instructions executed, whole blocks
-%define DEADLINE   0x08   ; stop before the next block once INSNS reaches this
-%define LIMIT      0x10   ; the real deadline, while DEADLINE is 0 to force the slow path
+; struct State, all fields 64 bit. What the code in a block reaches lies in its first 128 bytes.
+%define LEFT       0x00   ; instructions until the next stop is due, signed; TARGET - LEFT were executed, whole blocks
+%define TARGET     0x08   ; stop before the next block once so many were executed
+%define LIMIT      0x10   ; the real deadline, while TARGET is 0 to force the slow path
 %define ATTENTION  0x18   ; 1: an interrupt is pending, stop as soon as EFLAGS.IF allows it
-%define LAST_PC    0x20   ; the block that runs now
-%define LAST_ENTRY 0x28   ; its table entry
+%define SLOW       0x20   ; slow_hook
+%define LAST_ENTRY 0x28   ; table entry of the block that runs now
 %define CAUSE      0x30   ; why the hook stopped the emulation
 %define ENV        0x38   ; CPUX86State
 %define TABLE      0x40   ; block table: 2^18 entries of 32 bytes
@@ -28,7 +28,7 @@ org 0
 %define BLOCK_LOG  0x60   ; 16 bytes for each block in the order of first translation: pc, size, icount
 %define LOG_USED   0x68
 %define LOG_SIZE   0x70
-%define PREV_PC    0x78   ; the block before LAST_PC
+%define UC         0x78   ; uc_engine
 %define FORCED     0x80   ; number of blocks that were entered with a flag set
 %define VMEM_READ  0x88   ; uc_vmem_read
 %define BUFFER     0x90   ; 64 KiB for the bytes of a block
@@ -37,14 +37,19 @@ org 0
 %define MATCHES    0xe0   ; 2 pairs (mask, value): NEW_BLOCK is called if pc & mask == value; mask 0 is none
 %define UNKNOWN_SIZE 0x100 ; size in bytes of the block that stopped with CAUSE_UNKNOWN
 %define HOST_PC    0x108  ; in the translation that called the block hook when it last stopped
+%define CHECK_EXIT 0x110  ; helper_check_exit_request
+%define REWRITE    0x118  ; 1: blocks may be rewritten to count themselves; State and block table lie below 2 GiB
+%define REWRITTEN  0x120  ; translations that were
+%define REFUSED    0x128  ; translations that do not call the hook as expected
 
 ; struct Entry
 %define E_PC     0        ; 64 bit
 %define E_SIZE   8        ; 16 bit, bytes
-%define E_ICOUNT 10       ; 16 bit signed, what INSNS grows by: instructions (or a correction, see Machine._unknown)
+%define E_ICOUNT 10       ; 16 bit signed, what the count grows by: instructions (or a correction, see Machine._unknown)
 %define E_FLAGS  12       ; 16 bit: bit 0 translate anew, bit 1 watched address
 %define E_AGE    14       ; 16 bit, how often this block was translated
-%define E_COUNT  16       ; 64 bit, how often this block was entered
+%define E_COUNT  16       ; 64 bit, how often this block was entered; the sign bit sends code that counts itself to slow_hook
+%define E_SLOW_BIT 63
 %define ENTRY    32
 %define ENTRY_SHIFT 5
 
@@ -54,6 +59,7 @@ org 0
 %define IF_BIT 9
 %define ENV_HFLAGS 176
 %define INHIBIT_IRQ_BIT 3   ; the instruction after STI or MOV SS
+%define ENV_EXIT (-16)      ; icount_decr, which lies in front of CPUX86State: negative when somebody asked for a stop
 
 %define CAUSE_DEADLINE  1
 %define CAUSE_INTERRUPT 2
@@ -64,6 +70,7 @@ org 0
 offsets:
         dq block_hook
         dq edge_hook
+        dq slow_hook
         dq end_of_image
 
 ; void block_hook(uc_engine *uc, uint64_t address, uint32_t size, State *state)
@@ -79,20 +86,24 @@ block_hook:
         cmp [r9 + E_SIZE], dx
         jne look_further
 found:
-        mov r11, [rcx + INSNS]
-        cmp r11, [rcx + DEADLINE]
-        jae consider_stopping
+        mov r8, [rsp]
+        cmp qword [rcx + REWRITE], 0
+        jne rewrite
+enter:
+        cmp dword [rbp + ENV_EXIT], 0
+        js leave_it                     ; it is looked for behind this call: the block does not run, and is entered again
+; r9 entry, rcx State, r8 in the translation: count the block, or stop before it
+consider_the_block:
+        cmp qword [rcx + LEFT], 0
+        jle consider_stopping
         cmp word [r9 + E_FLAGS], 0
         jne flagged
 run_the_block:
         movsx rax, word [r9 + E_ICOUNT]
         inc qword [r9 + E_COUNT]
-        add r11, rax
-        mov [rcx + INSNS], r11
-        mov rax, [rcx + LAST_PC]
-        mov [rcx + PREV_PC], rax
-        mov [rcx + LAST_PC], rsi
+        sub [rcx + LEFT], rax
         mov [rcx + LAST_ENTRY], r9
+leave_it:
         ret
 
 look_further:
@@ -112,6 +123,8 @@ not_wrapped:
         jmp found
 
 consider_stopping:
+        mov r11, [rcx + TARGET]
+        sub r11, [rcx + LEFT]
         cmp r11, [rcx + LIMIT]
         jae past_the_limit
         mov [rcx + ENV], rbp
@@ -135,16 +148,238 @@ past_the_limit:
         mov eax, CAUSE_DEADLINE
         jmp stop
 unknown:
+        mov r8, [rsp]
         mov [rcx + UNKNOWN_SIZE], rdx
         mov eax, CAUSE_UNKNOWN
 stop:
-        mov r8, [rsp]
         mov [rcx + HOST_PC], r8
         mov [rcx + ENV], rbp
         mov [rcx + CAUSE], rax
         mov rax, [rcx + EMU_STOP]
         sub rsp, 8
         call rax
+        add rsp, 8
+        ret
+
+; Blocks that count themselves
+;
+; A block begins with two calls: to this hook, and to Unicorn's check for a stop request (gen_tb_start). When every byte of both
+; is what is expected, they are replaced by code that does the same without a call, unless something is due:
+;
+;           mov edx, entry
+;           mov ecx, state
+;           inc qword [rdx + E_COUNT]
+;           js slow                     ; flagged, or the count in this code is not the right one any more
+;           sub qword [rcx + LEFT], icount
+;           js slow
+;           cmp dword [rbp + ENV_EXIT], 0
+;           js slow
+;           mov [rcx + LAST_ENTRY], edx
+;           jmp end
+;     slow: call [rcx + SLOW]
+;     end:
+;
+; Registers that a call may change are free there.
+%define NEW_CODE_SIZE 37
+%define ICOUNT_AT 20
+%define SLOW_AT 34
+
+; rdi engine, rsi address, edx size, rcx State, r9 entry, r8 in the translation, behind the call
+rewrite:
+        cmp dword [rbp + ENV_EXIT], 0
+        js enter
+        cmp qword [rcx + LEFT], 0
+        jle enter
+        cmp word [r9 + E_FLAGS], 0
+        jne enter
+        bt qword [r9 + E_COUNT], E_SLOW_BIT
+        jc enter
+        movsx eax, word [r9 + E_ICOUNT]
+        dec eax
+        cmp eax, 126
+        ja enter                        ; not an 8-bit immediate, or a correction
+        ; Backwards: the call,
+        lea r10, [r8 - 5]
+        cmp byte [r10], 0xe8            ; call rel32
+        je backwards
+        dec r10
+        cmp word [r10], 0x15ff          ; call [rip + rel32]
+        jne refuse
+backwards:
+        cmp byte [r10 - 5], 0xb9        ; mov ecx, state
+        jne refuse
+        cmp [r10 - 4], ecx
+        jne refuse
+        cmp byte [r10 - 10], 0xba       ; mov edx, size
+        jne refuse
+        cmp [r10 - 9], edx
+        jne refuse
+        sub r10, 10
+        mov eax, esi
+        cmp rax, rsi
+        jne not_esi
+        cmp byte [r10 - 5], 0xbe        ; mov esi, address
+        jne refuse
+        cmp [r10 - 4], esi
+        jne refuse
+        sub r10, 5
+        jmp first_engine
+not_esi:
+        movsxd rax, esi
+        cmp rax, rsi
+        jne not_signed
+        mov eax, [r10 - 7]              ; mov rsi, simm32
+        and eax, 0xffffff
+        cmp eax, 0xc6c748
+        jne refuse
+        cmp [r10 - 4], esi
+        jne refuse
+        sub r10, 7
+        jmp first_engine
+not_signed:
+        cmp word [r10 - 10], 0xbe48     ; mov rsi, imm64
+        jne refuse
+        cmp [r10 - 8], rsi
+        jne refuse
+        sub r10, 10
+first_engine:
+        cmp rdi, [rcx + UC]
+        jne refuse
+        mov eax, edi
+        cmp rax, rdi
+        jne not_edi
+        cmp byte [r10 - 5], 0xbf        ; mov edi, engine
+        jne refuse
+        cmp [r10 - 4], edi
+        jne refuse
+        cmp byte [r8], 0xbf
+        jne refuse
+        cmp [r8 + 1], edi
+        jne refuse
+        sub r10, 5
+        lea r11, [r8 + 5]
+        jmp second_call
+not_edi:
+        cmp word [r10 - 10], 0xbf48     ; mov rdi, imm64
+        jne not_imm64
+        cmp [r10 - 8], rdi
+        jne refuse
+        sub r10, 10
+        jmp second_engine
+not_imm64:
+        mov eax, [r10 - 7]              ; lea rdi, [rip + rel32]
+        and eax, 0xffffff
+        cmp eax, 0x3d8d48
+        jne refuse
+        movsxd rax, dword [r10 - 4]
+        add rax, r10
+        cmp rax, rdi
+        jne refuse
+        sub r10, 7
+second_engine:
+        lea r11, [r8 + 10]
+        cmp word [r8], 0xbf48
+        jne second_lea
+        cmp [r8 + 2], rdi
+        jne refuse
+        jmp second_call
+second_lea:
+        lea r11, [r8 + 7]
+        mov eax, [r8]
+        and eax, 0xffffff
+        cmp eax, 0x3d8d48
+        jne refuse
+        movsxd rax, dword [r8 + 3]
+        add rax, r11
+        cmp rax, rdi
+        jne refuse
+second_call:
+        cmp word [r11], 0xf633          ; xor esi, esi
+        je have_zero
+        cmp word [r11], 0xf631
+        jne refuse
+have_zero:
+        movsxd rax, dword [r11 + 3]
+        add r11, 7
+        cmp byte [r11 - 5], 0xe8        ; call rel32
+        je near_check
+        cmp word [r11 - 5], 0x15ff      ; call [rip + rel32]
+        jne refuse
+        movsxd rax, dword [r11 - 3]
+        inc r11
+        mov rax, [rax + r11]
+        jmp have_check
+near_check:
+        movsxd rax, dword [r11 - 4]
+        add rax, r11
+have_check:
+        cmp rax, [rcx + CHECK_EXIT]
+        jne refuse
+        ; From r10 to r11 there is room.
+        mov rax, r11
+        sub rax, r10
+        cmp rax, NEW_CODE_SIZE
+        jb refuse
+        sub eax, SLOW_AT                ; the jump ends there
+        mov byte [r10], 0xba            ; mov edx, entry
+        mov [r10 + 1], r9d
+        mov byte [r10 + 5], 0xb9        ; mov ecx, state
+        mov [r10 + 6], ecx
+        mov dword [r10 + 10], 0x1042ff48 ; inc qword [rdx + E_COUNT]
+        mov word [r10 + 14], 0x1278     ; js slow
+        mov dword [r10 + 16], 0x00698348 ; sub qword [rcx + LEFT], icount
+        mov dl, [r9 + E_ICOUNT]
+        mov [r10 + ICOUNT_AT], dl
+        mov word [r10 + 21], 0x0b78     ; js slow
+        mov dword [r10 + 23], 0x00f07d83 ; cmp dword [rbp + ENV_EXIT], 0
+        mov word [r10 + 27], 0x0578     ; js slow
+        mov word [r10 + 29], 0x5189     ; mov [rcx + LAST_ENTRY], edx
+        mov byte [r10 + 31], LAST_ENTRY
+        mov byte [r10 + 32], 0xeb       ; jmp end
+        mov [r10 + 33], al
+        mov word [r10 + 34], 0x51ff     ; slow: call [rcx + SLOW]
+        mov byte [r10 + 36], SLOW
+        ; Behind the slow path, too, the block goes on at the end.
+        sub al, NEW_CODE_SIZE - SLOW_AT
+        jz no_room_left
+        mov byte [r10 + NEW_CODE_SIZE], 0x90 ; nop
+        sub al, 2
+        js no_room_left
+        mov byte [r10 + NEW_CODE_SIZE], 0xeb ; jmp end
+        mov [r10 + NEW_CODE_SIZE + 1], al
+no_room_left:
+        inc qword [rcx + REWRITTEN]
+        mov [rsp], r11
+        jmp run_the_block
+refuse:
+        inc qword [rcx + REFUSED]
+        jmp enter
+
+; From a block that counts itself: rdx entry, rcx State
+align 16
+slow_hook:
+        mov r9, rdx
+        mov r8, [rsp]
+        dec qword [r9 + E_COUNT]
+        js as_it_was
+        movsx rax, byte [r8 - (NEW_CODE_SIZE - ICOUNT_AT)]
+        add [rcx + LEFT], rax
+as_it_was:
+        push rcx
+        cmp dword [rbp + ENV_EXIT], 0
+        js stop_asked
+        mov rdi, [rcx + UC]
+        call consider_the_block
+        cmp dword [rbp + ENV_EXIT], 0
+        js stop_asked
+        pop rcx
+        ret
+stop_asked:
+        pop rcx
+        mov rdi, [rcx + UC]
+        xor esi, esi
+        sub rsp, 8
+        call [rcx + CHECK_EXIT]         ; leaves the block
         add rsp, 8
         ret
 
@@ -205,6 +440,12 @@ free_slot:
         inc qword [rbx + LOG_USED]
 have_slot:
         mov r12, r9
+        cmp word [r12 + E_AGE], 0
+        je first_translation
+        cmp [r12 + E_ICOUNT], r15w
+        je first_translation
+        bts qword [r12 + E_COUNT], E_SLOW_BIT ; another translation may have the old number in its code
+first_translation:
         mov [r12 + E_ICOUNT], r15w
         inc word [r12 + E_AGE]
         cmp qword [rbx + ALWAYS], 0
@@ -293,6 +534,9 @@ ask:
         mov edx, r15d
         call [rbx + NEW_BLOCK]
         mov [r12 + E_FLAGS], ax
+        test ax, ax
+        jz edge_done
+        bts qword [r12 + E_COUNT], E_SLOW_BIT ; another translation may count itself
         jmp edge_done
 table_full:
         mov dword [rbx + CAUSE], CAUSE_FULL

@@ -13,8 +13,9 @@ default rel
 org 0
 
 ; struct State of host_x86_64.asm
-%define INSNS      0x00
-%define LAST_PC    0x20
+%define LEFT       0x00   ; TARGET - LEFT instructions were executed
+%define TARGET     0x08
+%define LAST_ENTRY 0x28   ; begins with the address of the block
 
 ; CPUX86State (QEMU 5.0.1, target/i386/cpu.h)
 %define ENV_EIP     128
@@ -136,7 +137,8 @@ watched_page:
         jz succeeded
         mov rbp, [rsp + 56]
         mov r11, [state]
-        mov r10, [r11 + INSNS]
+        mov r10, [r11 + TARGET]
+        sub r10, [r11 + LEFT]
         cmp rbp, [whole_ra]
         jne not_a_part
         cmp r10, [whole_insns]
@@ -232,7 +234,8 @@ in_range:
         mov ecx, ecx
         jmp have_pc
 of_the_block:
-        mov rcx, [r11 + LAST_PC]
+        mov rcx, [r11 + LAST_ENTRY]
+        mov rcx, [rcx]
 have_pc:
         ; r15 address, rcx pc, r13 what: find the row
         mov rax, r15
@@ -276,13 +279,16 @@ new_row:
         mov [rdi + W_PC], rcx
         mov [rdi + W_WHAT], r13
         mov [rdi + W_LINEAR], r12
-        mov rax, [r11 + LAST_PC]
+        mov rax, [r11 + LAST_ENTRY]
+        mov rax, [rax]
         mov [rdi + W_BLOCK], rax
-        mov rax, [r11 + INSNS]
+        mov rax, [r11 + TARGET]
+        sub rax, [r11 + LEFT]
         mov [rdi + W_FIRST], rax
 have_row:
         inc qword [rdi + W_COUNT]
-        mov rax, [r11 + INSNS]
+        mov rax, [r11 + TARGET]
+        sub rax, [r11 + LEFT]
         mov [rdi + W_LAST], rax
         jmp succeeded
 full:
