@@ -21,6 +21,8 @@ from efishim.errors import MachineError
 from efishim.logged_call import LoggedCall
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
+from efishim.wire.acpi import Rsdp
+from efishim.wire.smbios import EntryPoint3
 
 MASTER, SLAVE = 0x20, 0xA0
 MASTER_VECTORS, SLAVE_VECTORS = 0x08, 0x70
@@ -31,7 +33,7 @@ EXCEPTIONS = {0x00: "#DE", 0x04: "#OF", 0x05: "#BR", 0x06: "#UD", 0x07: "#NM", 0
 """Exceptions of real mode whose vectors reach the BIOS (SDM volume 3, table 21-6). The handlers of a PC's BIOS
 return to the instruction at fault, for ever; here the run ends. Debugging traps (1 to 3) return behind it.
 """
-RSDP_SIZE, SMBIOS_SIZE = 36, 24
+RSDP_SIZE, SMBIOS_SIZE = Rsdp.SIZE, EntryPoint3.SIZE
 
 
 class Bios:

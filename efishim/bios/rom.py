@@ -5,7 +5,8 @@ Each stub starts with an OUT that traps to the host, which derives the vector fr
 
 from __future__ import annotations
 
-import struct
+from efishim.wire.bios import ConfigurationTable
+from efishim.wire.x86_tables import FarPointer16
 
 SEGMENT = 0xF000
 TRAP_PORT = 0xE4
@@ -46,13 +47,20 @@ def stub(vector: int) -> bytes:
 def vector_table() -> bytes:
     """256 far pointers to the stubs, for address 0."""
     entries = ((0, 0) if v in FREE_VECTORS else (STUBS + STUB_SIZE * v, SEGMENT) for v in range(VECTORS))
-    return b"".join(struct.pack("<HH", *entry) for entry in entries)
+    return b"".join(FarPointer16(offset=offset, segment=segment).build() for offset, segment in entries)
 
 
 def config_table(*, pic: bool, rtc: bool) -> bytes:
     """Int 15h/C0's table: length, model, submodel, BIOS revision, five feature bytes."""
     features = (FEATURE_SECOND_PIC if pic else 0) | (FEATURE_RTC if rtc else 0) | FEATURE_EBDA
-    return struct.pack("<HBBB5B", 8, MODEL_AT, SUBMODEL, REVISION, features, 0, 0, 0, 0)
+    table = ConfigurationTable(
+        length=ConfigurationTable.SIZE - 2,
+        model=MODEL_AT,
+        submodel=SUBMODEL,
+        bios_revision=REVISION,
+        features=bytes((features,)),
+    )
+    return table.build()
 
 
 def parts(*, pic: bool, rtc: bool) -> dict[int, bytes]:
@@ -61,7 +69,7 @@ def parts(*, pic: bool, rtc: bool) -> dict[int, bytes]:
     found[RESET] = OUT
     found[CONFIG_TABLE] = config_table(pic=pic, rtc=rtc)
     found[FONT] = bytes(FONT_SIZE)
-    found[POWER_ON] = struct.pack("<BHH", 0xEA, RESET, SEGMENT)  # jmp far
+    found[POWER_ON] = b"\xea" + FarPointer16(offset=RESET, segment=SEGMENT).build()  # jmp far
     found[DATE] = BUILD_DATE
     found[MODEL_BYTE] = bytes((MODEL_AT, 0))
     return found

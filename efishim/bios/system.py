@@ -16,6 +16,7 @@ from efishim.bios.memory import below_and_above_16m, extended_kib
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
 from efishim.wire.acpi import AddressRange
+from efishim.wire.x86 import segment_descriptor
 
 SMAP = 0x534D_4150
 ENTRY_SIZE, EXTENDED_SIZE = 20, AddressRange.SIZE
@@ -109,7 +110,7 @@ class SystemServices:
             frame.fail(0x02)
             return
         table = frame.load("es", frame["si"] + 0x10, 16)
-        source, target = (int.from_bytes(raw[2:5] + raw[7:8], "little") for raw in (table[:8], table[8:]))
+        source, target = (segment_descriptor(int.from_bytes(raw, "little")).base for raw in (table[:8], table[8:]))
         frame.write_physical(target, frame.read_physical(source, 2 * words))
         frame.stored = True
         frame.done()

@@ -89,7 +89,7 @@ class Kallsyms:
                 return self.base + value % (1 << 32)
 
     def addresses(self) -> list[int]:
-        """Addresses of all symbols in the order of the table."""
+        """Addresses of all symbols in the order of the table, which has a hundred thousand of them: arrays, no Layouts."""
         if self.scheme == "absolute":
             quads = array("Q")
             quads.frombytes(self.data[self.offsets : self.offsets + 8 * self.count])

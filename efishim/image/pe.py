@@ -362,7 +362,10 @@ def layout_pe(data: bytes, pe: PeImage | None = None) -> PeLayout:
 
 
 def _relocations(table: bytes, size_of_image: int) -> tuple[tuple[int, int], ...]:
-    """The entries of all blocks. A block of size 0 ends the table early, as firmware reads it."""
+    """The entries of all blocks. A block of size 0 ends the table early, as firmware reads it.
+
+    Read with struct and array: an image has thousands of entries, and a Layout takes tens of microseconds.
+    """
     found: list[tuple[int, int]] = []
     at = 0
     while at + wire.RELOCATION_BLOCK_SIZE <= len(table):

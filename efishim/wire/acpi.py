@@ -44,16 +44,23 @@ class BootArch:
     CMOS_RTC_NOT_PRESENT = 1 << 5
 
 
-class Rsdp(Layout):
-    """Root System Description Pointer, revision 2 (5.2.5.3). `checksum` covers the first 20 bytes."""
+class Rsdp1(Layout):
+    """Root System Description Pointer of ACPI 1.0 (5.2.5.3), which `checksum` covers in every revision."""
 
-    SIZE = 36
+    SIZE = 20
 
     signature: bytes = array(0, 8)
     checksum: int = u8(8)
     oem_id: bytes = array(9, 6)
     revision: int = u8(15)
     rsdt_address: int = u32(16)
+
+
+class Rsdp(Rsdp1):
+    """The same of revision 2."""
+
+    SIZE = 36
+
     length: int = u32(20)
     xsdt_address: int = u64(24)
     extended_checksum: int = u8(32)

@@ -31,6 +31,7 @@ from efishim.wire.x86 import (
     EFER_NXE,
     EFLAGS_IF,
 )
+from efishim.wire.x86_tables import Gate32, Gate64
 
 GDT = (
     0,
@@ -131,9 +132,10 @@ class Environment:
 
     def _gate(self, handler: int) -> bytes:
         """An interrupt gate (SDM volume 3, 6.11 and 6.14.1)."""
-        low, high = handler & 0xFFFF, handler >> 16 & 0xFFFF
-        gate = struct.pack("<HHBBH", low, self.state.code, 0, INTERRUPT_GATE, high)
-        return gate + struct.pack("<II", handler >> 32, 0) if self.state.width == 8 else gate
+        gate = Gate64(offset_high=handler >> 32) if self.state.width == 8 else Gate32()
+        gate.offset_low, gate.offset_middle = handler & 0xFFFF, handler >> 16 & 0xFFFF
+        gate.selector, gate.access = self.state.code, INTERRUPT_GATE
+        return gate.build()
 
     def enter(self, root: int, stack_top: int) -> None:
         """Set the processor up. RIP and the stack pointer proper are the dispatcher's."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from efishim.lab.abi.requirements import Findings, Requirement
 from efishim.machine.memory import BusError, PhysicalMemory
-from efishim.wire.acpi import RSDP_SIGNATURE
+from efishim.wire.acpi import RSDP_SIGNATURE, Rsdp, Rsdp1
 
-FIRST_SIZE = 20
-"""Bytes of revision 0, which `checksum` covers in every revision."""
 LARGEST = 0x1000
 
 
@@ -19,16 +17,16 @@ def rule(name: str, field: str, reference: str) -> Requirement:
 def problem(memory: PhysicalMemory, address: int) -> str:
     """Why there is no RSDP at an address, empty when there is one (ACPI 6.5, section 5.2.5.3)."""
     try:
-        head = memory.read(address, FIRST_SIZE)
-        if head[:8] != RSDP_SIGNATURE:
-            return f"{address:#x} has the signature {head[:8]!r}"
-        if sum(head) & 0xFF:
+        raw = memory.read(address, Rsdp1.SIZE)
+        head = Rsdp1.parse(raw)
+        if head.signature != RSDP_SIGNATURE:
+            return f"{address:#x} has the signature {head.signature!r}"
+        if sum(raw) & 0xFF:
             return f"the checksum at {address:#x} is wrong"
-        revision = head[15]
-        if revision < 2:
+        if head.revision < 2:
             return ""
-        length = memory.u32(address + FIRST_SIZE)
-        if not FIRST_SIZE < length <= LARGEST or sum(memory.read(address, length)) & 0xFF:
+        length = memory.u32(address + Rsdp.leaf("length").offset)
+        if not Rsdp1.SIZE < length <= LARGEST or sum(memory.read(address, length)) & 0xFF:
             return f"the extended checksum at {address:#x} is wrong"
     except BusError as error:
         return str(error)

@@ -13,6 +13,7 @@ from efishim.lab.snapshot.setup_data import setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.bootparams import E820_MAX_ENTRIES_ZEROPAGE, HDRS_MAGIC, BootParams, SetupData
 from efishim.wire.linux_header import XLF_KERNEL_64
+from efishim.wire.uefi import MemoryDescriptor
 
 BOOT_RST = "Documentation/arch/x86/boot.rst"
 ZERO_PAGE = "Documentation/arch/x86/zero-page.rst"
@@ -23,7 +24,6 @@ PROTECTED_MODE_PLACE = 0x10_0000
 """Where the real-mode protocol puts the kernel, whatever alignment it has: it moves itself from there."""
 LAST_SUBARCH = 4
 EFI_SIGNATURES = {int.from_bytes(b"EL32", "little"): 4, int.from_bytes(b"EL64", "little"): 8}
-DESCRIPTOR_SIZE = 40
 
 READABLE = Requirement("boot_params/memory", "RSI points to a struct boot_params", f'{BOOT_RST}, "32-bit Boot Protocol"')
 HEADER = Requirement(
@@ -179,7 +179,7 @@ def _efi(findings: Findings, params: BootParams) -> None:
         return
     findings.demand(EFI, bool(info.efi_systab | info.efi_systab_hi), "efi_systab is null")
     step, size = info.efi_memdesc_size, info.efi_memmap_size
-    whole = step >= DESCRIPTOR_SIZE and size > 0 and not size % step and bool(info.efi_memmap | info.efi_memmap_hi)
+    whole = step >= MemoryDescriptor.sizeof() and size > 0 and not size % step and bool(info.efi_memmap | info.efi_memmap_hi)
     found = f"the map at {info.efi_memmap:#x} has {size:#x} bytes in steps of {step:#x}"
     findings.demand(EFI, whole and info.efi_memdesc_version == 1, found)
     wide = bool(params.hdr.xloadflags & XLF_KERNEL_64)

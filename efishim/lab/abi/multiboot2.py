@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from efishim.lab.abi import acpi, uefi
+from efishim.lab.abi import uefi
 from efishim.lab.abi.multiboot import state_386
 from efishim.lab.abi.ranges import named, overlaps
 from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError
-from efishim.wire.acpi import RSDP_SIGNATURE
+from efishim.wire.acpi import RSDP_SIGNATURE, Rsdp1
 from efishim.wire.multiboot import (
     MULTIBOOT2_BOOTLOADER_MAGIC,
     MULTIBOOT2_HEADER_MAGIC,
@@ -146,7 +146,7 @@ def _contents(findings: Findings, tags: list[tuple[int, bytes]]) -> None:
             )
         elif kind in (TAG["ACPI_OLD"], TAG["ACPI_NEW"]):
             rsdp = data[Multiboot2Tag.SIZE :]
-            sums = not sum(rsdp[: acpi.FIRST_SIZE]) & 0xFF and (kind == TAG["ACPI_OLD"] or not sum(rsdp) & 0xFF)
+            sums = not sum(rsdp[: Rsdp1.SIZE]) & 0xFF and (kind == TAG["ACPI_OLD"] or not sum(rsdp) & 0xFF)
             findings.demand(RSDP, rsdp[:8] == RSDP_SIGNATURE and sums, f"{MULTIBOOT2_TAGS[kind]} does not")
 
 

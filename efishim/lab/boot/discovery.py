@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from efishim.errors import ProviderError
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.provider import BootInformation, MemoryKind, MemoryRange, Provenance
+from efishim.wire.acpi import RSDP_SIGNATURE, Rsdp1
+from efishim.wire.smbios import ANCHOR3, EntryPoint3
 
 BIOS_AREA = (0xE_0000, 0x10_0000)
 EBDA_POINTER, EBDA_SEARCHED = 0x40E, 1024
-RSDP_SIGNATURE, RSDP_V1_SIZE = b"RSD PTR ", 20
-SMBIOS3_ANCHOR, SMBIOS3_SIZE = b"_SM3_", 24
 PARAGRAPH = 16
 
 MapEntry = tuple[int, int, int]
@@ -55,12 +55,12 @@ def find_rsdp(memory: PhysicalMemory) -> int | None:
         ebda = 0
     if 0x400 <= ebda < 0xA_0000:
         places.insert(0, (ebda, ebda + EBDA_SEARCHED))
-    return next((at for low, high in places for at in [_search(memory, low, high, RSDP_SIGNATURE, RSDP_V1_SIZE)] if at), None)
+    return next((at for low, high in places for at in [_search(memory, low, high, RSDP_SIGNATURE, Rsdp1.SIZE)] if at), None)
 
 
 def find_smbios3(memory: PhysicalMemory) -> int | None:
     """The 64-bit SMBIOS entry point in the upper half of the BIOS area, None without one."""
-    return _search(memory, 0xF_0000, BIOS_AREA[1], SMBIOS3_ANCHOR, SMBIOS3_SIZE)
+    return _search(memory, 0xF_0000, BIOS_AREA[1], ANCHOR3, EntryPoint3.SIZE)
 
 
 def _search(memory: PhysicalMemory, low: int, high: int, signature: bytes, size: int) -> int | None:

@@ -18,6 +18,7 @@ from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
 from efishim.provider import BootInformation, EfiFacts, Loaded, MachineFacts, MemoryRange
 from efishim.wire.smbios import ANCHOR2
+from efishim.wire.uefi import MemoryDescriptor
 
 
 def build(
@@ -84,7 +85,6 @@ def _is_old_smbios(machine: Machine, address: int) -> bool:
         return False
 
 
-PHYSICAL_START = slice(8, 16)
 """In a memory descriptor (UEFI 2.10, 7.2.3)."""
 
 
@@ -129,7 +129,7 @@ def _moved(left: EfiRuntime, runtime: bytes) -> bytes:
     step = left.descriptor_size
     whole = left.memory_map + runtime
     pieces = [whole[at : at + step] for at in range(0, len(whole), step)]
-    by_start = {int.from_bytes(one[PHYSICAL_START], "little"): one for one in pieces}
+    by_start = {MemoryDescriptor.parse(one).PhysicalStart: one for one in pieces}
     return b"".join(by_start[start] for start in sorted(by_start))
 
 

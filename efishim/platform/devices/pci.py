@@ -10,8 +10,9 @@ Intel ID would promise the registers (PAM, SMRAM, PM base) of that chipset.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
+
+from efishim.wire.pci import ConfigurationHeader
 
 HOST_BRIDGE_VENDOR, HOST_BRIDGE_DEVICE = 0x1B36, 0x0008
 CONFIG_ENABLE = 1 << 31
@@ -44,10 +45,15 @@ class PciFunction:
 
 def host_bridge() -> PciFunction:
     """Class 06 00 00, memory and bus master always on, no BARs, no capabilities."""
-    header = struct.pack(
-        "<HHHHBBBBBBBB28xHH", HOST_BRIDGE_VENDOR, HOST_BRIDGE_DEVICE, 0x0006, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0x1AF4, 0x1100
+    header = ConfigurationHeader(
+        vendor_id=HOST_BRIDGE_VENDOR,
+        device_id=HOST_BRIDGE_DEVICE,
+        command=0x0006,
+        base_class=6,
+        subsystem_vendor_id=0x1AF4,
+        subsystem_id=0x1100,
     )
-    return PciFunction(header, {0x3C: 0xFF})
+    return PciFunction(header.build(), {0x3C: 0xFF})
 
 
 class ResetControl:

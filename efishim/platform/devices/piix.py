@@ -9,10 +9,9 @@ PIIX4's SMBus are not there.
 
 from __future__ import annotations
 
-import struct
-
 from efishim.platform.devices.acpi_hw import SCI_IRQ
 from efishim.platform.devices.pci import PciFunction
+from efishim.wire.pci import ConfigurationHeader
 
 INTEL, RED_HAT, QEMU_SUBSYSTEM = 0x8086, 0x1AF4, 0x1100
 HOST_BRIDGE, ISA_BRIDGE, POWER_MANAGEMENT = 0x1237, 0x7000, 0x7113
@@ -28,12 +27,19 @@ IO_SPACE = 1
 
 def _header(device: int, revision: int, kind: int, *, command: int, status: int, header_type: int = 0) -> bytes:
     """Type 0 without base addresses. `kind` is class, subclass and interface."""
-    return struct.pack(
-        "<HHHHBBBBBBBB28xHH",
-        *(INTEL, device, command, status, revision),
-        *kind.to_bytes(3, "little"),
-        *(0, 0, header_type, 0, RED_HAT, QEMU_SUBSYSTEM),
-    )
+    return ConfigurationHeader(
+        vendor_id=INTEL,
+        device_id=device,
+        command=command,
+        status=status,
+        revision_id=revision,
+        interface=kind & 0xFF,
+        sub_class=kind >> 8 & 0xFF,
+        base_class=kind >> 16,
+        header_type=header_type,
+        subsystem_vendor_id=RED_HAT,
+        subsystem_id=QEMU_SUBSYSTEM,
+    ).build()
 
 
 def host_bridge() -> PciFunction:

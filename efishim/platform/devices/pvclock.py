@@ -1,16 +1,16 @@
 """The paravirtual clock of Xen and KVM: the parameters by which a guest converts its TSC to nanoseconds.
 
-Source: Xen's public/xen.h, struct vcpu_time_info; Linux Documentation/virt/kvm/x86/msr.rst (MSR_KVM_SYSTEM_TIME_NEW,
-MSR_KVM_WALL_CLOCK_NEW) describes the same 32 and 12 bytes.
+Sources: those of wire/pvclock.py.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+from efishim.wire.pvclock import VcpuTimeInfo, WallClock
+
 NS = 1_000_000_000
-TIME_INFO_SIZE, WALL_CLOCK_SIZE = 32, 12
+TIME_INFO_SIZE, WALL_CLOCK_SIZE = VcpuTimeInfo.SIZE, WallClock.SIZE
 TSC_STABLE = 1 << 0
 """Flag: the time is the same on all processors without more ado."""
 
@@ -42,11 +42,16 @@ def scale_of(hz: int) -> Scale:
 
 def time_info(version: int, tsc: int, system_ns: int, scale: Scale, flags: int) -> bytes:
     """struct vcpu_time_info, 32 bytes: at `tsc` it is `system_ns`. An even version says that it is whole."""
-    return struct.pack(
-        "<IIQQIbB2x", version & 0xFFFF_FFFF, 0, tsc, system_ns & (1 << 64) - 1, scale.multiplier, scale.shift, flags
-    )
+    return VcpuTimeInfo(
+        version=version & 0xFFFF_FFFF,
+        tsc_timestamp=tsc,
+        system_time=system_ns & (1 << 64) - 1,
+        tsc_to_system_mul=scale.multiplier,
+        tsc_shift=scale.shift & 0xFF,
+        flags=flags,
+    ).build()
 
 
 def wall_clock(version: int, epoch: int) -> bytes:
     """Version, seconds and nanoseconds since 1970 at system time 0: 12 bytes."""
-    return struct.pack("<III", version, epoch & 0xFFFF_FFFF, 0)
+    return WallClock(version=version, sec=epoch & 0xFFFF_FFFF).build()
