@@ -12,6 +12,9 @@ A declaration is a class whose fields stand at the offsets that the specificatio
 Structures of UEFI have no printed offsets. Their fields come without, lie where a C compiler puts them, and have one form
 for each width of a pointer. Numbers are little-endian, as x86 is; `be32` is for what came from elsewhere.
 
+A specification may use a name twice, or one that Python or this class has: the attribute ends in an underscore then, and its
+leaf is called what the specification calls it.
+
 Why construct, and what it costs: docs/adr/0014-layouts-over-construct.md.
 """
 
@@ -348,7 +351,8 @@ def _walk(name: str, at: int, reader: Any) -> Iterator[Leaf]:
     """The leaves of one of construct's objects that lies at `at` and has this name."""
     if isinstance(reader, cs.Struct):
         for sub in reader.subcons:
-            yield from _walk(f"{name}.{sub.name}" if name else sub.name, at, sub.subcon)
+            own = sub.name.rstrip("_")
+            yield from _walk(f"{name}.{own}" if name else own, at, sub.subcon)
             at += sub.sizeof()
     elif isinstance(reader, cs.Array):
         for index in range(reader.count):

@@ -47,8 +47,8 @@ class SystemTable(TableHeader):
 
 
 class BootServicesTable(TableHeader):
-    """EFI_BOOT_SERVICES (4.4.1): the services in the order of the table. The empty place, which the specification calls
-    Reserved as it does a field of the header, is NULL.
+    """EFI_BOOT_SERVICES (4.4.1): the services in the order of the table. The empty place, called
+    Reserved as a field of the header is, is NULL.
     """
 
     NAME = "EFI_BOOT_SERVICES"
@@ -70,7 +70,7 @@ class BootServicesTable(TableHeader):
     ReinstallProtocolInterface: int = pointer()
     UninstallProtocolInterface: int = pointer()
     HandleProtocol: int = pointer()
-    ReservedService: int = pointer()
+    Reserved_: int = pointer()
     RegisterProtocolNotify: int = pointer()
     LocateHandle: int = pointer()
     LocateDevicePath: int = pointer()

@@ -135,6 +135,18 @@ def test_a_value_of_one_width_has_a_form_in_the_other() -> None:
     assert Wide(handle=7).build(4)[4:8] == Wide.parse(Wide(handle=7).build()).build()[8:12] == b"\7\0\0\0"
 
 
+class Again(Point):
+    SIZE = 8
+
+    x_: int = u16(4)
+    build_: int = u16(6)
+
+
+def test_a_name_that_is_taken_ends_in_an_underscore_which_its_leaf_does_not_have() -> None:
+    assert [(leaf.name, leaf.offset) for leaf in Again.leaves()] == [("x", 0), ("y", 2), ("x", 4), ("build", 6)]
+    assert Again(x=1, x_=2, build_=3).build() == struct.pack("<4H", 1, 0, 2, 3)
+
+
 class Foreign(Layout):
     SIZE = 4
 
