@@ -28,15 +28,31 @@ MAX_AR_MEMBERS = 64
 MAX_FILE = 1 << 30
 """Largest file that is taken out of a package, bytes."""
 
-MAX_UNPACKED = 8 << 30
+MAX_UNPACKED = 2 << 30
 """Most bytes of a package's tar that are read. Kernel packages have about 1 GiB."""
+
+MAX_MEMBERS = 50_000
+"""Most members of a package; kernel packages have 7,000."""
+
+HEADERS = 2 << 20
+"""Most bytes between the contents of two files: a header, and the extended headers that belong to it."""
 
 MAX_WINDOW = 1 << 27
 """Largest window of a zstd stream, bytes."""
 
 CHUNK = 1 << 20
 
-_CORRUPT = (tarfile.TarError, OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, MemoryError, OverflowError)
+_CORRUPT = (
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    ValueError,
+    lzma.LZMAError,
+    zlib.error,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+)
 
 
 class _Window(io.RawIOBase):
@@ -64,6 +80,9 @@ class _Bounded(io.RawIOBase):
     def __init__(self, stream: IO[bytes], limit: int) -> None:
         self._stream = stream
         self._left = limit
+        self._read = 0
+        self.until = HEADERS
+        """How far may be read before this is raised: tarfile takes extended headers of any size into memory."""
 
     def readable(self) -> bool:
         return True
@@ -72,8 +91,11 @@ class _Bounded(io.RawIOBase):
         view = memoryview(cast("bytearray", buffer)).cast("B")
         data = self._stream.read(len(view))
         self._left -= len(data)
+        self._read += len(data)
         if self._left < 0:
             raise ValueError("it unpacks to more than efishim reads")
+        if self._read > self.until + CHUNK:  # a buffer reads ahead
+            raise ValueError(f"a member's headers have more than {HEADERS >> 20} MiB")
         view[: len(data)] = data
         return len(data)
 
@@ -134,8 +156,12 @@ def _members(stream: IO[bytes], name: str) -> Iterator[tuple[tarfile.TarInfo, ta
         kind, start, size = _data_member(stream)
         unpacked = _Bounded(_decompressor(kind, _Window(stream, start, size)), MAX_UNPACKED)
         with tarfile.open(fileobj=io.BufferedReader(unpacked, CHUNK), mode="r|", errorlevel=2) as tar:
-            for member in tar:
+            for count, member in enumerate(tar):
+                if count == MAX_MEMBERS:
+                    raise ValueError(f"it has more than {MAX_MEMBERS} members")
+                unpacked.until = tar.offset + HEADERS
                 yield member, tar
+                vars(tar)["members"] = []  # it keeps all of them otherwise
     except _CORRUPT as error:
         raise _damaged(name, error) from error
 

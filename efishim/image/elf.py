@@ -6,8 +6,9 @@ program headers say is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -205,11 +206,21 @@ def parse_notes(data: Buffer, elf: Elf) -> tuple[Note, ...]:
     ranges = elf.note_ranges
     if not ranges:
         ranges = tuple((s.offset, s.size, 4) for s in parse_sections(data, elf) if s.type == wire.SHT_NOTE)
-    return tuple(note for at, size, alignment in ranges for note in _notes_of(data, at, size, alignment))[:MAX_NOTES]
+    return tuple(islice(_all_notes(data, ranges), MAX_NOTES))
+
+
+def _all_notes(data: Buffer, ranges: Iterable[tuple[int, int, int]]) -> Iterator[Note]:
+    """Ranges may overlap, so it is all of them together that is bounded."""
+    left = MAX_NOTE_SEGMENT
+    for at, size, alignment in dict.fromkeys(ranges):
+        if size > left:
+            continue
+        left -= size
+        yield from _notes_of(data, at, size, alignment)
 
 
 def _notes_of(data: Buffer, at: int, size: int, alignment: int) -> Iterator[Note]:
-    if size > MAX_NOTE_SEGMENT or at + size > len(data):
+    if at + size > len(data):
         return
     step = 8 if alignment == 8 else 4
     raw = bytes(data[at : at + size])

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from efishim.errors import ImageError
+from efishim.image.budget import Budget
 from efishim.image.bzimage import BzImage
 from efishim.image.cachedir import write_atomically
 from efishim.image.elf import (
@@ -28,7 +29,7 @@ from efishim.image.elf import (
     pvh_entry,
     pvh_relocation,
 )
-from efishim.image.kallsyms import Kallsyms, find_kallsyms
+from efishim.image.kallsyms import SEARCH_STEPS, Kallsyms, find_kallsyms
 from efishim.image.payload import announced_size, detect, unpack, unpack_pieces
 from efishim.image.symbols import Symbols, SymbolTable, symbols_from_elf, symbols_from_kallsyms
 
@@ -142,6 +143,7 @@ class KernelSource:
         elf: Elf | None = None
         kallsyms: Kallsyms | None = None
         wanted = HEADERS
+        budget = Budget(SEARCH_STEPS)
         for piece in unpack_pieces(payload):
             buffer += piece
             if len(buffer) < wanted:
@@ -151,14 +153,14 @@ class KernelSource:
                 wanted = _enough(elf)
                 if len(buffer) < wanted:
                     continue
-            kallsyms = find_kallsyms(buffer, elf)
+            kallsyms = find_kallsyms(buffer, elf, budget)
             if kallsyms is not None:
                 break
             wanted = len(buffer) + STEP
         whole = kallsyms is None
         if elf is None or whole:
             elf = parse_elf(buffer)
-            kallsyms = find_kallsyms(buffer, elf)
+            kallsyms = find_kallsyms(buffer, elf, budget)
         size = announced_size(payload) if method and method != "none" else len(payload)
         return Probe(str(method), size, buffer, elf, kallsyms, complete=whole)
 

@@ -22,10 +22,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 from efishim.errors import ImageError
+from efishim.image.budget import Budget, Exhausted
 from efishim.image.elf import Elf
 
 TOKENS = 256
@@ -35,18 +37,20 @@ DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 DIGIT_ZERO = ord("0")
 
 MAX_TOKEN_TABLE = 64 << 10
-MAX_NAMES_REGION = 64 << 20
-MAX_SYMBOLS = 1 << 23
+MAX_NAMES_REGION = 16 << 20
+"""Most bytes of packed names; a kernel of 200,000 symbols has 3 MiB of them."""
+MAX_NAMES = 64 << 20
+"""Most bytes of names when they are unpacked; that kernel has 6 MiB."""
+MAX_SYMBOLS = 1 << 21
 MAX_NAME_BYTES = 512
 """KSYM_NAME_LEN (include/linux/kallsyms.h): the longest name, so also the longest packed one."""
 MIN_MARKERS = 4
 """Tables of fewer names (1024) are not taken for a kernel's."""
 
-# What is looked at before giving up, so that a hostile file costs seconds at most. A kernel needs 6, 1, 1 and 1,000.
-MAX_DIGIT_RUNS = 256
-MAX_TOKEN_TABLES = 8
-MAX_MARKER_TABLES = 32
-MAX_MARKERS_READ = 1 << 18
+SEARCH_STEPS = 500_000
+"""Work for the search before it is given up, about a second. The tables of Debian's kernels take 75,000."""
+FIND_STEPS = 500_000
+"""The same for looking up names in packed form."""
 
 PERCPU_LIMIT = 1 << 24
 """Below it lie per-CPU offsets and no kernel."""
@@ -135,19 +139,22 @@ class Kallsyms:
         region = bytes(self.data[self.names : self.names_end])
         pack = _packer(self.tokens)
         found: dict[str, int] = {}
-        for name in names:
-            for kind in KINDS:
-                packed = pack(kind.encode() + name.encode())
-                index = self._index_of(region, packed) if packed else None
-                if index is not None:
-                    found[name] = self.address(index)
-                    break
+        budget = Budget(FIND_STEPS)
+        with suppress(Exhausted):
+            for name in names:
+                for kind in KINDS:
+                    packed = pack(kind.encode() + name.encode())
+                    index = self._index_of(region, packed, budget) if packed else None
+                    if index is not None:
+                        found[name] = self.address(index)
+                        break
         return found
 
-    def _index_of(self, region: bytes, packed: bytes) -> int | None:
+    def _index_of(self, region: bytes, packed: bytes, budget: Budget) -> int | None:
         needle = _length_bytes(len(packed)) + packed
         at = region.find(needle)
         while at >= 0:
+            budget.spend(NAMES_PER_MARKER)
             index = self._index_at(region, at)
             if index is not None:
                 return index
@@ -167,25 +174,26 @@ class Kallsyms:
         return index if at == position and index < self.count else None
 
 
-def find_kallsyms(data: bytes | bytearray, elf: Elf) -> Kallsyms | None:
-    """The tables of a kernel's ELF file, or of the first part of it; None when they are not (yet) there."""
-    at = data.find(DIGITS)
-    tried = 0
-    for _ in range(MAX_DIGIT_RUNS):
-        if at < 0 or tried == MAX_TOKEN_TABLES:
-            break
-        found = _tokens_around(data, at)
-        if found is not None:
-            tried += 1
-            table = _tables_around(data, elf, *found)
-            if table is not None:
-                return table
-        at = data.find(DIGITS, at + 1)
+def find_kallsyms(data: bytes | bytearray, elf: Elf, budget: Budget | None = None) -> Kallsyms | None:
+    """The tables of a kernel's ELF file, or of the first part of it; None when they are not (yet) there. Who looks at more
+    and more of one file gives the same `budget` each time.
+    """
+    budget = budget or Budget(SEARCH_STEPS)
+    with suppress(Exhausted):
+        at = data.find(DIGITS)
+        while at >= 0:
+            found = _tokens_around(data, at, budget)
+            if found is not None:
+                table = _tables_around(data, elf, budget, *found)
+                if table is not None:
+                    return table
+            at = data.find(DIGITS, at + 1)
     return None
 
 
-def _tokens_around(data: bytes | bytearray, zero_at: int) -> tuple[int, int, tuple[bytes, ...]] | None:
+def _tokens_around(data: bytes | bytearray, zero_at: int, budget: Budget) -> tuple[int, int, tuple[bytes, ...]] | None:
     """(start of the token table, end of its index, tokens) when the digits at `zero_at` belong to a token table."""
+    budget.spend(2 * TOKENS)
     tail = bytes(data[zero_at : zero_at + MAX_TOKEN_TABLE]).split(b"\0", TOKENS - DIGIT_ZERO)
     if len(tail) <= TOKENS - DIGIT_ZERO:
         return None
@@ -198,10 +206,14 @@ def _tokens_around(data: bytes | bytearray, zero_at: int) -> tuple[int, int, tup
         raw = data[index_at : index_at + 2 * TOKENS]
         if len(raw) < 2 * TOKENS:
             return None
+        budget.spend(TOKENS // 8)
         index = struct.unpack("<256H", raw)
         start = zero_at - index[DIGIT_ZERO]
         if index[0] or start < 0 or any(index[DIGIT_ZERO + i] - index[DIGIT_ZERO] != r for i, r in enumerate(relative)):
             continue
+        if end - start > MAX_TOKEN_TABLE:
+            continue
+        budget.spend(2 * TOKENS)
         tokens = tuple(bytes(data[start:end]).split(b"\0"))[:-1]
         starts = [0]
         for token in tokens:
@@ -212,40 +224,46 @@ def _tokens_around(data: bytes | bytearray, zero_at: int) -> tuple[int, int, tup
 
 
 def _tables_around(
-    data: bytes | bytearray, elf: Elf, tokens_at: int, index_end: int, tokens: tuple[bytes, ...]
+    data: bytes | bytearray, elf: Elf, budget: Budget, tokens_at: int, index_end: int, tokens: tuple[bytes, ...]
 ) -> Kallsyms | None:
-    for markers_at, markers in _marker_tables(data, tokens_at):
-        for count_at, names_at, count, names_end in _names_before(data, markers_at, markers):
+    for markers_at, markers in _marker_tables(data, tokens_at, budget):
+        for count_at, names_at, count, names_end in _names_before(data, markers_at, markers, budget):
+            budget.spend(16 * SAMPLES)
             where = _address_table(data, elf, count_at, index_end, count)
-            if where is not None:
+            if where is not None and _unpacked_size(data, names_at, names_end, tokens, budget) <= MAX_NAMES:
                 scheme, offsets, base = where
                 return Kallsyms(data, tokens, count, names_at, names_end, markers, scheme, offsets, base)
     return None
 
 
-def _marker_tables(data: bytes | bytearray, end: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _unpacked_size(data: bytes | bytearray, start: int, end: int, tokens: tuple[bytes, ...], budget: Budget) -> int:
+    """Bytes of all names, the length bytes taken for tokens too."""
+    budget.spend((end - start) // 64)
+    packed = bytes(data[start:end])
+    return sum(packed.count(code) * len(token) for code, token in enumerate(tokens))
+
+
+def _marker_tables(data: bytes | bytearray, end: int, budget: Budget) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Candidates for the marker table before `end`, nearest first, by position.
 
     It starts with a zero and then grows by 256 packed names at a time. Entries have 4 bytes, 8 before 4.20.
     """
     floor = max(0, end - MAX_NAMES_REGION)
     at = data.rfind(b"\0\0\0\0", floor, end)
-    found = read = 0
-    while at >= 0 and found < MAX_MARKER_TABLES and read < MAX_MARKERS_READ:
+    while at >= 0:
         for width in (4, 8):
             start = at - at % width
-            markers = _markers_at(data, start, end, width)
-            read += len(markers) + 1
+            markers = _markers_at(data, start, end, width, budget)
             if len(markers) >= MIN_MARKERS:
-                found += 1
                 yield start, markers
         at = data.rfind(b"\0\0\0\0", floor, at + 3)
 
 
-def _markers_at(data: bytes | bytearray, start: int, end: int, width: int) -> tuple[int, ...]:
+def _markers_at(data: bytes | bytearray, start: int, end: int, width: int, budget: Budget) -> tuple[int, ...]:
     smallest, largest = 2 * NAMES_PER_MARKER, NAMES_PER_MARKER * MAX_NAME_BYTES
     markers: list[int] = []
-    for at in range(start, min(end, start + width * MAX_MARKERS_READ) - width + 1, width):
+    for at in range(start, end - width + 1, width):
+        budget.spend(1)
         value = int.from_bytes(data[at : at + width], "little")
         if (not markers and value) or (markers and not smallest <= value - markers[-1] <= largest):
             break
@@ -253,7 +271,9 @@ def _markers_at(data: bytes | bytearray, start: int, end: int, width: int) -> tu
     return tuple(markers)
 
 
-def _names_before(data: bytes | bytearray, markers_at: int, markers: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+def _names_before(
+    data: bytes | bytearray, markers_at: int, markers: tuple[int, ...], budget: Budget
+) -> Iterator[tuple[int, int, int, int]]:
     """(position of num_syms, position of the names, count, end of the names) that fit a marker table.
 
     The last marker tells how far before the table the names start, but for the 256 names at most behind it. Before
@@ -263,29 +283,32 @@ def _names_before(data: bytes | bytearray, markers_at: int, markers: tuple[int, 
     end = (markers_at - last) & ~3
     start = max(end - NAMES_PER_MARKER * MAX_NAME_BYTES, 0) & ~3
     words = array("I")
-    words.frombytes(data[start:end])
+    words.frombytes(data[start : start + (max(end - start, 0) & ~3)])
     most = len(markers) * NAMES_PER_MARKER
+    budget.spend(len(words))
     for index in range(len(words) - 1, -1, -1):
         count = words[index]
         if not most - NAMES_PER_MARKER < count <= most:
             continue
         count_at = start + 4 * index
         for names_at in (count_at + 8, count_at + 4):
-            region = data[names_at:markers_at]
-            if any(data[count_at + 4 : names_at]) or _walk(region, 0, NAMES_PER_MARKER) != markers[1]:
+            budget.spend(NAMES_PER_MARKER)
+            if any(data[count_at + 4 : names_at]):
                 continue
-            names_end = _walk(region, last, count - most + NAMES_PER_MARKER)
-            if names_end is not None and len(region) - names_end < 8 and not any(region[names_end:]):
-                yield count_at, names_at, count, names_at + names_end
+            if _walk(data, names_at, markers_at, NAMES_PER_MARKER) != names_at + markers[1]:
+                continue
+            names_end = _walk(data, names_at + last, markers_at, count - most + NAMES_PER_MARKER)
+            if names_end is not None and markers_at - names_end < 8 and not any(data[names_end:markers_at]):
+                yield count_at, names_at, count, names_end
 
 
-def _walk(region: bytes | bytearray, at: int, names: int) -> int | None:
-    """Position after so many packed names, None when they do not end inside the region."""
+def _walk(data: bytes | bytearray, at: int, end: int, names: int) -> int | None:
+    """Position after so many packed names, None when they do not end before `end`."""
     for _ in range(names):
-        if at >= len(region) or not region[at]:
+        if at >= end or not data[at]:
             return None
-        at = _next_name(region, at)
-    return at if at <= len(region) else None
+        at = _next_name(data, at)
+    return at if at <= end else None
 
 
 def _next_name(region: bytes | bytearray, at: int) -> int:

@@ -17,13 +17,15 @@ from typing import assert_never
 
 from efishim.errors import ImageError
 
-MAX_UNPACKED = 512 << 20
+MAX_UNPACKED = 256 << 20
 """Largest kernel that is unpacked, bytes. Distribution kernels have 40 to 70 MiB."""
 
 MEMORY_LIMIT = 256 << 20
 """Most memory for a decompressor's window, bytes. xz and zstd use 128 MiB at most for kernels."""
 
 CHUNK = 1 << 20
+LEAST_PIECE = 4 << 10
+"""Bytes that a block counts for when it has fewer: what it costs besides."""
 LZ4_LEGACY_BLOCK = 8 << 20
 LZO_BLOCK = 256 << 10
 """Largest unpacked block of an LZO payload; lib/decompress_unlzo.c takes no larger one."""
@@ -92,10 +94,13 @@ def unpack_pieces(payload: bytes | memoryview, *, limit: int = MAX_UNPACKED) -> 
     bound = announced_size(view)
     if bound > limit:
         raise ImageError(f"the payload announces {bound} bytes, more than the {limit} that efishim unpacks")
-    total = 0
+    total = work = 0
     try:
         for piece in _pieces(method, view):
             total += len(piece)
+            work += max(len(piece), LEAST_PIECE)
+            if work > limit + bound:
+                raise ImageError(f"the {method} payload is in pieces so small that unpacking them takes too long")
             if total > bound:
                 raise ImageError(f"the {method} payload unpacks to more than the {bound} bytes that it announces")
             yield piece
@@ -128,14 +133,19 @@ def _pieces(method: Method, view: memoryview) -> Iterator[bytes]:
 
 def _gzip(view: memoryview) -> Iterator[bytes]:
     decompressor = zlib.decompressobj(wbits=31)
-    source: bytes | memoryview = view
+    for at in range(0, len(view), CHUNK):
+        # Not all at once: what is not consumed is copied each time.
+        source: bytes | memoryview = view[at : at + CHUNK]
+        while source and not decompressor.eof:
+            piece = decompressor.decompress(source, CHUNK)
+            source = decompressor.unconsumed_tail
+            if piece:
+                yield piece
     while not decompressor.eof:
-        piece = decompressor.decompress(source, CHUNK)
-        source = decompressor.unconsumed_tail
-        if piece:
-            yield piece
-        elif not source:
+        piece = decompressor.decompress(b"", CHUNK)
+        if not piece:
             raise EOFError("it is truncated")
+        yield piece
 
 
 def _standard(decompressor: bz2.BZ2Decompressor | lzma.LZMADecompressor, view: memoryview) -> Iterator[bytes]:
@@ -174,6 +184,7 @@ def _lz4_legacy(view: memoryview) -> Iterator[bytes]:
         size = int.from_bytes(view[at : at + 4], "little")
         at += 4
         if size == int.from_bytes(magic, "little"):
+            yield b""
             continue  # a concatenated frame, which lib/decompress_unlz4.c accepts
         if size == 0 or at + size > end:
             raise EOFError("it is truncated" if size else "it has an empty block")

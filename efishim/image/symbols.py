@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,8 +17,10 @@ from efishim.image.pe import PeImage
 from efishim.wire import elf as wire
 from efishim.wire.layout import Buffer
 
-MAX_SYMBOLS = 1 << 22
-MAX_MAP_SIZE = 64 << 20
+MAX_SYMBOLS = 1 << 20
+MAX_NAMES = 64 << 20
+"""Most bytes of the names of an ELF file's symbols."""
+MAX_MAP_SIZE = 16 << 20
 MAX_NAME = 512
 
 
@@ -105,10 +107,7 @@ class Symbols:
         found = self._addresses[after - 1]
         if found < self.table.start:
             return None
-        first = after - 1
-        while first and self._addresses[first - 1] == found:
-            first -= 1
-        return self._names[first][1:], address - found
+        return self._names[bisect_left(self._addresses, found, 0, after)][1:], address - found
 
 
 def symbols_from_kallsyms(kallsyms: Kallsyms, elf: Elf) -> Symbols:
@@ -140,9 +139,8 @@ def symbols_from_elf(data: Buffer, elf: Elf) -> Symbols | None:
     # st_name, st_info, st_shndx, st_value of wire.Symbol64 and wire.Symbol32, without a Layout for each: a vmlinux has 200,000
     # symbols, and a Layout takes tens of microseconds.
     row, pick = (struct.Struct("<IBBHQQ"), (0, 1, 3, 4)) if elf.wide else (struct.Struct("<IIIBBH"), (0, 3, 5, 1))
-    for section in sections:
-        if section.type != wire.SHT_SYMTAB:
-            continue
+    left = MAX_NAMES
+    for section in [one for one in sections if one.type == wire.SHT_SYMTAB][:1]:  # gABI chapter 4: there may be one
         if section.offset + section.size > len(data) or section.link >= len(sections):
             raise ImageError(f"the ELF file's symbol table at byte {section.offset} lies outside the file")
         strings_at = sections[section.link]
@@ -154,6 +152,9 @@ def symbols_from_elf(data: Buffer, elf: Elf) -> Symbols | None:
                 continue
             end = strings.find(b"\0", name_at, name_at + MAX_NAME)
             name = strings[name_at : end if end >= 0 else name_at + MAX_NAME].decode("ascii", "backslashreplace")
+            left -= len(name)
+            if left < 0:
+                raise ImageError(f"the names of the ELF file's symbols have more than {MAX_NAMES >> 20} MiB")
             if name and "\n" not in name:
                 names.append(_kind(info, index) + name)
                 addresses.append(value)

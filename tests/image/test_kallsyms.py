@@ -131,3 +131,14 @@ def test_hostile_fillings_cost_little(filling: bytes) -> None:
     started = time.process_time()
     find_kallsyms(image, parse_elf(image))
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_tables_at_an_odd_place_are_no_defect(cut: int) -> None:
+    """A file whose length, or whose tables' place, is no multiple of a word: found or not, but never a ValueError."""
+    image = build_kernel_elf("new")
+    elf = parse_elf(image)
+    at = image.index(DIGITS)
+    find_kallsyms(image[:-cut], elf)
+    find_kallsyms(image[:at] + bytes(cut) + image[at:], elf)
+    find_kallsyms(image[cut:], elf)
