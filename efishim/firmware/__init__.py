@@ -1,1 +1,1 @@
-"""The EFI shim: what a kernel's EFI stub finds instead of firmware."""
+"""The EFI shim: the firmware on which a kernel's EFI stub runs."""

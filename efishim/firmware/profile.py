@@ -1,4 +1,4 @@
-"""Profiles: a firmware described by what it answers, so that a limited one can be imitated.
+"""Profiles: a firmware described by the answers it gives, so that limited firmware can be imitated.
 
 A profile gives each *item* that a firmware may offer an *answer*: `present` (as this firmware does it), `absent` (a NULL
 pointer, a protocol or variable that is not found, a table that is not installed, a field that is zero), or the name of a

@@ -1,4 +1,4 @@
-"""Profiles as TOML files, and those that come with efishim."""
+"""Reads and writes profiles as TOML files, the built-in ones included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shim: EFI firmware built from neutral boot information over a board, ready to run an image.
+"""The shim: builds EFI firmware on a board from neutral boot information, ready to run an image.
 
 It writes everything an image can find (tables, stubs, page tables, descriptor tables) into guest memory and sets the
 processor up; from then on it works inside traps of the running machine.

@@ -1,1 +1,1 @@
-"""Runs one experiment: boot, milestones, observers, record."""
+"""Runs a plan and records it: boot, milestones, observers, record."""

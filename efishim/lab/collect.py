@@ -1,4 +1,4 @@
-"""From what a run left behind to the parts of its record."""
+"""Collects the parts of a record after a run."""
 
 from __future__ import annotations
 

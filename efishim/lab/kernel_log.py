@@ -1,4 +1,4 @@
-"""A Linux kernel's console, read for what the kernel complains about, so that two runs of one kernel can be compared.
+"""Extracts complaints from a Linux kernel's console, so that two runs of one kernel can be compared.
 
 The wordings are those of the kernel's own sources, named at each pattern. What differs between two healthy boots (time
 stamps, addresses, process numbers, colours of a firmware's console) is taken out before anything is compared.

@@ -1,4 +1,4 @@
-"""Many plans at once, each in a process of its own: the same records as one after the other, sooner.
+"""Runs many plans in parallel, each in its own process, with the same records as in sequence.
 
 Plans are values and travel to the workers, records travel back. Workers are started afresh (`spawn`), so nothing of the
 caller's state can leak into a run: a record of a matrix is byte for byte that of the single run.

@@ -1,4 +1,4 @@
-"""How a run tells that it is alive. The core never prints; whoever starts a run gives one of these."""
+"""The progress interface of a run. The core never prints; callers pass an implementation."""
 
 from __future__ import annotations
 

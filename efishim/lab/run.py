@@ -1,4 +1,4 @@
-"""One run: from a plan to a record."""
+"""Runs a plan and returns its record."""
 
 from __future__ import annotations
 

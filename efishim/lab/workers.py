@@ -1,4 +1,4 @@
-"""Worker processes: how they are started, what signals mean to them, and how they end with whoever started them.
+"""Worker processes: start, signal handling, and termination with their parent.
 
 They are started afresh (`spawn`), so nothing of the caller's state can leak into a run. Python starts them, and
 multiprocessing's resource tracker, with `-c`, which puts the current directory in front of all others in sys.path: a

@@ -1,4 +1,4 @@
-"""Our own guest programs: sources, binaries and their hashes. Only `build.py` needs an assembler and a compiler."""
+"""Guest programs and native hooks: sources, binaries and hashes. Only `build.py` needs an assembler and a compiler."""
 
 from __future__ import annotations
 

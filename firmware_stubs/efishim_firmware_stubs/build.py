@@ -1,4 +1,4 @@
-"""Assemble and compile the guest programs and write their hashes: needed by developers only.
+"""Assembles and compiles the guest programs and writes their hashes. Only developers need it.
 
     python -m efishim_firmware_stubs.build              # everything
     python -m efishim_firmware_stubs.build probe init   # only sources whose paths begin so

@@ -1,4 +1,4 @@
-"""The cpio archive form that Linux takes as a ramdisk: "newc".
+"""Writes cpio archives in "newc" format, which Linux accepts as ramdisks.
 
 Source: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
 

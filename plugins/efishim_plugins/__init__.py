@@ -1,1 +1,1 @@
-"""The providers that come with efishim, loaded only through the public entry-point group."""
+"""The built-in providers and platforms, loaded through the public entry-point group only."""

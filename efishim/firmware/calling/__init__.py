@@ -1,1 +1,1 @@
-"""How images call firmware and how firmware answers: calling conventions, functions, status codes, the log."""
+"""How images call firmware and how it returns: calling conventions, functions, status codes, the log."""

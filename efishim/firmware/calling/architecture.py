@@ -1,4 +1,4 @@
-"""Which processor mode the firmware is made for, and how functions are called in it (UEFI 2.10, 2.3.2 and 2.3.4).
+"""Processor mode and calling convention of 32-bit and 64-bit firmware (UEFI 2.10, 2.3.2 and 2.3.4).
 
 Everything that differs between 64-bit and 32-bit firmware hangs on this: the width of pointers and UINTN, where a caller
 leaves arguments, the form of EFI_STATUS, and which PE images are programs for it. A 64-bit Linux on 32-bit firmware ("mixed

@@ -1,4 +1,4 @@
-"""The log of what images call in firmware, with arguments in the specification's words."""
+"""Logs firmware calls, with arguments named and decoded as in the specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device paths (UEFI 2.10, chapter 10): building, measuring, comparing and showing them."""
+"""Device paths (UEFI 2.10, chapter 10): builds, measures, compares and formats them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a stub's OUT to a service and back, and from a service into the guest and back.
+"""Dispatches the OUT of a stub to its service, and calls from services into the guest.
 
 A service is a Python function of the call's arguments. One that must call the guest (notify functions, images, driver
 bindings) is a generator: it yields `Call` and is resumed with RAX when the guest returns. Suspended services wait on a

@@ -1,4 +1,4 @@
-"""The processor as an image finds it (UEFI 2.10, 2.3.2 and 2.3.4): flat segments, a stack, and an IDT that reports.
+"""The processor state at image entry (UEFI 2.10, 2.3.2 and 2.3.4): flat segments, a stack, and an IDT that reports exceptions.
 
 The values are those of EDK II on QEMU: same selectors, same control registers.
 """

@@ -1,7 +1,7 @@
-"""The guest's memory as a service sees it: typed reads and writes through whatever page tables the caller runs on.
+"""Guest memory for services: typed reads and writes through the caller's page tables.
 
-A pointer that is not mapped, or that no RAM answers, ends the service with EFI_INVALID_PARAMETER: UEFI leaves wild
-pointers undefined, and real firmware would fault; a laboratory answers and records it instead.
+A pointer that is not mapped, or has no RAM behind it, makes the service return EFI_INVALID_PARAMETER. UEFI leaves wild
+pointers undefined, and real firmware would fault; a defined status can be recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hook through which somebody else decides what firmware offers and answers: profiles, weakened firmware, trials.
+"""The hook through which profiles and trials override what the firmware offers and returns.
 
 The shim asks before it installs anything and around every call. The default says yes to everything and changes nothing.
 """

@@ -1,4 +1,4 @@
-"""The firmware's code in guest memory: a few bytes per function, each ending in an OUT that brings the host in.
+"""The firmware's code in guest memory: a few bytes per function, with an OUT that traps to the host.
 
 None of it depends on the address it runs at, so it goes on working where SetVirtualAddressMap puts it, and the same
 bytes mean the same in 32-bit code. The host recognises a stub by the physical address that RIP translates to.

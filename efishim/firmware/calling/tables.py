@@ -1,4 +1,4 @@
-"""The system table and what hangs on it (UEFI 2.10, chapter 4): built once, kept true to its CRCs."""
+"""The system table and the tables that it points to (UEFI 2.10, chapter 4): built once, with up-to-date CRCs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Memory as firmware manages it: the memory map, pool, page tables, and where the firmware itself lies."""
+"""The firmware's memory management: memory map, pool, page tables, and the placement of the firmware itself."""

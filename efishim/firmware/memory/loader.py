@@ -1,4 +1,4 @@
-"""Putting a PE image into memory: place, zeroes, sections, relocations, protection (UEFI 2.10, 7.4.1)."""
+"""Loads a PE image: allocation, zero fill, sections, relocations, protection (UEFI 2.10, 7.4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firmware's identity-mapped page tables (UEFI 2.10, 2.3.2 and 2.3.4), and who may execute what in them.
+"""The firmware's identity-mapped page tables (UEFI 2.10, 2.3.2 and 2.3.4) and their execute permissions.
 
 Everything is mapped in 2 MiB pages that may not be executed; that is what makes a translating emulator fast (a store to
 a page that holds no code costs nothing). A lax firmware opens pages when the processor first fetches from them, in

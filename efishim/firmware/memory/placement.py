@@ -1,4 +1,4 @@
-"""Where firmware lives in the memory that a provider describes.
+"""Places the firmware in the memory that a provider describes.
 
 From the top of the memory below 4 GiB down, in the order of OVMF: stack, boot services code and data, page tables, then
 the bins for ACPI, reserved and runtime memory. Everything below stays free: with the default placement nothing of the

@@ -1,1 +1,1 @@
-"""What the shim's handles carry, one file for each protocol."""
+"""The protocols on the shim's handles, one file per protocol."""

@@ -1,4 +1,4 @@
-"""What every protocol of the shim needs to come into being."""
+"""What every protocol of the shim is built from."""
 
 from __future__ import annotations
 

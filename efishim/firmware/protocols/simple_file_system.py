@@ -1,4 +1,4 @@
-"""EFI_SIMPLE_FILE_SYSTEM_PROTOCOL and EFI_FILE_PROTOCOL (UEFI 2.10, 13.4 and 13.5): a medium that can only be read.
+"""EFI_SIMPLE_FILE_SYSTEM_PROTOCOL and EFI_FILE_PROTOCOL (UEFI 2.10, 13.4 and 13.5) on a read-only medium.
 
 There is one directory, the root, with the files in it. Names are found whatever their case, as on FAT. Programs that bring
 their own configuration beside themselves, like Xen's loader, read it here.

@@ -1,4 +1,4 @@
-"""EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL (UEFI 2.10, 12.4) on a console that takes text: a serial line, say.
+"""EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL (UEFI 2.10, 12.4) on a text console, such as a serial line.
 
 Text goes to the sink as it is; the mode structure follows the cursor as a screen of 80 by 25 would, so that programs which
 draw see what they expect.

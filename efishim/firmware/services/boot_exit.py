@@ -1,4 +1,4 @@
-"""ExitBootServices (UEFI 2.10, 7.4.6), what may be called around it, and the tables that describe the time after it."""
+"""ExitBootServices (UEFI 2.10, 7.4.6), the calls allowed around it, and the tables for the time after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ConnectController and DisconnectController (UEFI 2.10, 7.3.12 and 7.3.13): drivers and what they manage.
+"""ConnectController and DisconnectController (UEFI 2.10, 7.3.12 and 7.3.13).
 
 The shim brings no drivers; an image may install EFI_DRIVER_BINDING_PROTOCOL and expects the search of 7.3.12.
 """

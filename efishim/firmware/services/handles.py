@@ -1,4 +1,4 @@
-"""The handle database (UEFI 2.10, 7.3): which handle carries which protocol, and who has it open.
+"""The handle database (UEFI 2.10, 7.3): the protocols of each handle, and the agents that have them open.
 
 Pure bookkeeping: no guest function is called here. Handles are listed in the order of their creation, protocols in the
 order of their installation, as EDK II does.

@@ -1,4 +1,4 @@
-"""Firmware that a loader has left behind: what it passes on, and the addresses that Linux gives to runtime services.
+"""Firmware after ExitBootServices: what a loader passes on, and the virtual addresses that Linux gives to runtime services.
 
 A kernel that is entered after ExitBootServices (GRUB's 32-bit entry on EFI, kexec) finds no firmware that it could ask; its
 loader puts these facts into boot_params.efi_info and, for kexec, into a SETUP_EFI node.

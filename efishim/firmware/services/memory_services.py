@@ -1,4 +1,4 @@
-"""The memory services (UEFI 2.10, 7.2) and the three that move bytes (7.5)."""
+"""The memory services (UEFI 2.10, 7.2), and CopyMem, SetMem and CalculateCrc32 (7.5)."""
 
 from __future__ import annotations
 

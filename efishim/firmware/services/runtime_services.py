@@ -1,4 +1,4 @@
-"""The runtime services but virtual mode (UEFI 2.10, chapter 8): variables, time, reset, counters."""
+"""The runtime services except virtual addressing (UEFI 2.10, chapter 8): variables, time, reset, counters."""
 
 from __future__ import annotations
 

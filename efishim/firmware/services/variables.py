@@ -1,4 +1,4 @@
-"""Variables (UEFI 2.10, 8.2): names under vendor GUIDs, with attributes. A store without flash: it lives one run."""
+"""The variable store (UEFI 2.10, 8.2). It is not backed by flash and lasts for one run."""
 
 from __future__ import annotations
 

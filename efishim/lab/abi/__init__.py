@@ -1,4 +1,4 @@
-"""Is an entry as its specification demands? One checker for each, run before the image's first instruction.
+"""Checks entries against their specifications, with one checker per entry, before the first instruction of the image.
 
 The checkers look at what is there and at nothing that made it: the processor, guest memory, and where the image lies.
 """

@@ -1,4 +1,4 @@
-"""ACPI's root pointer, to which several structures can point."""
+"""Checks the ACPI root pointer, which several structures can refer to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What boot_params has to say at the 32-bit and the 64-bit entry of a Linux kernel, whoever filled it.
+"""Requirements on boot_params at the 32-bit and the 64-bit entry of a Linux kernel.
 
 What the kernel tolerates is not looked at: an unordered memory map, a header whose bits for the real-mode code are gone.
 """

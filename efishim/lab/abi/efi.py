@@ -1,4 +1,4 @@
-"""The entry of an x64 EFI image. What LoadedImage says cannot be looked at from outside: handles are the firmware's own."""
+"""The entry of an x64 EFI image. LoadedImage is not checked: handles are opaque outside the firmware."""
 
 from __future__ import annotations
 

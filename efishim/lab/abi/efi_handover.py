@@ -1,4 +1,4 @@
-"""The 64-bit EFI handover entry of a Linux kernel: boot services are there, and boot_params has little in it."""
+"""The 64-bit EFI handover entry of a Linux kernel: boot services are running, and boot_params is mostly empty."""
 
 from __future__ import annotations
 

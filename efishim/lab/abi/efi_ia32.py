@@ -1,4 +1,4 @@
-"""Entries that 32-bit firmware calls: that of an IA-32 EFI image, and that of a 64-bit Linux kernel's `.compat` section."""
+"""Entries called by 32-bit firmware: that of an IA-32 EFI image, and that in a 64-bit Linux kernel's `.compat` section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real-mode entry of a Linux kernel: the setup code, 0x200 behind the boot sector, with the header patched in place."""
+"""The real-mode entry of a Linux kernel: the setup code, 0x200 bytes into the image, with the header patched in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 64-bit entry of a Linux kernel: `startup_64`, 0x200 behind the start of the protected-mode code."""
+"""The 64-bit entry of a Linux kernel: `startup_64`, 0x200 bytes into the protected-mode code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entry of a Multiboot kernel. That A20 is enabled cannot be seen in the processor's state."""
+"""The entry of a Multiboot kernel. The A20 gate is not checked: it is not part of the processor state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entry of a Multiboot2 kernel, in 32-bit mode or, where its header asks for it, in UEFI's own mode."""
+"""The entry of a Multiboot2 kernel, in 32-bit mode or, if its header requests it, in UEFI's processor mode."""
 
 from __future__ import annotations
 

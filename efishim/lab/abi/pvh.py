@@ -1,4 +1,4 @@
-"""The PVH entry: XEN_ELFNOTE_PHYS32_ENTRY of a kernel's ELF file, with hvm_start_info behind EBX."""
+"""The PVH entry: XEN_ELFNOTE_PHYS32_ENTRY of a kernel's ELF file, with EBX pointing to hvm_start_info."""
 
 from __future__ import annotations
 

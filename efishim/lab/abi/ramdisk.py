@@ -1,4 +1,4 @@
-"""The initial ramdisk as the setup header of Linux names it."""
+"""Requirements on the initial ramdisk in the setup header of Linux."""
 
 from __future__ import annotations
 

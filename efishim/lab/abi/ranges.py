@@ -1,4 +1,4 @@
-"""Ranges of physical memory: [start, end) pairs, and whether RAM holds them."""
+"""Ranges of physical memory as [start, end) pairs, and whether they are in RAM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments and flags, which most entry states fix in much the same words."""
+"""Requirements on segments and flags that most entries have in common."""
 
 from __future__ import annotations
 

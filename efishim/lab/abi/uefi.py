@@ -1,4 +1,4 @@
-"""What holds in every image while UEFI's boot services are there: the processor's mode, the stack, the tables.
+"""Requirements at every entry with UEFI boot services running: processor mode, stack, tables.
 
 `width` is the firmware's, in bytes of a pointer: 8 for x64 and 4 for IA-32.
 """

@@ -1,1 +1,1 @@
-"""Putting a run together, up to the image's first instruction."""
+"""Builds the machine and loads the image, up to its first instruction."""

@@ -1,4 +1,4 @@
-"""What a shim finds out by itself where the native structure says nothing, and from where.
+"""Discovers what the native structure leaves out, as firmware would, and records the source.
 
 A shim in the place of a boot loader has the means that a boot loader has: the BIOS area, where ACPI and SMBIOS anchors
 lie on machines with a BIOS (ACPI 6.5 section 5.2.5.1, SMBIOS 3.0 section 5.2), and on Xen the hypercall that gives the

@@ -1,4 +1,4 @@
-"""The EFI shim on a machine: from boot information and options to a shim, and what its other doors need."""
+"""Builds the EFI shim on a machine from boot information and options, and prepares its other entries."""
 
 from __future__ import annotations
 

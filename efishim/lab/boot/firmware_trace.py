@@ -1,4 +1,4 @@
-"""Watching the calls of firmware that runs in the guest, from outside: by the addresses in its own tables.
+"""Traces calls of firmware that runs as guest code, by the addresses in its own tables.
 
 The host's shim logs its calls because it answers them. Firmware in the guest answers them itself; what can be seen is that the
 guest comes to the address that a table has for a service, and later back to where it came from. Tables are read in guest

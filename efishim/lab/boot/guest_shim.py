@@ -1,4 +1,4 @@
-"""The shim in the guest: its ELF file as the kernel that a provider starts, the image as its first module.
+"""Boots the guest shim: its ELF file is the kernel that the provider starts, and the image is its first module.
 
 From its PVH entry on it is guest code like any other. A run follows the image, so it begins when the shim calls the image's EFI
 entry: until then `GuestShim` waits, by the symbols of the shim's ELF file.

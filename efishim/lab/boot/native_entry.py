@@ -1,4 +1,4 @@
-"""The native doors: an image in guest memory without firmware, and the processor as a specification wants it there."""
+"""Native entries: loads an image without firmware and sets the processor state that the specification requires."""
 
 from __future__ import annotations
 

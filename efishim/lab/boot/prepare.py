@@ -1,4 +1,4 @@
-"""Putting a run together: machine, platform, provider, and the shim or a native entry. The guest has not run yet."""
+"""Assembles a run: machine, platform, provider, and the shim or a native entry. The guest has not run yet."""
 
 from __future__ import annotations
 

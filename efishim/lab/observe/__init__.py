@@ -1,1 +1,1 @@
-"""Following a guest while it runs: milestones, code, reads and writes."""
+"""Observes a running guest: milestones, code, reads and writes."""

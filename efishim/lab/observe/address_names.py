@@ -1,4 +1,4 @@
-"""Names for addresses of a run: symbols of the kernel wherever it was put, and offsets into the image as firmware loaded it."""
+"""Names addresses of a run: kernel symbols, relocated as needed, and offsets into the loaded image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching which code runs: from the image's first block on, with marks where the kernel proper and userspace begin."""
+"""Records which code runs, from the image's first block on, and where the decompressed kernel and userspace begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code that ran, by parts of the way: the guest's shim, setup code, the decompressor, the EFI stub, the kernel, userspace.
+"""Splits the code that ran into parts: guest shim, setup code, decompressor, EFI stub, kernel, userspace.
 
 Blocks are folded to functions where there are symbols. A bzImage carries none for its own code, which is told apart by what is
 known of its layout: the setup code ends where the header says, and the stub (libstub, linked behind everything else:

@@ -1,4 +1,4 @@
-"""What the guest read and wrote of the structures that it was given, as fields, and of the memory that has a meaning on PCs.
+"""Maps reads and writes to fields of the boot structures, and to memory ranges with a meaning on PCs.
 
 The accesses come from `machine.observed.Observer`; what firmware does on the host's side is not among them. "Nobody ever read
 this field" holds for the time in which the structure was watched, which stands next to it.

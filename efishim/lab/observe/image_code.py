@@ -1,4 +1,4 @@
-"""Where the image's own code is while it runs: it is loaded somewhere, may move itself, and is recognised by its bytes.
+"""Locates the image's own code during a run; the image may relocate itself, and is recognised by its bytes.
 
 A bzImage's code runs at up to three names (where it was loaded, where firmware put it, where the decompressor copied it to).
 All are expressed as offsets in the image file, so that two ways in can be set side by side.

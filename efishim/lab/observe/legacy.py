@@ -1,4 +1,4 @@
-"""What the guest read and wrote of the memory that has a meaning on PCs since 1981: where it is memory, and where it is not."""
+"""Reads and writes of legacy PC memory ranges (the IBM PC's of 1981), whether or not they are RAM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noticing that a guest will never end by itself, and the limits that the user set."""
+"""Detects guests that will never end by themselves, and enforces the limits of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Milestones: the named points of a run, found in the guest from the image itself."""
+"""Detects milestones, the named points of a run, at addresses derived from the image."""
 
 from __future__ import annotations
 

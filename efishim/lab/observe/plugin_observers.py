@@ -1,4 +1,4 @@
-"""The observers of plugins in a run. One that fails is named in the record and ends nothing."""
+"""Runs the observers of plugins. One that fails is named in the record and does not end the run."""
 
 from __future__ import annotations
 

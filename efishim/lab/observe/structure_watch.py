@@ -1,4 +1,4 @@
-"""When which structure is watched during a run: each for as long as it is what its name says.
+"""Decides when each structure is watched during a run: for as long as its memory holds it.
 
 A kernel gives the memory of what it has read to others. What a loader wrote it has copied before `start_kernel`; setup_data
 and the EFI memory map it reads until it has its own; tables of firmware stay, but for that of the boot services.

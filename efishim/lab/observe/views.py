@@ -1,4 +1,4 @@
-"""The pictures that are taken of a run: at its entry, at `startup_64` and at `start_kernel`."""
+"""Captures the views of a run: at its entry, at `startup_64` and at `start_kernel`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From words and routes to a plan: everything that decides a run, as one value."""
+"""Builds plans from arguments and routes. A plan is the complete input of a run."""

@@ -1,4 +1,4 @@
-"""From words, as they are typed after `efishim run`, to a plan."""
+"""Turns the arguments of `efishim run` into a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ramdisk of a run that brought none: the reporting init that the image's kernel can execute."""
+"""The default ramdisk: the reporting init in the architecture of the image's kernel."""
 
 from __future__ import annotations
 

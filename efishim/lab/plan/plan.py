@@ -1,4 +1,4 @@
-"""A plan: everything that decides a run, as one frozen value that can be pickled and sent to another process.
+"""The plan: the complete input of a run, as one immutable value that can be pickled and sent to another process.
 
 A run is a pure function from a plan to a record. Files are named by path together with the hash that they had when the
 plan was made, so that a worker that finds something else says so instead of measuring it.

@@ -1,4 +1,4 @@
-"""Which routes an image has, and their plans."""
+"""Selects the routes that apply to an image, and makes their plans."""
 
 from __future__ import annotations
 

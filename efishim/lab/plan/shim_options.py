@@ -1,4 +1,4 @@
-"""What `--option shim.NAME=VALUE` understands: choices about the EFI shim, on every route that goes through it."""
+"""The options `--option shim.NAME=VALUE` of every route through the EFI shim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A boot_params that begins with the setup header of an image, and what several loaders put into it alike."""
+"""Builds a boot_params from the setup header of an image, with the fields that several loaders fill in alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The e820 table, in boot_params and beyond, and the ways to make one from an EFI memory map.
+"""Builds the e820 table, in boot_params and its setup_data extension, also from an EFI memory map.
 
 Sources: zero-page.rst; drivers/firmware/efi/libstub/x86-stub.c (setup_e820); UEFI 2.10 section 7.2.3 (memory types).
 """

@@ -1,4 +1,4 @@
-"""Reading boot_params back from guest memory as a kernel would, with bounds on everything.
+"""Parses boot_params from guest memory as a kernel would, with limits on everything.
 
 Sources: arch/x86/include/asm/bootparam_utils.h (sanitize_boot_params), arch/x86/kernel/e820.c (e820__memory_setup_extended).
 """

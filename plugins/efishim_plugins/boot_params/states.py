@@ -1,4 +1,4 @@
-"""The processor at the 32-bit and the 64-bit entry (boot.rst, "32-bit boot protocol" and "64-bit boot protocol")."""
+"""The processor state at the 32-bit and the 64-bit entry (boot.rst, "32-bit boot protocol" and "64-bit boot protocol")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine's own firmware as a provider: UEFI, as a kernel's EFI stub finds it. The reference for the others."""
+"""The machine's own UEFI firmware as a provider. The reference for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boot_params as GRUB 2.06 fills it: its i386-pc build, and what its EFI builds do.
+"""boot_params as filled in by GRUB 2.06, in its i386-pc and EFI builds.
 
 Source: grub-core/loader/i386/linux.c (`linux`), grub-core/loader/i386/efi/linux.c (`linuxefi`), grub-core/mmap/efi/mmap.c,
 grub-core/lib/cmdline.c; the values agree with what GRUB left in memory on real firmware.

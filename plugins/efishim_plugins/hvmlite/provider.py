@@ -1,4 +1,4 @@
-"""hvm_start_info: what a hypervisor or a virtual machine monitor tells a PVH guest.
+"""hvm_start_info, the boot information that a hypervisor or VMM passes to a PVH guest.
 
 Source: xen/include/public/arch-x86/hvm/start_info.h and docs/misc/pvh.pandoc of the Xen sources.
 """

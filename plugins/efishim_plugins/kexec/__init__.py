@@ -1,4 +1,4 @@
-"""kexec as a provider: boot_params as kexec_file_load fills them."""
+"""kexec as a provider: boot_params as filled in by kexec_file_load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boot_params as kexec_file_load fills it: a first kernel starts the second one.
+"""boot_params as filled in by kexec_file_load, with which a running kernel boots another.
 
 Source: arch/x86/kernel/kexec-bzimage64.c (bzImage64_load, setup_boot_parameters), arch/x86/purgatory/entry64.S; the values
 agree with what kexec of a 6.1 kernel left in memory.

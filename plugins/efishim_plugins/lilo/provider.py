@@ -1,4 +1,4 @@
-"""The real-mode setup header as LILO patches it: the kernel's own setup code asks the BIOS for everything else.
+"""The real-mode setup header as patched by LILO; the kernel's setup code gets everything else from the BIOS.
 
 Source: Documentation/arch/x86/boot.rst ("Loading the rest of the kernel", "The kernel command line", "Running the kernel");
 LILO's second stage (type_of_loader, heap, command line, ramdisk).

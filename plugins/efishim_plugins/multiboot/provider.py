@@ -1,4 +1,4 @@
-"""The Multiboot information structure, as a boot loader on a BIOS fills it.
+"""The Multiboot information structure, as filled in by a boot loader on a BIOS.
 
 Source: Multiboot Specification 0.6.96, sections 3.1 (header), 3.2 (machine state) and 3.3 (boot information).
 """

@@ -1,4 +1,4 @@
-"""The pieces of Multiboot information in guest memory, by name, so that a record can show their fields."""
+"""Names the parts of Multiboot information in guest memory, so that a record can show their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel's Multiboot2 header asks of its boot loader, beyond where the image goes (section 3.1)."""
+"""The requests in a kernel's Multiboot2 header, except for the load address (section 3.1)."""
 
 from __future__ import annotations
 

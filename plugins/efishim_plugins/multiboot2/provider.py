@@ -1,4 +1,4 @@
-"""The Multiboot2 information, tag by tag, as a boot loader on a BIOS or on EFI fills it.
+"""The Multiboot2 information, tag by tag, as filled in by a boot loader on BIOS or EFI.
 
 Source: Multiboot2 Specification 2.0, sections 3.1 (header), 3.2 to 3.5 (machine state) and 3.6 (boot information).
 """

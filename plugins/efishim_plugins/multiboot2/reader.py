@@ -1,4 +1,4 @@
-"""Taking the Multiboot2 information apart, as an operating system does (section 3.6)."""
+"""Parses the Multiboot2 information as an operating system does (section 3.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the tags of the Multiboot2 information (section 3.6)."""
+"""Builds the tags of the Multiboot2 information (section 3.6)."""
 
 from __future__ import annotations
 

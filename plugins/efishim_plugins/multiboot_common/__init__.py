@@ -1,1 +1,1 @@
-"""What Multiboot 1 and Multiboot2 have in common; no plugin by itself."""
+"""Code shared by Multiboot 1 and Multiboot2. Not a plugin itself."""

@@ -1,4 +1,4 @@
-"""Memory types, amounts of memory and the machine state: the same in Multiboot 0.6.96 and Multiboot2 2.0."""
+"""Memory types, memory sizes and the machine state, which are the same in Multiboot 0.6.96 and Multiboot2 2.0."""
 
 from __future__ import annotations
 

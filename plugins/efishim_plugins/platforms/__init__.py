@@ -1,4 +1,4 @@
-"""The machines that come with efishim, registered through the same door as anybody's."""
+"""The built-in platforms, registered through the public entry-point group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A platform that is imported when it is used."""
+"""A platform that is imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EFI_RNG_PROTOCOL for the shim, registered through the same door as anybody's protocol."""
+"""EFI_RNG_PROTOCOL for the shim, registered through the public entry-point group."""
 
 from __future__ import annotations
 

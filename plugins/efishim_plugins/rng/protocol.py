@@ -1,4 +1,4 @@
-"""EFI_RNG_PROTOCOL (UEFI 2.10, 37.5): numbers that only the run's seed decides."""
+"""EFI_RNG_PROTOCOL (UEFI 2.10, 37.5): random numbers derived from the run's seed."""
 
 from __future__ import annotations
 

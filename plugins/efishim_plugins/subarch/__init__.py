@@ -1,4 +1,4 @@
-"""boot_params with a hardware subarchitecture, the thread's proposal."""
+"""boot_params with a hardware subarchitecture, as proposed in the 2016 thread."""
 
 from __future__ import annotations
 
