@@ -237,7 +237,7 @@ def _print_differences(found: Mapping[str, Agreement]) -> None:
 
     for name, one in found.items():
         for row in one.rows:
-            judged = [item for item in one.judged if field_class(item.difference.path) == row.name]
+            judged = [item for item in one.judged if field_class(item.difference.fact) == row.name]
             if judged:
                 out.heading(f"{name}: {row.name}")
                 out.table(("what", "efishim", "QEMU", "why"), map(_side_by_side, judged))

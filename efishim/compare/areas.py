@@ -5,30 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from efishim.compare.facts import ABSENT, Area
+from efishim.compare.facts import ABSENT, Area, Fact, Kind, by_path
 from efishim.compare.rules import Difference
 
 MAX_EDGES = 4096
 """More edges than any real memory map has; hostile ones are cut there."""
 
-Maps = Mapping[str, tuple[Area, ...]]
+Maps = Mapping[Fact, tuple[Area, ...]]
 
 
 def map_differences(left: Maps, right: Maps) -> tuple[list[Difference], int]:
     """Where the maps of two records say different things, and how many pieces are the same."""
     found: list[Difference] = []
     same = 0
-    for name in sorted({*left, *right}):
-        one, other = left.get(name), right.get(name)
+    for whole in sorted({*left, *right}, key=by_path):
+        one, other = left.get(whole), right.get(whole)
         if one is None or other is None:
-            found.append(Difference(name, _said(one), _said(other)))
+            found.append(Difference(whole, _said(one), _said(other)))
             continue
         for start, end, a, b in spans(one, other):
             if a == b:
                 same += 1
             else:
-                found.append(Difference(f"{name}[{start:#x}-{end:#x}]", a, b))
+                found.append(Difference(piece(whole, start, end), a, b))
     return found, same
+
+
+def piece(whole: Fact, start: int, end: int) -> Fact:
+    """A range of a memory map."""
+    return Fact(whole.side, whole.stage, whole.subject, (*whole.field, f"{start:#x}-{end:#x}"), Kind.RANGE)
 
 
 def _said(areas: tuple[Area, ...] | None) -> str:
@@ -52,4 +57,4 @@ def spans(one: Sequence[Area], other: Sequence[Area]) -> Iterator[tuple[int, int
 
 
 def _kind(areas: Sequence[Area], at: int) -> str:
-    return "+".join(area.kind for area in areas if area.start <= at < area.end)
+    return "+".join(area.label for area in areas if area.start <= at < area.end)

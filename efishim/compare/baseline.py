@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from efishim.compare.behaviour import call_path, hardware_path, sections
-from efishim.compare.inputs import inputs
+from efishim.compare.areas import piece
+from efishim.compare.behaviour import call_fact, hardware_fact, sections
+from efishim.compare.facts import CPU, Fact, Kind, Stage, by_path
+from efishim.compare.inputs import efi_map, inputs
 from efishim.compare.lines import unified
 from efishim.errors import EfishimError
 from efishim.lab.record import Record
@@ -41,15 +43,23 @@ class Check:
 
 SECTIONS = ("run", "milestones", "told", "calls", "hardware", "log", "userspace", "code")
 
-MOVED_BY_KASLR = re.compile(
-    r"kernel\..*"
-    r"|(?:startup_64|start_kernel)\..*@"
-    r"|startup_64\.cpu\.(?:r[a-z]x|r[ds]i|rbp|rsp|rip|r\d+|eflags|cr2)"
-    r"|start_kernel\.cpu\.(?:rip|rsp)"
-)
-"""Facts that say where things lie after the kernel's own code chose; what lies there is compared by its contents."""
+_MOVED_REGISTERS = {
+    Stage.STARTUP_64: re.compile(r"r[a-z]x|r[ds]i|rbp|rsp|rip|r\d+|eflags|cr2"),
+    Stage.START_KERNEL: re.compile(r"rip|rsp"),
+}
 
-_MOVED_MAPS = ("efi.memory_map",)
+
+def moved_by_kaslr(fact: Fact) -> bool:
+    """Does it say where things lie after the kernel's own code chose? What lies there is compared by its contents."""
+    registers = _MOVED_REGISTERS.get(fact.stage)
+    if registers is None:
+        return fact.stage is Stage.KERNEL
+    if fact.kind is Kind.ADDRESS:
+        return True
+    return fact.subject == CPU and any(registers.fullmatch(name) for name in fact.field[:1])
+
+
+_MOVED_MAPS = frozenset({efi_map(Stage.STARTUP_64), efi_map(Stage.START_KERNEL)})
 """Maps that show where the stub put the kernel; their pages are counted by type."""
 
 _MEMORY_LINE = re.compile(r"^(Memory: )\d+K(/\d+K available \(.*), \d+K reserved,")
@@ -121,30 +131,30 @@ def _milestones(record: Record) -> Iterator[str]:
 
 def _told(record: Record) -> Iterator[str]:
     facts, maps = inputs(record)
-    yield from (f"{path} = {value}" for path, value in facts.items() if not MOVED_BY_KASLR.fullmatch(path))
-    for name, areas in sorted(maps.items()):
-        if not name.endswith(_MOVED_MAPS):
-            yield from (f"{name}[{area.start:#x}-{area.end:#x}] = {area.kind}" for area in areas)
+    yield from (f"{fact} = {value}" for fact, value in facts.items() if not moved_by_kaslr(fact))
+    for whole in sorted(maps, key=by_path):
+        if whole not in _MOVED_MAPS:
+            yield from (f"{piece(whole, area.start, area.end)} = {area.label}" for area in maps[whole])
 
 
 def _calls(record: Record) -> Iterator[str]:
-    return (call_path(call).removeprefix("call.") for call in record.firmware_calls)
+    return (call_fact(call).rest for call in record.firmware_calls)
 
 
 def _hardware(record: Record) -> Iterator[str]:
-    return iter(sorted({hardware_path(touch).removeprefix("hardware.") for touch in record.ledger}))
+    return iter(sorted({hardware_fact(touch).rest for touch in record.ledger}))
 
 
 def _log(record: Record) -> Iterator[str]:
-    for name, lines in sections(record.console):
-        if name == "log":
-            yield from (_MEMORY_LINE.sub(r"\1N\2, N reserved,", line) for line in lines)
+    for section in sections(record.console):
+        if section.kind is Kind.LOG:
+            yield from (_MEMORY_LINE.sub(r"\1N\2, N reserved,", line) for line in section.lines)
 
 
 def _userspace(record: Record) -> Iterator[str]:
-    for name, lines in sections(record.console):
-        if name != "log":
-            yield from (f"{name.removeprefix('userspace.')}: {line}" for line in lines)
+    for section in sections(record.console):
+        if section.kind is Kind.USERSPACE:
+            yield from (f"{section.name}: {line}" for line in section.lines)
 
 
 def _code(record: Record) -> Iterator[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from efishim.compare.facts import Fact, Kind, by_path, did
 from efishim.lab.kernel_log import messages, normalise
 from efishim.lab.record import FirmwareCall, LedgerEntry, LedgerKind, Record
-
-Pair = tuple[str, str]
 
 SCAN_STEP = 0x100
 """Hypervisors' leaves begin at multiples of it (arch/x86/include/asm/processor.h, hypervisor_cpuid_base)."""
@@ -19,44 +19,54 @@ SEARCHED = frozenset({"ROM"})
 """Areas that are only ever searched, step by step."""
 
 
-def behaviour(record: Record) -> dict[str, str]:
+def behaviour(record: Record) -> dict[Fact, str]:
     """The facts."""
-    facts = {f"milestone.{point.name}": "reached" for point in record.milestones}
-    facts["outcome"] = f"{record.outcome.reason} ({'met' if record.outcome.met else 'not met'})"
-    # No fact that was told, but a verdict on such facts: against which rules of the entry the state at it is.
-    facts.update((f"abi.{violation.rule}", violation.sentence) for violation in record.abi or ())
-    facts.update((call_path(call), "called") for call in record.firmware_calls)
-    facts.update((hardware_path(touch), "touched") for touch in record.ledger)
-    facts.update((f"code.{function.name}", "ran") for function in record.coverage.functions)
-    for section, lines in sections(record.console):
-        facts.update((f"{section}.{line}", _said(times)) for line, times in Counter(lines).items())
-    return dict(sorted(facts.items()))
+    facts = {did(Kind.MILESTONE, point.name.value): "reached" for point in record.milestones}
+    facts[did(Kind.OUTCOME)] = f"{record.outcome.reason} ({'met' if record.outcome.met else 'not met'})"
+    # No input, but a verdict on inputs: which requirements of the entry the state at it does not meet.
+    facts.update((did(Kind.VIOLATION, violation.rule), violation.sentence) for violation in record.abi or ())
+    facts.update((call_fact(call), "called") for call in record.firmware_calls)
+    facts.update((hardware_fact(touch), "touched") for touch in record.ledger)
+    facts.update((did(Kind.CODE, function.name), "ran") for function in record.coverage.functions)
+    for section in sections(record.console):
+        facts.update((section.fact(line), _said(times)) for line, times in Counter(section.lines).items())
+    return {fact: facts[fact] for fact in sorted(facts, key=by_path)}
 
 
 def _said(times: int) -> str:
     return "said" if times == 1 else f"said {times} times"
 
 
-def call_path(call: FirmwareCall) -> str:
+def call_fact(call: FirmwareCall) -> Fact:
     """A call by what was asked for, not by where the buffers were: service, names among its arguments, status."""
-    names = [argument.value for argument in call.args if not _is_number(argument.value)]
-    return f"call.{call.service}({', '.join(names)}) {call.status or 'unfinished'}"
+    return did(Kind.CALL, call.service, ", ".join(names_in(call)), call.status or UNFINISHED)
+
+
+UNFINISHED = "unfinished"
+"""The status of a call that did not return."""
+
+
+def names_in(call: FirmwareCall) -> list[str]:
+    """Those of a call's arguments that are no numbers."""
+    return [argument.value for argument in call.args if not _is_number(argument.value)]
 
 
 def _is_number(text: str) -> bool:
     return text.startswith("0x") or text.isdigit() or not text
 
 
-def hardware_path(touch: LedgerEntry) -> str:
+def hardware_fact(touch: LedgerEntry) -> Fact:
     """A thing of the machine; a search of many addresses is one thing, however far it came."""
-    name = f"hardware.{touch.group or 'processor'}.{touch.kind}"
+    return did(Kind.HARDWARE, touch.group or "processor", f"{touch.kind} {'search' if _is_search(touch) else touch.what}")
+
+
+def _is_search(touch: LedgerEntry) -> bool:
     if touch.kind is LedgerKind.MMIO and ("-" in touch.what or touch.group in SEARCHED):
-        return f"{name} search"
+        return True
     if touch.kind is LedgerKind.CPUID and "." not in touch.what:
         leaf = int(touch.what, 16)
-        if 0x4000_0000 < leaf < 0x4001_0000 and leaf % SCAN_STEP == 0:
-            return f"{name} search"
-    return f"{name} {touch.what}"
+        return 0x4000_0000 < leaf < 0x4001_0000 and leaf % SCAN_STEP == 0
+    return False
 
 
 _SECTION = re.compile(r"efishim-init: \[(?P<name>.+)\](?: error=-(?P<error>\d+))?$")
@@ -73,7 +83,19 @@ _AMOUNTS: dict[str, tuple[re.Pattern[str], str]] = {
 }
 
 
-def sections(console: str) -> Iterator[tuple[str, list[str]]]:
+class Section(NamedTuple):
+    """The kernel's log, or a section of the reporting init's report, by name."""
+
+    kind: Kind
+    name: str
+    lines: list[str]
+
+    def fact(self, line: str) -> Fact:
+        """That one of its lines is said."""
+        return did(self.kind, line) if self.kind is Kind.LOG else did(self.kind, self.name, line)
+
+
+def sections(console: str) -> Iterator[Section]:
     """The kernel's log and the sections of the reporting init's report, without what differs between any two boots."""
     log: list[str] = []
     report: dict[str, list[str]] = {}
@@ -91,10 +113,10 @@ def sections(console: str) -> Iterator[tuple[str, list[str]]]:
             report[section].append(line[2:])
         elif not inside:
             log.append(line)
-    yield "log", [_log_line(line) for line in messages("\n".join(log))]
+    yield Section(Kind.LOG, "", [_log_line(line) for line in messages("\n".join(log))])
     for name, lines in report.items():
         if name not in REPEATED:
-            yield f"userspace.{name}", [_userspace_line(name, line) for line in lines]
+            yield Section(Kind.USERSPACE, name, [_userspace_line(name, line) for line in lines])
 
 
 _RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")

@@ -7,10 +7,9 @@ from string import ascii_uppercase
 
 import efishim
 from efishim.compare.costs import costs
-from efishim.compare.facts import ABSENT, Facts, Side
-from efishim.compare.inputs import STAGES
+from efishim.compare.facts import ABSENT, Fact, Facts, Side
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Point, Row, RunView, Skipped
-from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stageless
+from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stage_number
 from efishim.compare.questions import answers
 from efishim.compare.rules import Class, Rule
 from efishim.errors import UsageError
@@ -126,26 +125,25 @@ def _group(members: Sequence[Judged]) -> Group:
 
 def _difference(one: Judged) -> DifferenceView:
     found = one.difference
-    return DifferenceView(path=found.path, left=found.left, right=found.right, side=one.side.value, also=list(found.also))
+    return DifferenceView(fact=found.fact, left=found.left, right=found.right, side=one.side, also=list(found.also))
 
 
 def rows(facts: Sequence[Facts]) -> list[Row]:
     """The facts in which any two differ. What shows the same at several stages of the boot is one row."""
-    found: dict[tuple[str, tuple[int, ...], tuple[str, ...]], Row] = {}
+    found: dict[tuple[object, tuple[int, ...], tuple[str, ...]], Row] = {}
     for side in Side:
         tables = [one.of(side) for one in facts]
-        for path in sorted({path for table in tables for path in table}, key=_by_stage):
-            texts = [table.get(path, ABSENT) for table in tables]
+        for fact in sorted({fact for table in tables for fact in table}, key=_by_stage):
+            texts = [table.get(fact, ABSENT) for table in tables]
             if len(set(texts)) == 1:
                 continue
             values = list(dict.fromkeys(text for text in texts if text))
             cells = [values.index(text) if text else -1 for text in texts]
-            key = (stageless(path), tuple(cells), tuple(values))
+            key = (fact.stageless, tuple(cells), tuple(values))
             if key not in found:
-                found[key] = Row(path=path, side=side.value, values=values, cells=cells)
-    return sorted(found.values(), key=lambda row: (row.side != Side.TOLD.value, row.path))
+                found[key] = Row(fact=fact, side=side, values=values, cells=cells)
+    return sorted(found.values(), key=lambda row: (row.side is not Side.INPUTS, row.path))
 
 
-def _by_stage(path: str) -> tuple[int, str]:
-    stage = path.partition(".")[0]
-    return (STAGES.index(stage) if stage in STAGES else -1, path)
+def _by_stage(fact: Fact) -> tuple[int, str]:
+    return stage_number(fact), fact.path

@@ -1,4 +1,4 @@
-"""Where two ways meet: the first place of the kernel that both pass, and what differs there."""
+"""The convergence of two routes: the first place of the kernel that both pass, and what differs there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARK = "+0x0"
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class Convergence:
     """The first block of the kernel proper that both ran, how many they ran in step from there on, and where they part
     again: what each ran next, empty at the end of what was recorded.
     """
@@ -29,7 +29,7 @@ class Meeting:
     right: str = ""
 
 
-def meet(left: Sequence[str], right: Sequence[str]) -> Meeting | None:
+def converge(left: Sequence[str], right: Sequence[str]) -> Convergence | None:
     """Of two traces: blocks in the order in which they first ran. None when they share nothing."""
     at = {symbol: index for index, symbol in reversed(list(enumerate(right)))}
     start = next((index for index, symbol in enumerate(left) if symbol in at), None)
@@ -38,16 +38,16 @@ def meet(left: Sequence[str], right: Sequence[str]) -> Meeting | None:
     one, other = left[start:], right[at[left[start]] :]
     together = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     ended = together >= min(len(one), len(other))
-    return Meeting(left[start], together, "" if ended else one[together], "" if ended else other[together])
+    return Convergence(left[start], together, "" if ended else one[together], "" if ended else other[together])
 
 
-def meeting(left: str, right: str, pair: Pair) -> list[str]:
+def convergence(left: str, right: str, pair: Pair) -> list[str]:
     """Sentences."""
-    place = meeting_point(pair.left, pair.right)
+    place = convergence_point(pair.left, pair.right)
     if place is None:
         return ["They never do: no place of the kernel is passed by both."]
     one, other = place
-    met = meet(pair.left.coverage.trace, pair.right.coverage.trace)
+    met = converge(pair.left.coverage.trace, pair.right.coverage.trace)
     symbol = met.symbol if met is not None else one.at.symbol if one.at is not None and one.at.symbol else one.name.value
     lines = [f"At {symbol.removesuffix(MARK)}, after {one.insns:,} instructions on {left} and {other.insns:,} on {right}."]
     if met is not None and met.left:
@@ -57,12 +57,11 @@ def meeting(left: str, right: str, pair: Pair) -> list[str]:
         )
     elif met is not None:
         lines.append(f"From there both run the same {met.together:,} blocks, as far as they are recorded.")
-    stage = f"{one.name.value}."
     there = [
         judged
         for judged in pair.judged
-        if judged.side is Side.TOLD
-        and any(path.startswith(stage) for path in (judged.difference.path, *judged.difference.also))
+        if judged.side is Side.INPUTS
+        and any(fact.stage.value == one.name.value for fact in (judged.difference.fact, *judged.difference.also))
     ]
     if not there:
         return [*lines, "All that was told to the kernel is the same there."]
@@ -71,7 +70,7 @@ def meeting(left: str, right: str, pair: Pair) -> list[str]:
     return [*lines, f"Of what the kernel is told there, {len(there)} facts differ: {said}."]
 
 
-def meeting_point(left: Record, right: Record) -> tuple[MilestonePoint, MilestonePoint] | None:
+def convergence_point(left: Record, right: Record) -> tuple[MilestonePoint, MilestonePoint] | None:
     """The first milestone in the kernel proper that both passed, on each side."""
     one = {point.name: point for point in left.milestones}
     other = {point.name: point for point in right.milestones}

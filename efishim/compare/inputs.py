@@ -8,7 +8,22 @@ from itertools import pairwise
 
 import msgspec
 
-from efishim.compare.facts import Area
+from efishim.compare.facts import (
+    BOOT_PARAMS,
+    CPU,
+    E820,
+    EFI,
+    SETUP_DATA,
+    Area,
+    Fact,
+    Kind,
+    Stage,
+    by_path,
+    given,
+    is_numbered,
+    members,
+    unnumbered,
+)
 from efishim.compare.landmarks import Landmarks, landmarks
 from efishim.lab.record import (
     BootView,
@@ -26,13 +41,17 @@ from efishim.lab.record import (
 )
 from efishim.wire.bootparams import E820_TYPES
 
-STAGES = ("entry", "startup_64", "start_kernel")
-"""The places at which pictures are taken, in order."""
+MACHINE_MEMORY = given(Stage.MACHINE, "memory", kind=Kind.MAP)
+ENTRY_MEMORY = given(Stage.ENTRY, "memory_map", kind=Kind.MAP)
+"""The memory map in the native structure."""
+PHYSICAL_BASE = given(Stage.KERNEL, "physical_base", kind=Kind.ADDRESS)
+VIRTUAL_BASE = given(Stage.KERNEL, "virtual_base", kind=Kind.ADDRESS)
 
-BOOT_PARAMS = "boot_params"
 RAM = E820_TYPES[1]
+COMMAND_LINE, INITRD = "command_line", "initrd"
+SYSTEM_TABLE = (EFI, "system_table")
 
-Pair = tuple[str, str]
+Pair = tuple[Fact, str]
 
 UNDEFINED_AT_START_KERNEL = frozenset(
     {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16)), "eflags", "cr2"}
@@ -43,23 +62,33 @@ SAME_AS_TABLE = frozenset({"cr3"})
 """Shown as `page_table@`."""
 
 
-def inputs(record: Record) -> tuple[dict[str, str], dict[str, tuple[Area, ...]]]:
+def e820_map(stage: Stage) -> Fact:
+    """The memory map of boot_params."""
+    return given(stage, E820, kind=Kind.MAP)
+
+
+def efi_map(stage: Stage) -> Fact:
+    """The memory map of EFI."""
+    return given(stage, EFI, "memory_map", kind=Kind.MAP)
+
+
+def inputs(record: Record) -> tuple[dict[Fact, str], dict[Fact, tuple[Area, ...]]]:
     """The facts, and the memory maps as sorted ranges."""
-    facts: dict[str, str] = {}
-    maps: dict[str, tuple[Area, ...]] = {}
+    facts: dict[Fact, str] = {}
+    maps: dict[Fact, tuple[Area, ...]] = {}
     if record.machine is not None:
         facts.update(_machine(record.machine))
-        maps["machine.memory"] = _sorted(_area(one.start, one.size, one.type) for one in record.machine.memory_map)
+        maps[MACHINE_MEMORY] = _sorted(_area(one.start, one.size, one.type) for one in record.machine.memory_map)
     if record.entry_view is not None:
         facts.update(_entry(record.entry_view, landmarks(record, None)))
         native = _sorted(area for one in record.entry_view.structures for area in _memory_range(one))
         if native:
-            maps["entry.memory_map"] = native
-    for place, view in (("startup_64", record.boot_view), ("start_kernel", record.kernel_view)):
+            maps[ENTRY_MEMORY] = native
+    for stage, view in ((Stage.STARTUP_64, record.boot_view), (Stage.START_KERNEL, record.kernel_view)):
         if view is not None:
-            facts.update(_boot_view(place, view, landmarks(record, view)))
-            maps.update(_maps(place, view, maps.get("machine.memory", ())))
-    return dict(sorted(facts.items())), maps
+            facts.update(_boot_view(stage, view, landmarks(record, view)))
+            maps.update(_maps(stage, view, maps.get(MACHINE_MEMORY, ())))
+    return {fact: facts[fact] for fact in sorted(facts, key=by_path)}, maps
 
 
 def _area(start: int, size: int, kind: str) -> Area:
@@ -67,43 +96,50 @@ def _area(start: int, size: int, kind: str) -> Area:
 
 
 def _sorted(areas: Iterator[Area]) -> tuple[Area, ...]:
-    return tuple(sorted(areas, key=lambda area: (area.start, area.end, area.kind)))
+    return tuple(sorted(areas, key=lambda area: (area.start, area.end, area.label)))
 
 
 def _machine(machine: MachineView) -> Iterator[Pair]:
-    yield from ((f"machine.cpuid.{one.name}", f"{one.eax} {one.ebx} {one.ecx} {one.edx}") for one in machine.cpuid)
-    yield from ((f"machine.msr.{one.number}", str(one.value)) for one in machine.msrs)
-    yield from ((f"machine.feature.{name}", str(value)) for name, value in machine.features.items())
+    for leaf in machine.cpuid:
+        yield given(Stage.MACHINE, "cpuid", *members(leaf.name)), f"{leaf.eax} {leaf.ebx} {leaf.ecx} {leaf.edx}"
+    yield from ((given(Stage.MACHINE, "msr", str(one.number)), str(one.value)) for one in machine.msrs)
+    yield from ((given(Stage.MACHINE, "feature", name), str(value)) for name, value in machine.features.items())
     seen: dict[str, int] = {}
     for table in machine.acpi:
         name = table.signature
         seen[name] = seen.get(name, 0) + 1
         suffix = "" if seen[name] == 1 else f"[{seen[name]}]"
-        yield f"machine.acpi.{name}{suffix}", f"{table.size} bytes, sha256 {table.sha256[:16]}"
+        yield given(Stage.MACHINE, "acpi", name + suffix), f"{table.size} bytes, sha256 {table.sha256[:16]}"
 
 
 def _entry(view: EntryView, marks: Landmarks) -> Iterator[Pair]:
-    yield from _cpu("entry", view.cpu, marks)
+    yield from _cpu(Stage.ENTRY, view.cpu, marks)
     for structure in view.structures:
-        name = f"entry.{structure.name.replace(' ', '_')}"
+        name = structure.name.replace(" ", "_")
         if structure.fields.number("reserved"):
-            yield f"{name}.reserved", str(structure.fields["reserved"])
-        if not name.endswith("]"):
-            yield f"{name}@", str(structure.address)
+            yield given(Stage.ENTRY, name, "reserved"), str(structure.fields["reserved"])
+        if not is_numbered(name):
+            yield given(Stage.ENTRY, name, kind=Kind.ADDRESS), str(structure.address)
         if structure.problem:
-            yield f"{name}.problem", structure.problem
+            yield given(Stage.ENTRY, name, "problem"), structure.problem
         if structure.text and structure.name not in SHOWN_ELSEWHERE:
-            yield name, structure.text
+            yield given(Stage.ENTRY, name), structure.text
         fields = Fields() if _memory_range(structure) else structure.fields
-        told = fields.items() if structure.name != BOOT_PARAMS else nonzero(fields)
-        yield from ((f"{name}.{field}", marks.pointer(field, value)) for field, value in told)
+        there = fields.items() if structure.name != BOOT_PARAMS else nonzero(fields)
+        yield from _fields(Stage.ENTRY, name, there, marks)
     for index, module in enumerate(view.modules):
-        name = "entry.initrd" if index == 0 else f"entry.module[{index}]"
-        yield f"{name}@", str(module.address)
-        yield f"{name}.size", str(module.size)
-        yield f"{name}.sha256", module.sha256
+        name = INITRD if index == 0 else f"module[{index}]"
+        yield given(Stage.ENTRY, name, kind=Kind.ADDRESS), str(module.address)
+        yield given(Stage.ENTRY, name, "size"), str(module.size)
+        yield given(Stage.ENTRY, name, "sha256"), module.sha256
         if module.command_line:
-            yield f"{name}.command_line", module.command_line
+            yield given(Stage.ENTRY, name, "command_line"), module.command_line
+
+
+def _fields(stage: Stage, structure: str, fields: Iterable[tuple[str, FieldValue]], marks: Landmarks) -> Iterator[Pair]:
+    for name, value in fields:
+        way = members(name)
+        yield given(stage, structure, *way), marks.pointer(way[-1], value)
 
 
 _ZERO = re.compile(r"0x0|0*")
@@ -126,7 +162,7 @@ _START, _SIZE = ("addr", "base_addr"), ("size", "len", "length")
 def _memory_range(structure: StructureView) -> list[Area]:
     """The range that a structure is, if it is one."""
     fields = structure.fields
-    if structure.name.split("[")[0] not in RANGES or "type" not in fields:
+    if unnumbered(structure.name) not in RANGES or "type" not in fields:
         return []
     start = next((fields.number(name) for name in _START if name in fields), None)
     size = next((fields.number(name) for name in _SIZE[::-1] if name in fields), None)
@@ -136,30 +172,33 @@ def _memory_range(structure: StructureView) -> list[Area]:
     return [Area(int(start), start + size, E820_TYPES.get(kind, f"type {kind:#x}"))]
 
 
-def _cpu(place: str, cpu: ProcessorState, marks: Landmarks) -> Iterator[Pair]:
-    name = f"{place}.cpu"
-    late = place == "start_kernel"
+def _cpu(stage: Stage, cpu: ProcessorState, marks: Landmarks) -> Iterator[Pair]:
+    late = stage is Stage.START_KERNEL
     named = marks.in_kernel if late else marks.named
-    yield f"{name}.mode", cpu.mode
+
+    def fact(name: str, kind: Kind = Kind.VALUE) -> Fact:
+        return given(stage, CPU, name, kind=kind)
+
+    yield fact("mode"), cpu.mode
     for register, value in msgspec.structs.asdict(cpu.registers).items():
         if not (late and register in UNDEFINED_AT_START_KERNEL):
-            yield f"{name}.{register}", named(value)
+            yield fact(register), named(value)
     for register, value in msgspec.structs.asdict(cpu.control).items():
         if register not in SAME_AS_TABLE and not (late and register in UNDEFINED_AT_START_KERNEL):
-            yield f"{name}.{register}", str(value)
+            yield fact(register), str(value)
     for register, segment in msgspec.structs.asdict(cpu.segments).items():
-        yield f"{name}.{register}", _segment(segment)
+        yield fact(register), _segment(segment)
         if segment.base:
-            yield f"{name}.{register}@", named(segment.base)
+            yield fact(register, Kind.ADDRESS), named(segment.base)
     gdt, idt, table = cpu.gdt, cpu.idt, cpu.page_table
     rows = ", ".join(f"{one.index}: {one.descriptor.value}" for one in gdt.entries)
-    yield f"{name}.gdt", _joined(f"limit {gdt.limit}", rows, gdt.problem)
+    yield fact("gdt"), _joined(f"limit {gdt.limit}", rows, gdt.problem)
     vectors = ranges(int(one) for one in idt.present)
-    yield f"{name}.idt", _joined(f"limit {idt.limit}", f"gates {vectors}" if vectors else "", idt.problem)
+    yield fact("idt"), _joined(f"limit {idt.limit}", f"gates {vectors}" if vectors else "", idt.problem)
     entries = ", ".join(f"{one.index}: {' '.join(one.flags)}" for one in table.entries)
-    yield f"{name}.page_table", _joined(f"{table.levels} levels", entries, table.problem)
+    yield fact("page_table"), _joined(f"{table.levels} levels", entries, table.problem)
     for what, address in (("gdt", gdt.base), ("idt", idt.base), ("page_table", table.address)):
-        yield f"{name}.{what}@", named(address)
+        yield fact(what, Kind.ADDRESS), named(address)
 
 
 def _segment(segment: Segment) -> str:
@@ -184,81 +223,80 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
-def _boot_view(place: str, view: BootView, marks: Landmarks) -> Iterator[Pair]:
-    late = place == "start_kernel"
-    yield f"{place}.boot_params@", marks.in_kernel(view.address) if late else str(view.address)
+def _boot_view(stage: Stage, view: BootView, marks: Landmarks) -> Iterator[Pair]:
+    late = stage is Stage.START_KERNEL
+    yield given(stage, BOOT_PARAMS, kind=Kind.ADDRESS), marks.in_kernel(view.address) if late else str(view.address)
     if not late and marks.kernel is not None:
-        yield "kernel.physical_base@", f"{marks.kernel:#x}"
+        yield PHYSICAL_BASE, f"{marks.kernel:#x}"
     if late and marks.start_kernel is not None:
-        yield "kernel.virtual_base@", f"{marks.start_kernel:#x}"
+        yield VIRTUAL_BASE, f"{marks.start_kernel:#x}"
     if view.problem:
-        yield f"{place}.problem", view.problem
-    params = nonzero(view.boot_params)
-    yield from ((f"{place}.boot_params.{name}", marks.pointer(name, value)) for name, value in params)
-    yield from _cpu(place, view.cpu, marks)
+        yield given(stage, "problem"), view.problem
+    yield from _fields(stage, BOOT_PARAMS, nonzero(view.boot_params), marks)
+    yield from _cpu(stage, view.cpu, marks)
     line, initrd, chain, efi = view.command_line, view.initrd, view.setup_data, view.efi
     if line is not None:
-        yield f"{place}.command_line", line.text or line.problem
-        yield f"{place}.command_line@", str(line.address)
+        yield given(stage, COMMAND_LINE), line.text or line.problem
+        yield given(stage, COMMAND_LINE, kind=Kind.ADDRESS), str(line.address)
     if initrd is not None:
-        yield f"{place}.initrd@", str(initrd.address)
-        yield f"{place}.initrd.size", str(initrd.size)
-        yield f"{place}.initrd.sha256", initrd.sha256 or initrd.problem
+        yield given(stage, INITRD, kind=Kind.ADDRESS), str(initrd.address)
+        yield given(stage, INITRD, "size"), str(initrd.size)
+        yield given(stage, INITRD, "sha256"), initrd.sha256 or initrd.problem
     if chain is not None:
-        yield from _setup_data(f"{place}.setup_data", chain)
+        yield from _setup_data(stage, chain)
     if efi is not None:
-        yield from _efi(f"{place}.efi", efi)
+        yield from _efi(stage, efi)
 
 
-def _setup_data(name: str, chain: SetupDataChain) -> Iterator[Pair]:
+def _setup_data(stage: Stage, chain: SetupDataChain) -> Iterator[Pair]:
     if chain.problem:
-        yield f"{name}.problem", chain.problem
+        yield given(stage, SETUP_DATA, "problem"), chain.problem
     seen: dict[str, int] = {}
     for node in chain.nodes:
         kind = node.type_name
         seen[kind] = seen.get(kind, 0) + 1
-        one = f"{name}.{kind}" + ("" if seen[kind] == 1 else f"[{seen[kind]}]")
-        yield f"{one}@", str(node.address)
-        yield f"{one}.len", str(node.len)
-        yield from ((f"{one}.{field}", str(value)) for field, value in node.body.items())
+        one = kind if seen[kind] == 1 else f"{kind}[{seen[kind]}]"
+        yield given(stage, SETUP_DATA, one, kind=Kind.ADDRESS), str(node.address)
+        yield given(stage, SETUP_DATA, one, "len"), str(node.len)
+        yield from ((given(stage, SETUP_DATA, one, *members(field)), str(value)) for field, value in node.body.items())
         if not node.body:
-            yield f"{one}.sha256", node.sha256
+            yield given(stage, SETUP_DATA, one, "sha256"), node.sha256
         for index, entry in enumerate(node.e820):
-            yield f"{one}.e820[{index}]", f"{entry.addr} {entry.size} {entry.type_name}"
+            yield given(stage, SETUP_DATA, one, f"e820[{index}]"), f"{entry.addr} {entry.size} {entry.type_name}"
 
 
-def _efi(name: str, efi: EfiView) -> Iterator[Pair]:
+def _efi(stage: Stage, efi: EfiView) -> Iterator[Pair]:
     table, memory_map = efi.system_table, efi.memory_map
     if memory_map is not None:
-        yield f"{name}.memory_map@", str(memory_map.address)
-        yield f"{name}.memory_map.descriptor_size", str(memory_map.descriptor_size)
+        yield given(stage, EFI, "memory_map", kind=Kind.ADDRESS), str(memory_map.address)
+        yield given(stage, EFI, "memory_map", "descriptor_size"), str(memory_map.descriptor_size)
         pages: dict[str, int] = {}
         for one in memory_map.descriptors:
             kind = _efi_kind(one)
             pages[kind] = pages.get(kind, 0) + one.number_of_pages
-        yield from ((f"{name}.memory_map.{kind}", f"{count} pages") for kind, count in pages.items())
+        yield from ((given(stage, EFI, "memory_map", kind), f"{count} pages") for kind, count in pages.items())
     if table is None:
         return
     shown = (("signature", table.signature), ("revision", str(table.revision)), ("vendor", table.vendor))
-    yield from ((f"{name}.system_table.{field}", value) for field, value in shown)
+    yield from ((given(stage, *SYSTEM_TABLE, field), value) for field, value in shown)
     for entry in table.configuration_tables:
         known = entry.name or entry.guid
-        yield f"{name}.configuration_table.{known}", "there"
-        yield f"{name}.configuration_table.{known}@", str(entry.address)
+        yield given(stage, EFI, "configuration_table", known), "there"
+        yield given(stage, EFI, "configuration_table", known, kind=Kind.ADDRESS), str(entry.address)
 
 
-def _maps(place: str, view: BootView, machine: tuple[Area, ...]) -> Iterator[tuple[str, tuple[Area, ...]]]:
+def _maps(stage: Stage, view: BootView, machine: tuple[Area, ...]) -> Iterator[tuple[Fact, tuple[Area, ...]]]:
     efi = view.efi
     told_ranges = _sorted(_area(one.addr, one.size, one.type_name) for one in view.e820)
     kept = _kept_by_efi(efi.memory_map.descriptors) if efi is not None and efi.memory_map is not None else ()
-    yield f"{place}.e820", _sorted(piece for area in told_ranges for piece in _owners(area, machine, kept))
+    yield e820_map(stage), _sorted(piece for area in told_ranges for piece in _owners(area, machine, kept))
     if efi is not None and efi.memory_map is not None:
         areas = (
             Area(start, start + (one.number_of_pages << 12), _efi_kind(one))
             for one in efi.memory_map.descriptors
             for start in [int(one.physical_start)]
         )
-        yield f"{place}.efi.memory_map", _sorted(areas)
+        yield efi_map(stage), _sorted(areas)
 
 
 KEPT_BY_EFI = frozenset(
@@ -288,7 +326,7 @@ def _owners(area: Area, machine: tuple[Area, ...], kept: tuple[Area, ...]) -> It
     for start, end in pairwise(edges):
         was_ram = any(one.kind == RAM and one.start <= start < one.end for one in machine)
         owner = next((one.kind for one in kept if one.start <= start < one.end), "") if was_ram else ""
-        yield Area(start, end, f"{area.kind} ({owner})" if owner else area.kind)
+        yield Area(start, end, area.kind, owner)
 
 
 def _efi_kind(descriptor: EfiMemoryView) -> str:

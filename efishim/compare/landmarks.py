@@ -35,8 +35,8 @@ class Landmarks:
     """Virtual address of start_kernel()."""
 
     def pointer(self, field: str, value: FieldValue) -> str:
-        """The value of a field of a structure."""
-        return self.named(value) if isinstance(value, Hex) and POINTERS.match(field.rpartition(".")[2]) else str(value)
+        """The value of a field, by its own name."""
+        return self.named(value) if isinstance(value, Hex) and POINTERS.match(field) else str(value)
 
     def named(self, value: Hex) -> str:
         """`&name` for an address where something begins, or the number as it is."""

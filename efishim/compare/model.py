@@ -5,9 +5,12 @@ Nothing in it comes from the host's clock: the comparison of the same records is
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from efishim.compare.facts import Fact, Side, read_fact
 
 SCHEMA = 1
 """Number of this document's schema."""
@@ -68,13 +71,17 @@ class Skipped(_Struct, frozen=True, kw_only=True):
 class DifferenceView(_Struct, frozen=True, kw_only=True):
     """A fact with its value on each side; a value is empty where a run does not have the fact."""
 
-    path: str
+    fact: Fact = msgspec.field(name="path")
     left: str
     right: str
-    side: str
-    """`told` or `done`."""
-    also: list[str] = []
+    side: Side
+    also: list[Fact] = []
     """The same difference at later stages."""
+
+    @property
+    def path(self) -> str:
+        """The fact as people see it."""
+        return self.fact.path
 
 
 class Group(_Struct, frozen=True, kw_only=True):
@@ -88,10 +95,21 @@ class Group(_Struct, frozen=True, kw_only=True):
     differences: list[DifferenceView]
 
 
+class Question(StrEnum):
+    """What the first screen answers. The words are what people read; programs ask for the member."""
+
+    USERSPACE = "Did each reach userspace?"
+    INPUTS = "What does the kernel know on one and not on the other?"
+    UNREAD = "What was told and never read by the guest?"
+    CONVERGENCE = "Where do the ways meet?"
+    BEHAVIOUR = "What ran on one side only?"
+    COST = "At what cost?"
+
+
 class Answer(_Struct, frozen=True, kw_only=True):
     """A question that the first screen answers, in sentences."""
 
-    question: str
+    question: Question
     lines: list[str]
 
 
@@ -108,6 +126,10 @@ class PairView(_Struct, frozen=True, kw_only=True):
     unused: list[str]
     """Rules that speak about such a pair and explained nothing."""
 
+    def answer(self, question: Question) -> list[str]:
+        """The sentences that answer a question."""
+        return [line for one in self.answers if one.question is question for line in one.lines]
+
     @property
     def explained(self) -> int:
         """How many differences the rules explain."""
@@ -117,10 +139,15 @@ class PairView(_Struct, frozen=True, kw_only=True):
 class Row(_Struct, frozen=True, kw_only=True):
     """A fact in which runs differ: for each run, in their order, the index of its value in `values`, -1 without the fact."""
 
-    path: str
-    side: str
+    fact: Fact = msgspec.field(name="path")
+    side: Side
     values: list[str]
     cells: list[int]
+
+    @property
+    def path(self) -> str:
+        """The fact as people see it."""
+        return self.fact.path
 
 
 class Comparison(_Struct, frozen=True, kw_only=True):
@@ -151,9 +178,33 @@ class Comparison(_Struct, frozen=True, kw_only=True):
 
 def encode(comparison: Comparison) -> bytes:
     """Canonical JSON: sorted keys, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.Encoder(order="sorted").encode(comparison), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.Encoder(order="sorted", enc_hook=_plain).encode(comparison), indent=2) + b"\n"
+
+
+def decode(text: str | bytes) -> Comparison:
+    """The document read back. Raises msgspec.ValidationError for what is none."""
+    return msgspec.json.decode(text, type=Comparison, dec_hook=_read)
+
+
+def _plain(value: object) -> str:
+    """A document has its facts by their paths."""
+    if isinstance(value, Fact):
+        return value.path
+    raise NotImplementedError
+
+
+def _read(kind: type, value: object) -> Fact:
+    if kind is Fact and isinstance(value, str):
+        return read_fact(value)
+    raise NotImplementedError
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    if kind is Fact:
+        return {"type": "string"}
+    raise NotImplementedError
 
 
 def json_schema() -> dict[str, Any]:
     """The document as JSON Schema (draft 2020-12)."""
-    return msgspec.json.schema(Comparison)
+    return msgspec.json.schema(Comparison, schema_hook=_schema)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import behaviour
-from efishim.compare.facts import ABSENT, Facts, Side
-from efishim.compare.inputs import STAGES, inputs
+from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by_path
+from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
 from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
 from efishim.compare.traits import changed, told_words, traits
 from efishim.lab.record import Record
@@ -65,61 +65,58 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
         found[side], same = _differences(one.of(side), other.of(side))
         identical += same
     areas, same = map_differences(one.maps, other.maps)
-    found[Side.TOLD] = fold_stages([*found[Side.TOLD], *areas])
-    words = changed(left, right) | told_words(found[Side.TOLD])
+    found[Side.INPUTS] = fold_stages([*found[Side.INPUTS], *areas])
+    words = changed(left, right) | told_words(found[Side.INPUTS])
     judge = Judge(shipped_rules() if rules is None else rules, traits(left), traits(right), words)
     judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
     return Pair(left, right, identical + same, tuple(judged), judge.unused())
 
 
-_VIEWS = {
-    "startup_64.": "boot_view",
-    "kernel.physical": "boot_view",
-    "start_kernel.": "kernel_view",
-    "kernel.virtual": "kernel_view",
-}
+def _view(fact: Fact) -> str:
+    """The part of a record in which a fact was found; empty when that is there on every run."""
+    if fact.stage is Stage.STARTUP_64 or fact == PHYSICAL_BASE:
+        return "boot_view"
+    return "kernel_view" if fact.stage is Stage.START_KERNEL or fact == VIRTUAL_BASE else ""
 
 
 def _seen_by_both(left: Record, one: Facts, right: Record, other: Facts) -> tuple[Facts, Facts]:
     """Without the facts of stages that one of the two did not come to: that it did not is a difference in milestones, and
     not one in everything that could have been seen there.
     """
-    missing = tuple(prefix for prefix, name in _VIEWS.items() if getattr(left, name) is None or getattr(right, name) is None)
+    views = ("boot_view", "kernel_view")
+    missing = {name for name in views if getattr(left, name) is None or getattr(right, name) is None}
     return (_without(one, missing), _without(other, missing)) if missing else (one, other)
 
 
-def _without(facts: Facts, prefixes: tuple[str, ...]) -> Facts:
-    told = {path: value for path, value in facts.told.items() if not path.startswith(prefixes)}
-    return replace(facts, told=told, maps={name: areas for name, areas in facts.maps.items() if not name.startswith(prefixes)})
+def _without(facts: Facts, views: Collection[str]) -> Facts:
+    return replace(
+        facts,
+        inputs={fact: value for fact, value in facts.inputs.items() if _view(fact) not in views},
+        maps={fact: areas for fact, areas in facts.maps.items() if _view(fact) not in views},
+    )
 
 
 def fold_stages(differences: Sequence[Difference]) -> list[Difference]:
     """One difference that shows at several stages of the boot is one: the first place has the others in `also`."""
-    kept: dict[tuple[str, str, str], Difference] = {}
-    for one in sorted(differences, key=_stage):
-        key = (stageless(one.path), one.left, one.right)
+    kept: dict[tuple[object, str, str], Difference] = {}
+    for one in sorted(differences, key=lambda one: stage_number(one.fact)):
+        key = (one.fact.stageless, one.left, one.right)
         first = kept.get(key)
-        kept[key] = one if first is None else replace(first, also=(*first.also, one.path))
+        kept[key] = one if first is None else replace(first, also=(*first.also, one.fact))
     return sorted(kept.values(), key=lambda one: one.path)
 
 
-def stageless(path: str) -> str:
-    """A path without the stage at which the picture was taken."""
-    stage, _, rest = path.partition(".")
-    return rest if stage in STAGES and rest else path
+def stage_number(fact: Fact) -> int:
+    """Which of the pictures it is in, -1 for none."""
+    return PICTURES.index(fact.stage) if fact.stage in PICTURES else -1
 
 
-def _stage(difference: Difference) -> int:
-    stage = difference.path.partition(".")[0]
-    return STAGES.index(stage) if stage in STAGES else -1
-
-
-def _differences(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[list[Difference], int]:
+def _differences(left: Mapping[Fact, str], right: Mapping[Fact, str]) -> tuple[list[Difference], int]:
     found, same = [], 0
-    for path in sorted({*left, *right}):
-        a, b = left.get(path, ABSENT), right.get(path, ABSENT)
+    for fact in sorted({*left, *right}, key=by_path):
+        a, b = left.get(fact, ABSENT), right.get(fact, ABSENT)
         if a == b:
             same += 1
         else:
-            found.append(Difference(path, a, b))
+            found.append(Difference(fact, a, b))
     return found, same

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from efishim.compare.convergence import meeting
+from efishim.compare.convergence import convergence
 from efishim.compare.costs import Costs, costs
-from efishim.compare.facts import Side
-from efishim.compare.model import Answer
+from efishim.compare.facts import BOOT_PARAMS, CPU, E820, EFI, SETUP_DATA, Fact, Kind, Side, Stage, unnumbered
+from efishim.compare.inputs import COMMAND_LINE, INITRD
+from efishim.compare.model import Answer, Question
 from efishim.compare.pair import Pair
 from efishim.compare.rules import Class
 from efishim.lab.record import Milestone, Record
@@ -19,21 +20,21 @@ SHOWN = 6
 def answers(left: str, right: str, pair: Pair) -> list[Answer]:
     """All of them, in order."""
     return [
-        Answer(question="Did each reach userspace?", lines=[_reached(left, pair.left), _reached(right, pair.right)]),
+        Answer(question=Question.USERSPACE, lines=[_reached(left, pair.left), _reached(right, pair.right)]),
         Answer(
-            question="What does the kernel know on one and not on the other?",
+            question=Question.INPUTS,
             lines=[*_known(left, pair, 0), *_known(right, pair, 1), *_otherwise(pair)] or ["Both tell it the same things."],
         ),
         Answer(
-            question="What was told and never read by the guest?",
+            question=Question.UNREAD,
             lines=[_unread(left, pair.left), _unread(right, pair.right)],
         ),
-        Answer(question="Where do the ways meet?", lines=meeting(left, right, pair)),
+        Answer(question=Question.CONVERGENCE, lines=convergence(left, right, pair)),
         Answer(
-            question="What ran on one side only?",
+            question=Question.BEHAVIOUR,
             lines=[_ran(left, pair, 0), _ran(right, pair, 1)],
         ),
-        Answer(question="At what cost?", lines=_cost(left, pair.left, right, pair.right)),
+        Answer(question=Question.COST, lines=_cost(left, pair.left, right, pair.right)),
     ]
 
 
@@ -43,8 +44,8 @@ def _unread(name: str, record: Record) -> str:
         return f"{name}: it was not watched."
     unread: dict[str, None] = {}
     for one in record.consumed.structures:
-        kind, _, index = one.structure.partition("[")
-        place = f"{kind}[]" if index else kind
+        kind = unnumbered(one.structure)
+        place = kind if kind == one.structure else f"{kind}[]"
         if not kind.startswith(NATIVE) or one.whole:
             continue
         if not one.bytes_read:
@@ -71,82 +72,75 @@ def _reached(name: str, record: Record) -> str:
 def _known(name: str, pair: Pair, side: int) -> list[str]:
     """Things that only one side is told, by what they belong to."""
     only = [
-        one.difference.path
+        one.difference.fact
         for one in pair.judged
-        if one.side is Side.TOLD
+        if one.side is Side.INPUTS
         and (one.difference.left, one.difference.right)[1 - side] in ("", "0x0")
         and (one.difference.left, one.difference.right)[side] not in ("", "0x0")
     ]
-    things = list(dict.fromkeys(thing for path in only for thing in [_thing(path)] if thing))
+    things = list(dict.fromkeys(thing for fact in only for thing in [_thing(fact)] if thing))
     return [f"Only {name}: {_some(things)}."] if things else []
 
 
 def _otherwise(pair: Pair) -> list[str]:
     """What both are told, but not the same."""
     other = [
-        one.difference.path
+        one.difference.fact
         for one in pair.judged
-        if one.side is Side.TOLD
+        if one.side is Side.INPUTS
         and one.verdict.kind is not Class.PLACEMENT
         and not {one.difference.left, one.difference.right} & {"", "0x0"}
     ]
-    things = list(dict.fromkeys(thing for path in other for thing in [_thing(path)] if thing))
+    things = list(dict.fromkeys(thing for fact in other for thing in [_thing(fact)] if thing))
     return [f"Both, with other values: {_some(things)}."] if things else []
 
 
-_THINGS: tuple[tuple[str, str], ...] = (
-    ("machine.cpuid.", "CPUID leaf {}"),
-    ("machine.msr.", "MSR {}"),
-    ("machine.acpi.", "the ACPI table {}"),
-    ("machine.feature.", ""),
-    ("machine.memory", "memory"),
-    ("startup_64.efi.configuration_table.", "the EFI table {}"),
-    ("startup_64.efi.memory_map", "an EFI memory map"),
-    ("startup_64.efi.system_table", "an EFI system table"),
-    ("startup_64.boot_params.efi_info", "EFI information in boot_params"),
-    ("startup_64.boot_params.hdr", "boot_params.hdr.{}"),
-    ("startup_64.boot_params.", "boot_params.{}"),
-    ("startup_64.setup_data.", "setup_data {}"),
-    ("startup_64.e820", "memory ranges in e820"),
-    ("startup_64.command_line", "the command line"),
-    ("startup_64.initrd", "the initial ramdisk"),
-)
+_THINGS: Mapping[tuple[str, ...], str] = {
+    (Stage.MACHINE, "cpuid"): "CPUID leaf {}",
+    (Stage.MACHINE, "msr"): "MSR {}",
+    (Stage.MACHINE, "acpi"): "the ACPI table {}",
+    (Stage.MACHINE, "memory"): "memory",
+    (Stage.STARTUP_64, EFI, "configuration_table"): "the EFI table {}",
+    (Stage.STARTUP_64, EFI, "memory_map"): "an EFI memory map",
+    (Stage.STARTUP_64, EFI, "system_table"): "an EFI system table",
+    (Stage.STARTUP_64, BOOT_PARAMS, "efi_info"): "EFI information in boot_params",
+    (Stage.STARTUP_64, BOOT_PARAMS, "hdr"): "boot_params.hdr.{}",
+    (Stage.STARTUP_64, BOOT_PARAMS): "boot_params.{}",
+    (Stage.STARTUP_64, SETUP_DATA): "setup_data {}",
+    (Stage.STARTUP_64, E820): "memory ranges in e820",
+    (Stage.STARTUP_64, COMMAND_LINE): "the command line",
+    (Stage.STARTUP_64, INITRD): "the initial ramdisk",
+}
+"""What people call the facts of a subject, or of a field of it; {} is the name of the next part."""
 
 
-def _thing(path: str) -> str:
+def _thing(fact: Fact) -> str:
     """What a fact is about, in the words of the specifications; empty for what is no news on a first screen."""
-    if path.endswith("@"):
+    if fact.kind is Kind.ADDRESS:
         return ""
-    for prefix, words in _THINGS:
-        if path.startswith(prefix):
-            rest = path.removeprefix(prefix).strip(".").split("[")[0]
-            return words.format(rest.split(".")[0])
-    if path.startswith("entry.") and ".cpu." not in path:
-        return path.split(".")[1].split("[", maxsplit=1)[0]
+    if fact.stage is Stage.ENTRY:
+        return "" if fact.subject == CPU else unnumbered(fact.subject)
+    whole = (fact.stage, fact.subject, *fact.field)
+    for size in (3, 2):
+        words = _THINGS.get(whole[:size])
+        if words is not None:
+            return words.format(unnumbered(whole[size]) if len(whole) > size else "")
     return ""
 
 
 def _ran(name: str, pair: Pair, side: int) -> str:
-    functions, calls, hardware, lines = [], [], [], 0
+    found: dict[Kind, list[str]] = {}
     for one in pair.judged:
-        path = one.difference.path
-        if one.side is not Side.DONE or not (one.difference.left, one.difference.right)[side]:
+        if one.side is not Side.BEHAVIOUR or not (one.difference.left, one.difference.right)[side]:
             continue
-        if (one.difference.left, one.difference.right)[1 - side]:
-            continue
-        kind, _, rest = path.partition(".")
-        if kind == "code":
-            functions.append(rest)
-        elif kind == "call":
-            calls.append(rest.split("(")[0])
-        elif kind == "hardware":
-            hardware.append(rest.split(".")[0])
-        elif kind == "log":
-            lines += 1
+        if not (one.difference.left, one.difference.right)[1 - side]:
+            found.setdefault(one.difference.fact.kind, []).append(one.difference.fact.subject)
+    functions, lines = found.get(Kind.CODE, []), len(found.get(Kind.LOG, []))
+    calls, hardware = (sorted(set(found.get(kind, []))) for kind in (Kind.CALL, Kind.HARDWARE))
     parts = [
         _counted(len(functions), "function", _some(functions)),
-        _counted(len(set(calls)), "firmware service", _some(sorted(set(calls)))),
-        _counted(len(set(hardware)), "kind of hardware", _some(sorted(set(hardware))), "kinds of hardware"),
+        _counted(len(calls), "firmware service", _some(calls)),
+        _counted(len(hardware), "kind of hardware", _some(hardware), "kinds of hardware"),
         _counted(lines, "line of the kernel's log", "", "lines of the kernel's log"),
     ]
     said = "; ".join(part for part in parts if part)

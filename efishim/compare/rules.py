@@ -10,6 +10,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from efishim.compare.facts import Fact
 from efishim.errors import UsageError
 from efishim.reading import parse_toml, read_file
 
@@ -40,11 +41,16 @@ class Traits:
 class Difference:
     """A fact that two records do not share; a value is empty where a record does not have the fact."""
 
-    path: str
+    fact: Fact
     left: str
     right: str
-    also: tuple[str, ...] = ()
-    """Paths at later stages that have the same difference."""
+    also: tuple[Fact, ...] = ()
+    """Facts of later stages that have the same difference."""
+
+    @property
+    def path(self) -> str:
+        """The fact as people see it."""
+        return self.fact.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,17 @@ class Rule:
             return False
         return bool(changed & set(self.differs))
 
+    def speaks_of(self, fact: Fact) -> bool:
+        """Is it about such a fact? Rules are the one place where facts are told by their paths."""
+        return any(pattern.fullmatch(fact.path) for pattern in self.paths)
+
+    def spells_out(self, fact: Fact) -> bool:
+        """Is it about this very fact, without a `*`?"""
+        return any(pattern.pattern == re.escape(fact.path) for pattern in self.paths)
+
     def matches(self, difference: Difference, left: Traits) -> bool:
         """Does it explain this one? Asked only when it applies."""
-        if not any(pattern.fullmatch(difference.path) for pattern in self.paths):
+        if not self.speaks_of(difference.fact):
             return False
         a, b = difference.left, difference.right
         if self.present and not (a and b):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from efishim.compare.facts import CPU, Kind, Stage, unnumbered
 from efishim.compare.inputs import RANGES
 from efishim.compare.rules import Difference, Traits
 from efishim.lab.matrix import SHORT_ENTRIES
@@ -15,7 +16,7 @@ KASLR_FLAG = 1 << 1
 NARROW_MODE = "protected32"
 """In which a 32-bit kernel proper begins (arch/x86/kernel/head_32.S); a 64-bit one begins in 64-bit mode."""
 
-LEFTOVERS = ("startup_64.cpu.", "start_kernel.cpu.")
+LEFTOVERS = frozenset({(Stage.STARTUP_64, CPU), (Stage.START_KERNEL, CPU)})
 """What earlier code left in the processor is a consequence and no cause."""
 
 ROM_AREA = (0xF_0000, 0x10_0000)
@@ -39,10 +40,10 @@ def _words(record: Record) -> Iterator[str]:
     if any(line.endswith(" present.") and "SMBIOS " in line for line in record.console.splitlines()):
         yield "smbios"
     if record.entry_view is not None:
-        yield from (structure.name.split("[")[0] for structure in record.entry_view.structures)
+        yield from (unnumbered(structure.name) for structure in record.entry_view.structures)
         if record.entry_view.structures:
             yield "native"
-        if any(structure.name.split("[")[0] in RANGES for structure in record.entry_view.structures):
+        if any(unnumbered(structure.name) in RANGES for structure in record.entry_view.structures):
             yield "map-told"
         if record.entry_view.modules:
             yield "modules"
@@ -100,8 +101,8 @@ def told_words(differences: Sequence[Difference]) -> frozenset[str]:
     """
     words = set()
     for one in differences:
-        if "[0x" in one.path and one.path.endswith("]"):
+        if one.fact.kind is Kind.RANGE:
             words.add("map")
-        if not one.path.endswith("@") and not one.path.startswith(LEFTOVERS):
+        if one.fact.kind is not Kind.ADDRESS and (one.fact.stage, one.fact.subject) not in LEFTOVERS:
             words.add("told")
     return frozenset(words)

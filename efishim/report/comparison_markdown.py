@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from efishim.compare.model import Comparison, DifferenceView, PairView
-from efishim.report.comparison_text import cells, clean, conclusion, short
+from efishim.report.comparison_text import cells, clean, conclusion, given_rows, short
 from efishim.report.figures import amount
 
 ROW_LIMIT = 100
@@ -74,7 +74,7 @@ def _differences(differences: list[DifferenceView]) -> Iterator[str]:
 
 
 def _table(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
-    told = [row for row in comparison.rows if row.side == "told" and not row.path.endswith("@")]
+    told = given_rows(comparison)
     yield "## What the kernel is told"
     yield ""
     yield "`.` as the first route, `-` without it, a letter another value."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from efishim.compare.baseline import MOVED_BY_KASLR
-from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Row, RunView, Skipped
+from efishim.compare.baseline import moved_by_kaslr
+from efishim.compare.facts import Kind, Side
+from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Question, Row, RunView, Skipped
 from efishim.report.figures import amount
 from efishim.report.plain import plain_line
 
@@ -104,9 +105,8 @@ def _deep(comparison: Comparison, pair: PairView, *, verbose: bool) -> Iterator[
 
 
 def _shallow(comparison: Comparison, pair: PairView, *, verbose: bool) -> Iterator[str]:
-    known = [line for answer in pair.answers if answer.question.startswith("What does") for line in answer.lines]
     yield f"{pair.left} and {pair.right}: {_counts(pair)}"
-    yield from (f"  {line}" for line in known)
+    yield from (f"  {line}" for line in pair.answer(Question.INPUTS))
     yield from _unexplained(pair, verbose=verbose)
     if verbose:
         yield from _explained(pair, verbose=True)
@@ -140,10 +140,10 @@ def _unexplained(pair: PairView, *, verbose: bool) -> Iterator[str]:
 
 
 def _difference(one: DifferenceView) -> Iterator[str]:
-    if one.side == "done" and not (one.left and one.right):
+    if one.side is Side.BEHAVIOUR and not (one.left and one.right):
         yield f"  {'<' if one.left else '>'} {one.path}"
         return
-    also = f"   also at {', '.join(path.partition('.')[0] for path in one.also)}" if one.also else ""
+    also = f"   also at {', '.join(fact.stage for fact in one.also)}" if one.also else ""
     yield f"  {one.path}: {short(one.left)} | {short(one.right)}{also}"
 
 
@@ -177,9 +177,8 @@ def _group(group: Group, *, verbose: bool) -> Iterator[str]:
 def _matrix(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
     """Routes against facts: `.` is the reference's value, `-` no such fact, a letter one of the values at the line's end."""
     yield "Facts in which any two differ: . as the first route, - without it, a letter one of the values behind it."
-    told = [row for row in comparison.rows if row.side == "told" and (verbose or not MOVED_BY_KASLR.fullmatch(row.path))]
-    told = [row for row in told if not row.path.endswith("@")]
-    done = [row for row in comparison.rows if row.side == "done"]
+    told = [row for row in given_rows(comparison) if verbose or not moved_by_kaslr(row.fact)]
+    done = [row for row in comparison.rows if row.side is Side.BEHAVIOUR]
     head = " ".join(run.key for run in comparison.runs)
     lines = [(_cut(row.path), cells(row), _values(row)) for row in told] if verbose else _structures_folded(told)
     shown = lines if verbose else lines[:ROW_LIMIT]
@@ -191,12 +190,17 @@ def _matrix(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
     yield ""
 
 
+def given_rows(comparison: Comparison) -> list[Row]:
+    """The inputs of the table, but for addresses."""
+    return [row for row in comparison.rows if row.side is Side.INPUTS and row.fact.kind is not Kind.ADDRESS]
+
+
 def _structures_folded(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """The rows, with the fields of a structure that some routes have and others have not drawn together in one."""
     groups: dict[tuple[str, tuple[int, ...]], list[Row]] = {}
     for row in rows:
         alone = len(row.values) > 1 or -1 not in row.cells
-        key = row.path if alone else row.path.rpartition(".")[0]
+        key = row.path if alone else row.fact.parent
         groups.setdefault((key, tuple(row.cells)), []).append(row)
     found = []
     for (key, _), members in groups.items():
@@ -210,8 +214,8 @@ def _structures_folded(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
 PATH_WIDTH = 64
 
 
-def _cut(path: str) -> str:
-    return path if len(path) <= PATH_WIDTH else path[: PATH_WIDTH - 3] + "..."
+def _cut(text: str) -> str:
+    return text if len(text) <= PATH_WIDTH else text[: PATH_WIDTH - 3] + "..."
 
 
 def cells(row: Row) -> str:
@@ -240,11 +244,10 @@ def _folded(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
     """Things done, by kind and by who did them: hundreds of functions become a line each pattern."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        kind, _, rest = row.path.partition(".")
         pattern = " ".join("-" if cell < 0 else "x" for cell in row.cells)
         if "-" not in pattern:
             pattern = cells(row)
-        groups.setdefault((kind, pattern), []).append(rest)
+        groups.setdefault((row.fact.word, pattern), []).append(row.fact.rest)
     found = []
     for (kind, pattern), names in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
         rest = f", and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from efishim.compare.facts import Side
 from efishim.compare.model import Comparison
 
 DETAILS_LIMIT = 64 << 10
@@ -48,8 +49,8 @@ def comparison_cases(comparison: Comparison) -> list[Case]:
         for pair in comparison.pairs:
             if pair.right != run.name:
                 continue
-            for side, check in (("told", "what the kernel is told"), ("done", "what the kernel does")):
-                found = [one for one in pair.unexplained if one.side == side]
+            for side, check in ((Side.INPUTS, "what the kernel is told"), (Side.BEHAVIOUR, "what the kernel does")):
+                found = [one for one in pair.unexplained if one.side is side]
                 sentence = f"{len(found)} unexplained against {pair.left}" if found else ""
                 details = "\n".join(f"{one.path}: {one.left or '-'} | {one.right or '-'}" for one in found)
                 cases.append(Case(run.name, f"{check}, against {pair.left}", sentence, details))

@@ -15,7 +15,7 @@ MEMORY = re.compile(r"^\| MemTotal:\s+(\d+) kB", re.MULTILINE)
 
 
 def _logs(record: Record, text: str) -> bool:
-    return any(text in line for line in readings.report(record).get("log", []))
+    return any(text in line for line in readings.kernel_log(record))
 
 
 def _seeded(record: Record) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from efishim.compare.behaviour import sections
+from efishim.compare.facts import Kind, unnumbered
 from efishim.lab.record import BootView, EntryView, LedgerEntry, LedgerKind, Milestone, Record
 from efishim.study.runs import Need
 
@@ -121,7 +122,7 @@ def structures(record: Record) -> list[str]:
     """Names of the native structures that lay in memory at the entry, without their indices."""
     if record.entry_view is None:
         return []
-    return list(dict.fromkeys(one.name.split("[")[0] for one in record.entry_view.structures))
+    return list(dict.fromkeys(unnumbered(one.name) for one in record.entry_view.structures))
 
 
 def cpuid_entries(record: Record) -> list[LedgerEntry]:
@@ -139,14 +140,15 @@ def services(record: Record) -> list[str]:
     return list(dict.fromkeys(call.service for call in record.firmware_calls))
 
 
-def report(record: Record) -> dict[str, list[str]]:
-    """Sections of the reporting init's report, and `log`."""
-    return dict(sections(record.console))
+def kernel_log(record: Record) -> list[str]:
+    """Lines of the kernel's log, without what differs between any two boots."""
+    return [line for section in sections(record.console) if section.kind is Kind.LOG for line in section.lines]
 
 
 def told_userspace(record: Record, section: str) -> list[str]:
     """A section of the reporting init's report; empty when it is not there or could not be read."""
-    lines = report(record).get(f"userspace.{section}", [])
+    found = [one.lines for one in sections(record.console) if one.kind is Kind.USERSPACE and one.name == section]
+    lines = found[0] if found else []
     return [] if lines and lines[0].startswith("error ") else lines
 
 

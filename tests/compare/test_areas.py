@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from efishim.compare.areas import map_differences, spans
 from efishim.compare.facts import Area
+from efishim.compare.inputs import MACHINE_MEMORY as MAP
 
 KINDS = ("RAM", "RESERVED", "ACPI")
 
@@ -14,22 +15,22 @@ KINDS = ("RAM", "RESERVED", "ACPI")
 def test_how_a_map_is_cut_makes_no_difference() -> None:
     whole = (Area(0, 0x3000, "RAM"),)
     pieces = (Area(0, 0x1000, "RAM"), Area(0x1000, 0x3000, "RAM"))
-    assert map_differences({"m": whole}, {"m": pieces}) == ([], 1)
+    assert map_differences({MAP: whole}, {MAP: pieces}) == ([], 1)
 
 
 def test_the_area_that_differs_is_named() -> None:
-    found, _ = map_differences({"m": (Area(0, 0x3000, "RAM"),)}, {"m": (Area(0, 0x1000, "RAM"), Area(0x2000, 0x3000, "RAM"))})
-    assert [(one.path, one.left, one.right) for one in found] == [("m[0x1000-0x2000]", "RAM", "")]
+    found, _ = map_differences({MAP: (Area(0, 0x3000, "RAM"),)}, {MAP: (Area(0, 0x1000, "RAM"), Area(0x2000, 0x3000, "RAM"))})
+    assert [(one.path, one.left, one.right) for one in found] == [("machine.memory[0x1000-0x2000]", "RAM", "")]
 
 
 def test_a_map_that_one_side_has_not() -> None:
-    found, _ = map_differences({"m": (Area(0, 1, "RAM"),)}, {})
-    assert [(one.path, one.left, one.right) for one in found] == [("m", "1 ranges", "")]
+    found, _ = map_differences({MAP: (Area(0, 1, "RAM"),)}, {})
+    assert [(one.path, one.left, one.right) for one in found] == [("machine.memory", "1 ranges", "")]
 
 
 def test_overlaps_are_shown() -> None:
-    found, _ = map_differences({"m": (Area(0, 2, "RAM"),)}, {"m": (Area(0, 2, "RAM"), Area(1, 2, "RESERVED"))})
-    assert [(one.path, one.right) for one in found] == [("m[0x1-0x2]", "RAM+RESERVED")]
+    found, _ = map_differences({MAP: (Area(0, 2, "RAM"),)}, {MAP: (Area(0, 2, "RAM"), Area(1, 2, "RESERVED"))})
+    assert [(one.path, one.right) for one in found] == [("machine.memory[0x1-0x2]", "RAM+RESERVED")]
 
 
 maps = st.lists(

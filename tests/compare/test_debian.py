@@ -114,7 +114,7 @@ def test_one_changed_value_is_noticed_between_two_routes_too(records: dict[str, 
             if SWALLOWED.fullmatch(name):
                 continue
             mutant = changed(right, part, path, other(value))
-            if compare_facts(left, facts, mutant, facts_of(mutant)).of(Class.UNEXPLAINED, Side.TOLD):
+            if compare_facts(left, facts, mutant, facts_of(mutant)).of(Class.UNEXPLAINED, Side.INPUTS):
                 found += 1
             else:
                 missed.append(name)

@@ -88,7 +88,7 @@ def test_every_value_that_tells_something_is_compared(record: Record) -> None:
                 continue
             mutant = changed(record, part, path, other(value))
             pair = compare_facts(record, base, mutant, facts_of(mutant))
-            if any(one.side is Side.TOLD for one in pair.of(Class.UNEXPLAINED)):
+            if any(one.side is Side.INPUTS for one in pair.of(Class.UNEXPLAINED)):
                 found += 1
             else:
                 missed.append(name)
@@ -107,7 +107,7 @@ def test_every_call_and_every_touch_is_compared() -> None:
         assert any("EFI_ABORTED" in one.difference.path for one in pair.of(Class.UNEXPLAINED)), call
     for index in range(len(record.ledger)):
         mutant = structs.replace(record, ledger=[*record.ledger[:index], *record.ledger[index + 1 :]])
-        if facts_of(mutant).done == base.done:
+        if facts_of(mutant).behaviour == base.behaviour:
             continue  # one of several steps of the same search
         assert compare_facts(record, base, mutant, facts_of(mutant)).of(Class.UNEXPLAINED), record.ledger[index]
 

@@ -54,7 +54,7 @@ def unchanged(route: str) -> Record:
 
 def unexplained(pair: Pair) -> list[str]:
     """What is told differently and not explained."""
-    return [one.difference.path for one in pair.of(Class.UNEXPLAINED, Side.TOLD)]
+    return [one.difference.path for one in pair.of(Class.UNEXPLAINED, Side.INPUTS)]
 
 
 def differs_from_baseline(record: Record, other: Record) -> bool:

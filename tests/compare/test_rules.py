@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from efishim.compare.facts import read_fact
 from efishim.compare.rules import Class, Difference, Judge, Traits, parse_rules, pattern, read_rules, shipped_rules
 from efishim.errors import UsageError
 
@@ -27,12 +28,16 @@ def judged(text: str, left: set[str], right: set[str], difference: Difference, c
     return judge.judge(difference).kind
 
 
-RAN = Difference("code.efi_init", "ran", "")
+def differs(path: str, left: str, right: str) -> Difference:
+    return Difference(read_fact(path), left, right)
+
+
+RAN = differs("code.efi_init", "ran", "")
 
 
 def test_a_rule_explains_what_its_paths_match() -> None:
     assert judged(RULE, set(), set(), RAN) is Class.BY_DESIGN
-    assert judged(RULE, set(), set(), Difference("code.start_kernel", "ran", "")) is Class.UNEXPLAINED
+    assert judged(RULE, set(), set(), differs("code.start_kernel", "ran", "")) is Class.UNEXPLAINED
 
 
 def test_a_rule_is_silent_when_nothing_was_chosen_differently() -> None:
@@ -44,10 +49,10 @@ def test_a_rule_is_silent_when_nothing_was_chosen_differently() -> None:
     [
         ({"efi"}, set(), RAN, Class.BY_DESIGN),
         (set(), {"efi"}, RAN, Class.UNEXPLAINED),  # the side without EFI ran it: that is a defect
-        (set(), {"efi"}, Difference("code.efi_init", "", "ran"), Class.BY_DESIGN),
+        (set(), {"efi"}, differs("code.efi_init", "", "ran"), Class.BY_DESIGN),
         ({"efi"}, {"efi"}, RAN, Class.UNEXPLAINED),
         (set(), set(), RAN, Class.UNEXPLAINED),
-        ({"efi"}, set(), Difference("code.efi_init", "ran", "said"), Class.UNEXPLAINED),
+        ({"efi"}, set(), differs("code.efi_init", "ran", "said"), Class.UNEXPLAINED),
     ],
 )
 def test_only_holds_the_fact_to_the_run_with_the_word(
@@ -70,15 +75,15 @@ def test_one_asks_for_a_word_that_only_one_run_has_and_both_for_one_that_both_ha
 
 
 def test_values_are_matched_in_either_order_and_can_refer_to_each_other() -> None:
-    text = RULE.replace("code.efi_*", "line") + r"values = 'BOOT_IMAGE=\S+ (?P<rest>.*)\n(?P=rest)'" + "\n"
-    assert judged(text, set(), set(), Difference("line", "BOOT_IMAGE=/x quiet", "quiet")) is Class.BY_DESIGN
-    assert judged(text, set(), set(), Difference("line", "quiet", "BOOT_IMAGE=/x quiet")) is Class.BY_DESIGN
-    assert judged(text, set(), set(), Difference("line", "BOOT_IMAGE=/x quiet", "debug")) is Class.UNEXPLAINED
+    text = RULE.replace("code.efi_*", "startup_64.command_line") + r"values = 'BOOT_IMAGE=\S+ (?P<rest>.*)\n(?P=rest)'" + "\n"
+    assert judged(text, set(), set(), differs("startup_64.command_line", "BOOT_IMAGE=/x quiet", "quiet")) is Class.BY_DESIGN
+    assert judged(text, set(), set(), differs("startup_64.command_line", "quiet", "BOOT_IMAGE=/x quiet")) is Class.BY_DESIGN
+    assert judged(text, set(), set(), differs("startup_64.command_line", "BOOT_IMAGE=/x quiet", "debug")) is Class.UNEXPLAINED
 
 
 def test_endless_values_are_not_matched() -> None:
-    text = RULE.replace("code.efi_*", "line") + "values = '.*\\n.*'\n"
-    assert judged(text, set(), set(), Difference("line", "a" * 5000, "b")) is Class.UNEXPLAINED
+    text = RULE.replace("code.efi_*", "startup_64.command_line") + "values = '.*\\n.*'\n"
+    assert judged(text, set(), set(), differs("startup_64.command_line", "a" * 5000, "b")) is Class.UNEXPLAINED
 
 
 def test_a_rule_that_explains_nothing_is_named() -> None:
@@ -192,61 +197,61 @@ ON_XEN = {"@hvmlite"}
     ("left", "right", "difference", "rule"),
     [
         # arch/x86/kernel/head_64.S keeps CR4.MCE and nothing else that may differ between two ways in.
-        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xe0", "0xa0"), "machine check bit that stays"),
-        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xb0", "0xf0"), "machine check bit that stays"),
-        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xa0", "0x10e0"), None),
-        (EFI, PVH, Difference("start_kernel.cpu.cr4", "0xa0", "0x20"), None),
+        (EFI, PVH, differs("start_kernel.cpu.cr4", "0xe0", "0xa0"), "machine check bit that stays"),
+        (EFI, PVH, differs("start_kernel.cpu.cr4", "0xb0", "0xf0"), "machine check bit that stays"),
+        (EFI, PVH, differs("start_kernel.cpu.cr4", "0xa0", "0x10e0"), None),
+        (EFI, PVH, differs("start_kernel.cpu.cr4", "0xa0", "0x20"), None),
         # What a BIOS reserves is no accident of allocation.
         (
             EFI,
             EFI | {"rom-reserved"},
-            Difference("startup_64.e820[0x9f000-0xa0000]", "RAM", "RESERVED (EfiReservedMemoryType)"),
+            differs("startup_64.e820[0x9f000-0xa0000]", "RAM", "RESERVED (EfiReservedMemoryType)"),
             "extended BIOS data area",
         ),
         (
             EFI,
             EFI | {"rom-reserved"},
-            Difference("startup_64.efi.memory_map[0x9f000-0xa0000]", "EfiConventionalMemory", "EfiReservedMemoryType"),
+            differs("startup_64.efi.memory_map[0x9f000-0xa0000]", "EfiConventionalMemory", "EfiReservedMemoryType"),
             "BIOS areas in the EFI memory map",
         ),
-        (EFI, PVH, Difference("startup_64.e820[0x9f000-0xa0000]", "RAM", "NVS"), None),
+        (EFI, PVH, differs("startup_64.e820[0x9f000-0xa0000]", "RAM", "NVS"), None),
         # drivers/firmware/efi/reboot.c powers off, kernel/reboot.c halts; not the other way round.
         (
             EFI | ON_XEN,
             PVH | ON_XEN,
-            Difference("log.reboot: Power down", "said", ""),
+            differs("log.reboot: Power down", "said", ""),
             "power off by EFI where ACPI has no S5",
         ),
-        (EFI | ON_XEN, PVH | ON_XEN, Difference("log.reboot: Power down", "", "said"), None),
-        (EFI, PVH, Difference("log.reboot: Power down", "said", ""), None),
-        (EFI | ON_XEN, PVH | ON_XEN, Difference("code.kernel_halt", "", "ran"), "halt where nothing can power off"),
-        (EFI | ON_XEN, PVH | ON_XEN, Difference("code.kernel_halt", "ran", ""), None),
-        (EFI, PVH, Difference("code.kernel_halt", "", "ran"), None),
+        (EFI | ON_XEN, PVH | ON_XEN, differs("log.reboot: Power down", "", "said"), None),
+        (EFI, PVH, differs("log.reboot: Power down", "said", ""), None),
+        (EFI | ON_XEN, PVH | ON_XEN, differs("code.kernel_halt", "", "ran"), "halt where nothing can power off"),
+        (EFI | ON_XEN, PVH | ON_XEN, differs("code.kernel_halt", "ran", ""), None),
+        (EFI, PVH, differs("code.kernel_halt", "", "ran"), None),
         # arch/x86/kernel/setup.c keeps EFI from the VGA console.
-        (EFI, PVH, Difference("code.vgacon_startup", "", "ran"), "VGA console that EFI forbids"),
-        (EFI, PVH, Difference("code.vgacon_startup", "ran", ""), None),
+        (EFI, PVH, differs("code.vgacon_startup", "", "ran"), "VGA console that EFI forbids"),
+        (EFI, PVH, differs("code.vgacon_startup", "ran", ""), None),
         # should_map_region() maps RAM for 32-bit firmware only.
         (
             EFI,
             {"efi-told", "efi32"},
-            Difference("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"),
+            differs("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"),
             "runtime map of 32-bit firmware",
         ),
-        (EFI, EFI, Difference("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"), None),
+        (EFI, EFI, differs("userspace./sys/firmware/efi/runtime-map.1 type=0x7", "", "said"), None),
         # Devices are not the memory map.
-        (EFI, PVH, Difference("userspace./proc/iomem.System RAM", "said 3 times", "said 2 times"), "log of the memory map"),
-        (EFI, PVH, Difference("userspace./proc/iomem.PCI Bus 0000:00", "", "said"), None),
+        (EFI, PVH, differs("userspace./proc/iomem.System RAM", "said 3 times", "said 2 times"), "log of the memory map"),
+        (EFI, PVH, differs("userspace./proc/iomem.PCI Bus 0000:00", "", "said"), None),
         # Only with a decompressor or a first kernel that knew is there an address; GRUB and the stub leave 0.
         (
             EFI,
             {"header", "linux32", "rsdp-told"},
-            Difference("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"),
+            differs("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"),
             "ACPI root pointer in boot_params",
         ),
-        (EFI | {"header"}, EFI, Difference("startup_64.boot_params.acpi_rsdp_addr", "0xf0000", ""), None),
-        (EFI, PVH | {"rsdp-told"}, Difference("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"), None),
+        (EFI | {"header"}, EFI, differs("startup_64.boot_params.acpi_rsdp_addr", "0xf0000", ""), None),
+        (EFI, PVH | {"rsdp-told"}, differs("startup_64.boot_params.acpi_rsdp_addr", "", "0xf0000"), None),
         # KiB of 2 GiB.
-        (EFI, {"kexec"}, Difference("startup_64.boot_params.alt_mem_k", "0x8000", "0x1ffc00"), "memory sizes beside e820"),
+        (EFI, {"kexec"}, differs("startup_64.boot_params.alt_mem_k", "0x8000", "0x1ffc00"), "memory sizes beside e820"),
     ],
 )
 def test_a_shipped_rule_goes_as_far_as_the_kernel_and_no_further(

@@ -13,7 +13,8 @@ import pytest
 
 from efishim.cli import shared
 from efishim.compare.build import build
-from efishim.compare.model import Comparison, DifferenceView, Skipped, json_schema
+from efishim.compare.facts import Kind, Side, did
+from efishim.compare.model import Comparison, DifferenceView, Skipped, decode, json_schema
 from efishim.compare.rules import Rule
 from efishim.lab.record import Record
 from efishim.report import comparison_text
@@ -59,7 +60,7 @@ def test_json_is_what_its_schema_says() -> None:
         ("hvmlite/efi", "hvmlite/pvh"),
         ("hvmlite/efi", "grub/linux64"),
     ]
-    assert msgspec.json.decode(text_of("json", comparison(3)), type=Comparison) == comparison(3)
+    assert decode(text_of("json", comparison(3))) == comparison(3)
 
 
 def test_text_of_two_has_the_answers_first_and_each_rule_with_its_reason_and_source() -> None:
@@ -116,7 +117,7 @@ def test_routes_without_a_record_are_told_with_the_reason() -> None:
 def test_markdown_is_tables_that_nothing_in_a_value_breaks() -> None:
     document = comparison(2, rules=NO_RULES)
     pair = document.pairs[0]
-    wild = DifferenceView(path="log.a|b`c", left="x|y\n# z", right="`", side="done")
+    wild = DifferenceView(fact=did(Kind.LOG, "a|b`c"), left="x|y\n# z", right="`", side=Side.BEHAVIOUR)
     document = msgspec.structs.replace(document, pairs=[msgspec.structs.replace(pair, unexplained=[wild])])
     lines = text_of("markdown", document).split("\n")
     row = next(line for line in lines if "log.a" in line)
@@ -126,7 +127,7 @@ def test_markdown_is_tables_that_nothing_in_a_value_breaks() -> None:
 
 def test_control_characters_reach_no_terminal() -> None:
     document = comparison(2, rules=NO_RULES)
-    wild = DifferenceView(path="log.\x1b[31mred\x07", left="said", right="", side="done")
+    wild = DifferenceView(fact=did(Kind.LOG, "\x1b[31mred\x07"), left="said", right="", side=Side.BEHAVIOUR)
     document = msgspec.structs.replace(document, pairs=[msgspec.structs.replace(document.pairs[0], unexplained=[wild])])
     for form in ("text", "markdown", "junit"):
         assert "\x1b" not in text_of(form, document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from efishim.compare.behaviour import call_path
+from efishim.compare.behaviour import UNFINISHED, call_fact, names_in
 from efishim.compare.lines import opcodes
 from efishim.lab.record import FirmwareCall, Record
 from efishim.report.html.limits import Limits
@@ -55,7 +55,7 @@ def calls(left: Record, right: Record, limits: Limits) -> Calls:
 
 
 def _rows(one: Sequence[FirmwareCall], other: Sequence[FirmwareCall]) -> Iterator[CallRow]:
-    for what, a, b, c, d in opcodes([call_path(call) for call in one], [call_path(call) for call in other]):
+    for what, a, b, c, d in opcodes([call_fact(call).path for call in one], [call_fact(call).path for call in other]):
         if what == "equal":
             yield from (CallRow(_call(x), _call(y)) for x, y in zip(one[a:b], other[c:d], strict=True))
         else:
@@ -67,10 +67,6 @@ ARGUMENT_WIDTH = 48
 
 
 def _call(call: FirmwareCall) -> Call:
-    names = [argument.value[:ARGUMENT_WIDTH] for argument in call.args if argument.value and not _is_number(argument.value)]
+    names = [name[:ARGUMENT_WIDTH] for name in names_in(call)]
     caller = "" if call.caller is None else call.caller.shown
-    return Call(call.service, ", ".join(names), call.status or "unfinished", call.insns, call.repeats, caller)
-
-
-def _is_number(text: str) -> bool:
-    return text.startswith("0x") or text.isdigit()
+    return Call(call.service, ", ".join(names), call.status or UNFINISHED, call.insns, call.repeats, caller)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from efishim.compare.facts import Fact
 from efishim.compare.model import Comparison, PairView
 from efishim.compare.rules import Class
 
@@ -29,15 +30,15 @@ MARKS: Mapping[str, Mark] = {
 REFERENCE = Mark("ref", "", "reference")
 
 
-def classes(pair: PairView) -> dict[str, str]:
+def classes(pair: PairView) -> dict[Fact, str]:
     """The class of each fact in which a pair differs, also of the later stages at which it does."""
-    found: dict[str, str] = {}
+    found: dict[Fact, str] = {}
     for kind, differences in (
         *((group.kind, group.differences) for group in pair.groups),
         (Class.UNEXPLAINED.value, pair.unexplained),
     ):
         for one in differences:
-            found.update((path, kind) for path in (one.path, *one.also))
+            found.update((fact, kind) for fact in (one.fact, *one.also))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from efishim.compare.facts import Fact
 from efishim.compare.model import Comparison, Row
 from efishim.compare.rules import Class
 from efishim.report.html.limits import Cut, Limits, cut
@@ -33,17 +34,17 @@ class MatrixRow:
 def matrix(comparison: Comparison, limits: Limits) -> Cut[MatrixRow]:
     """The rows; those with something unexplained come first."""
     judged = [_judged(comparison, run.name) for run in comparison.runs]
-    odd = {path for one in judged for path, kind in one.items() if kind == Class.UNEXPLAINED.value}
-    first = cut(sorted(comparison.rows, key=lambda row: row.path not in odd), limits.matrix)
+    odd = {fact for one in judged for fact, kind in one.items() if kind == Class.UNEXPLAINED.value}
+    first = cut(sorted(comparison.rows, key=lambda row: row.fact not in odd), limits.matrix)
     return Cut(tuple(_row(row, judged) for row in first.shown), first.more)
 
 
-def _judged(comparison: Comparison, name: str) -> Mapping[str, str]:
+def _judged(comparison: Comparison, name: str) -> Mapping[Fact, str]:
     pair = pair_of(comparison, name)
     return {} if pair is None else classes(pair)
 
 
-def _row(row: Row, judged: Sequence[Mapping[str, str]]) -> MatrixRow:
+def _row(row: Row, judged: Sequence[Mapping[Fact, str]]) -> MatrixRow:
     cells = []
     for index, value in enumerate(row.cells):
         letter = _letter(value) if value >= 0 else ""
@@ -52,7 +53,7 @@ def _row(row: Row, judged: Sequence[Mapping[str, str]]) -> MatrixRow:
         elif value == row.cells[0]:
             mark = MARKS[Class.IDENTICAL.value]
         else:
-            mark = MARKS[judged[index].get(row.path, Class.UNEXPLAINED.value)]
+            mark = MARKS[judged[index].get(row.fact, Class.UNEXPLAINED.value)]
         cells.append(Cell(mark, letter))
     kinds = sorted({cell.mark.css for cell in cells[1:]})
     values = tuple((_letter(index), value) for index, value in enumerate(row.values))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
 
-from efishim.compare.facts import Area
-from efishim.compare.inputs import inputs
+from efishim.compare.facts import Area, Stage
+from efishim.compare.inputs import ENTRY_MEMORY, MACHINE_MEMORY, e820_map, efi_map, inputs
 from efishim.compare.model import Comparison
 from efishim.lab.record import BootView, Milestone, Record
 from efishim.report.figures import size
@@ -36,11 +36,11 @@ LEVEL_HEIGHT = 15
 MARK_WIDTH = 13.0
 
 MAPS = (
-    ("machine.memory", "the machine"),
-    ("entry.memory_map", "the native structure at the entry"),
-    ("startup_64.efi.memory_map", "EFI memory map at startup_64"),
-    ("startup_64.e820", "e820 at startup_64"),
-    ("start_kernel.e820", "e820 at start_kernel"),
+    (MACHINE_MEMORY, "the machine"),
+    (ENTRY_MEMORY, "the native structure at the entry"),
+    (efi_map(Stage.STARTUP_64), "EFI memory map at startup_64"),
+    (e820_map(Stage.STARTUP_64), "e820 at startup_64"),
+    (e820_map(Stage.START_KERNEL), "e820 at start_kernel"),
 )
 
 KINDS: Mapping[str, str] = {
@@ -212,10 +212,11 @@ def memory(comparison: Comparison, records: Sequence[Record], limits: Limits) ->
     keys = [run.key for run in comparison.runs]
     names = [run.name for run in comparison.runs]
     views = []
-    for name, title in MAPS:
-        if name == "start_kernel.e820" and all(one.get(name) in (None, one.get("startup_64.e820")) for one in maps):
+    before = e820_map(Stage.STARTUP_64)
+    for whole, title in MAPS:
+        if whole == e820_map(Stage.START_KERNEL) and all(one.get(whole) in (None, one.get(before)) for one in maps):
             continue
-        lanes = _lanes(axis, [one.get(name) for one in maps], keys, names, limits)
+        lanes = _lanes(axis, [one.get(whole) for one in maps], keys, names, limits)
         if lanes:
             views.append(MapView(title, lanes))
     things = [list(_things(record)) for record in records]
@@ -259,14 +260,14 @@ def _lanes(
 
 
 def _range(area: Area) -> tuple[str, str, str, str]:
-    return f"{area.start:#x}", f"{area.end:#x}", size(area.end - area.start), area.kind
+    return f"{area.start:#x}", f"{area.end:#x}", size(area.end - area.start), area.label
 
 
 def _box(axis: Axis, area: Area) -> Box:
     x = axis.x(area.start)
     width = round(max(1.0, axis.x(area.end) - x), 1)
     label = _word(area.kind).removeprefix("Efi")
-    title = f"{area.start:#x}-{area.end:#x} {area.kind}, {size(area.end - area.start)}"
+    title = f"{area.start:#x}-{area.end:#x} {area.label}, {size(area.end - area.start)}"
     return Box(x, width, css_of(area.kind), label if width > 7.2 * len(label) + 6 else "", title)
 
 
@@ -324,7 +325,7 @@ def _place_lane(axis: Axis, key: str, name: str, things: Sequence[_Thing]) -> Pl
         if level is None:
             level = ends.index(min(ends))
         ends[level] = x + width + 1
-        text = f"{thing.name} at {thing.start:#x}" + (f", {size(thing.length)}" if thing.length else "")
+        text = f"{thing.name} at {thing.start:#x}" + (f", {size(int(thing.length))}" if thing.length else "")
         spots.append(Spot(thing.letter, round(x, 1), round(width, 1), level * LEVEL_HEIGHT, text))
     used = 1 + max((spot.y // LEVEL_HEIGHT for spot in spots), default=0)
     return PlaceLane(key, name, tuple(spots), used * LEVEL_HEIGHT)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from efishim.compare.model import Comparison, PairView, RunView
+from efishim.compare.model import Comparison, Question, RunView
 from efishim.lab.record import Record
 from efishim.report.comparison_text import clean, conclusion
 from efishim.report.figures import amount
@@ -48,8 +48,8 @@ def _page(templates: Environment, comparison: Comparison, records: Sequence[Reco
         "comparison": comparison,
         "runs": comparison.runs,
         "conclusion": conclusion(comparison),
-        "meetings": [_answer(pair, "Where do") for pair in comparison.pairs],
-        "known": [_answer(pair, "What does") for pair in comparison.pairs],
+        "convergences": [pair.answer(Question.CONVERGENCE) for pair in comparison.pairs],
+        "known": [pair.answer(Question.INPUTS) for pair in comparison.pairs],
         "overview": [(run, pair_of(comparison, run.name)) for run in comparison.runs],
         "images": list(dict.fromkeys((run.image, run.version, run.image_sha256) for run in comparison.runs)),
         "abi": [(run, cut(record.abi or [], limits.notes)) for run, record in zip(comparison.runs, records, strict=True)],
@@ -114,10 +114,6 @@ def _shown(value: object) -> object:
 
 def _brief(text: str, width: int = 90) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _answer(pair: PairView, question: str) -> list[str]:
-    return [line for answer in pair.answers if answer.question.startswith(question) for line in answer.lines]
 
 
 def _first_screen(runs: Sequence[RunView]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from efishim.compare.facts import unnumbered
 from efishim.lab.record import Record
 from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
@@ -91,9 +92,9 @@ def _read(record: Record) -> list[str]:
     if record.consumed is None:
         return []
     names = (
-        one.structure.split("[")[0]
+        unnumbered(one.structure)
         for one in record.consumed.structures
-        if one.reads and one.structure.split("[")[0] in readings.structures(record)
+        if one.reads and unnumbered(one.structure) in readings.structures(record)
     )
     return list(dict.fromkeys(names))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from efishim.compare.behaviour import behaviour
+from efishim.compare.facts import Fact, Kind, did
 from efishim.lab.record import Record
 from efishim.study import readings
 from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
@@ -19,7 +20,7 @@ BASE = Need(ROUTE)
 DATA = Need(ROUTE, options=("subarch.data=0x123000",))
 TYPE_FIELD, DATA_FIELD = "hdr.hardware_subarch", "hdr.hardware_subarch_data"
 NUMBER = re.compile(r"\d+")
-COUNTED = ("code.", "call.", "hardware.", "log.", "milestone.")
+COUNTED = frozenset({Kind.CODE, Kind.CALL, Kind.HARDWARE, Kind.LOG, Kind.MILESTONE})
 """Facts that are behaviour; how often a line was said is not."""
 
 TYPE = Statement(
@@ -121,10 +122,14 @@ def _changes(base: Record, record: Record) -> list[str]:
 
 def _done(record: Record) -> set[str]:
     """What the kernel did. Amounts in its log (memory left, milliseconds) follow from everything else and are no facts here."""
-    facts_of = {path for path in behaviour(record) if path.startswith(COUNTED)}
+    counted = [fact for fact in behaviour(record) if fact.kind in COUNTED]
     searched = record.consumed.legacy if record.consumed is not None else []
     read = {f"searched.{use.group} by {name}" for use in searched for name in use.functions}
-    return {NUMBER.sub("N", path) if path.startswith("log.") else path for path in facts_of} | read
+    return {_plain(fact).path for fact in counted} | read
+
+
+def _plain(fact: Fact) -> Fact:
+    return did(Kind.LOG, NUMBER.sub("N", fact.subject)) if fact.kind is Kind.LOG else fact
 
 
 EXPERIMENT = Experiment(
