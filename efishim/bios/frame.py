@@ -7,7 +7,6 @@ are lost. Offsets wrap at 64 KiB as 16-bit addressing does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
 from efishim.machine.cpu import Board
 from efishim.machine.memory import BusError
@@ -25,17 +24,6 @@ _FIELDS = {
     **{f"{name}l": (f"r{name}x", 0, 0xFF) for name in "abcd"},
     **{f"{name}h": (f"r{name}x", 8, 0xFF) for name in "abcd"},
 }
-
-
-@runtime_checkable
-class LoadsSegments(Protocol):
-    """A Cpu whose segment registers can be set."""
-
-    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
-        """Load a segment register with its hidden part."""
-
-    def sync(self, cpl: int | None = None) -> None:
-        """Make loaded segments count."""
 
 
 class Frame:
@@ -124,9 +112,8 @@ class Frame:
 
     def set_es(self, selector: int) -> None:
         """Load ES, where a service returns a far pointer."""
-        if isinstance(self._cpu, LoadsSegments):
-            self._cpu.load_segment("es", selector, base=selector << 4, limit=WRAP - 1, flags=DATA_FLAGS)
-            self._cpu.sync()
+        self._cpu.load_segment("es", selector, base=selector << 4, limit=WRAP - 1, flags=DATA_FLAGS)
+        self._cpu.sync()
 
     # Memory
 

@@ -6,7 +6,6 @@ from collections import deque
 
 from efishim.bios.data_area import KEYBOARD_BUFFER, KEYBOARD_BUFFER_END, DataArea
 from efishim.bios.frame import Frame
-from efishim.bios.system import SkipsTime
 from efishim.machine.cpu import Board
 
 POLL = 10_000_000
@@ -71,8 +70,7 @@ class KeyboardServices:
         self._polls += 1
         if self._polls > PATIENCE:
             self._board.stop("halted")
-        if isinstance(self._board, SkipsTime):
-            self._board.skip_to(self._board.now() + POLL)
+        self._board.skip_to(self._board.now() + POLL)
 
     def __call__(self, frame: Frame) -> None:
         """Int 16h."""

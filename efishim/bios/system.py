@@ -7,7 +7,6 @@ Operating Mode Callback" (EC00); Phoenix BIOS manual as in Ralf Brown's interrup
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from efishim.bios import rom
 from efishim.bios.data_area import DataArea
@@ -25,14 +24,6 @@ ENABLED = 1
 LARGEST_MOVE = 0x8000
 """Words, int 15h/87."""
 A20_PORT92 = 0x02
-
-
-@runtime_checkable
-class SkipsTime(Protocol):
-    """A Board on which time can pass without the guest executing."""
-
-    def skip_to(self, when: int) -> None:
-        """Move the virtual clock forward to `when` (ns)."""
 
 
 class SystemServices:
@@ -99,8 +90,7 @@ class SystemServices:
     def _wait(self, frame: Frame) -> None:
         """CX:DX microseconds."""
         microseconds = frame["cx"] << 16 | frame["dx"]
-        if isinstance(self._board, SkipsTime):
-            self._board.skip_to(self._board.now() + microseconds * 1000)
+        self._board.skip_to(self._board.now() + microseconds * 1000)
         frame.done()
 
     def _move(self, frame: Frame) -> None:

@@ -53,6 +53,20 @@ class Cpu(Protocol):
         """Physical address of a linear address. Raises GuestFault."""
 
 
+class BoardCpu(Cpu, Protocol):
+    """The processor of a board: its segment registers can be loaded too, and it says in which mode it executes."""
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        """Load a segment register with its hidden part: `limit` in bytes, `flags` the second word of the descriptor."""
+
+    def sync(self, cpl: int | None = None) -> None:
+        """All segments are loaded; `cpl` is the privilege level from now on, left out that of before."""
+
+    @property
+    def mode(self) -> int:
+        """16, 32 or 64: the size of operands in the code segment."""
+
+
 class InterruptController(Protocol):
     """What the processor asks when it could take an interrupt. The platform gives one to `Board.interrupts`."""
 
@@ -80,7 +94,7 @@ class Board(Protocol):
     ports: Bus
     mmio: Bus
     clock: Clock
-    cpu: Cpu
+    cpu: BoardCpu
     interrupts: InterruptController | None
     msrs: MsrModel | None
     cpuid: Callable[[int, int], CpuidResult] | None
@@ -112,6 +126,9 @@ class Board(Protocol):
 
     def now(self) -> int:
         """Virtual nanoseconds at this very moment (the clock brought up to date with the instructions executed)."""
+
+    def skip_to(self, when: int) -> None:
+        """Let time pass to `when` (ns) without executing, as firmware does that waits."""
 
     def device_access(self, ns: int) -> None:
         """The guest waits for a device that is behind a slow bus: for devices in memory; ports do it by themselves."""

@@ -5,19 +5,18 @@ Intel SDM volume 2 for each; the MSRs that are the emulated processor's own stay
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from efishim.machine import delivery
+from efishim.machine.cpu import MsrModel
 from efishim.machine.delivery import Exception_
 from efishim.machine.engine import Engine
+from efishim.machine.entropy import Entropy
 from efishim.machine.env import HF_CS64
-from efishim.machine.ledger import Kind
+from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.sites import Op, Site
 from efishim.machine.timekeeper import Timekeeper
 from efishim.wire.x86 import EFER_LMA, EFER_SCE, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
-
-if TYPE_CHECKING:
-    from efishim.machine.machine import Machine
 
 MSR_TSC, MSR_TSC_AUX, MSR_TSC_ADJUST = 0x10, 0xC0000103, 0x3B
 MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_FMASK = 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084
@@ -30,10 +29,31 @@ STATUS_FLAGS = 0x8D5  # CF PF AF ZF SF OF
 CODE64_FLAGS, CODE32_FLAGS, DATA_FLAGS = 0x00AF9B00, 0x00CF9B00, 0x00CF9300
 
 
+class Surroundings(Protocol):
+    """What the instructions need of the machine around the processor."""
+
+    ledger: Ledger
+    entropy: Entropy
+    msrs: MsrModel | None
+
+    @property
+    def insns(self) -> int:
+        """Instructions executed so far."""
+
+    def raise_exception(self, event: Exception_) -> None:
+        """The current instruction faults instead of completing."""
+
+    def deliver_now(self, event: Exception_) -> None:
+        """Deliver while the guest is stopped."""
+
+    def count_back(self, address: int, length: int) -> None:
+        """The block is left after the instruction at `address`."""
+
+
 class Instructions:
     """Executes sites and system calls for one machine."""
 
-    def __init__(self, machine: Machine, engine: Engine, time: Timekeeper) -> None:
+    def __init__(self, machine: Surroundings, engine: Engine, time: Timekeeper) -> None:
         self._machine = machine
         self._engine = engine
         self._time = time

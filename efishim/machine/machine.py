@@ -14,7 +14,7 @@ from efishim.machine.blocks import BlockIndex
 from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
+from efishim.machine.cpu import BoardCpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
@@ -55,7 +55,7 @@ class Machine:
         self.mmio = Bus("mmio", PHYSICAL_LIMIT)
         self.clock = Clock()
         self.ledger = Ledger()
-        self.cpu: Cpu = NoProcessor()
+        self.cpu: BoardCpu = NoProcessor()
         self.interrupts: InterruptController | None = None
         self.msrs: MsrModel | None = None
         self.cpuid: Callable[[int, int], CpuidResult] | None = None
@@ -149,7 +149,7 @@ class Machine:
         self._idle(self.engine.env.pc)
 
     def skip_to(self, when: int) -> None:
-        """Let time pass to `when` (ns) without executing: firmware waits for the guest (Stall, WaitForEvent)."""
+        """See `Board.skip_to`."""
         self.halts += 1
         self.time.skip_to(when)
 

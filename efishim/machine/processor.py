@@ -196,3 +196,16 @@ class NoProcessor:
     def translate(self, address: int, *, write: bool = False) -> int:
         """Raises MachineError."""
         raise MachineError("the machine is not on")
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")
+
+    def sync(self, cpl: int | None = None) -> None:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")
+
+    @property
+    def mode(self) -> int:
+        """Raises MachineError."""
+        raise MachineError("the machine is not on")

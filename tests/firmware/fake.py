@@ -14,7 +14,7 @@ from typing import Any
 
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import Cpu, GuestFault
+from efishim.machine.cpu import BoardCpu, GuestFault
 from efishim.machine.memory import BusError, PhysicalMemory
 
 REGISTERS = (
@@ -71,6 +71,14 @@ class FakeCpu:
         assert 0 <= value < TOP, f"{register} = {value:#x}"
         self.registers[register] = value
 
+    mode = 64
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        self.registers[register] = selector
+
+    def sync(self, cpl: int | None = None) -> None:
+        pass
+
     def translate(self, address: int, *, write: bool = False) -> int:
         if any(start <= address < start + size for start, size in self.holes):
             raise GuestFault(address, write=write)
@@ -113,7 +121,7 @@ class FakeBoard:
 
     def __post_init__(self) -> None:
         self.processor = FakeCpu(self.memory)
-        self.cpu: Cpu = self.processor
+        self.cpu: BoardCpu = self.processor
         self.stopped: str | None = None
         self.flushed: list[tuple[int, int]] = []
         self.faults: list[tuple[int, int, int]] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
-from efishim.machine.cpu import Cpu, CpuidResult, InterruptController, MsrModel
+from efishim.machine.cpu import BoardCpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.memory import PhysicalMemory
 
 NS = 1_000_000_000
@@ -15,7 +15,7 @@ NS = 1_000_000_000
 class FakeBoard:
     """Implements `Board` as far as devices use it. `changes` counts calls of `interrupt_changed`."""
 
-    cpu: Cpu
+    cpu: BoardCpu
 
     def __init__(self, tsc_hz: int = 2_000_000_000) -> None:
         self.memory = PhysicalMemory()
@@ -48,6 +48,9 @@ class FakeBoard:
 
     def now(self) -> int:
         return self.clock.now
+
+    def skip_to(self, when: int) -> None:
+        self.advance(max(when - self.clock.now, 0))
 
     def device_access(self, ns: int) -> None:
         self.advance(ns)

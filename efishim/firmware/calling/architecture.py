@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from efishim.firmware.calling.functions import Function
 from efishim.firmware.calling.guest import Guest
@@ -35,15 +35,6 @@ class Architecture(Enum):
 def machine_of(width: int) -> int:
     """The PE machine type of programs by the width of their pointers."""
     return MACHINE_X64 if width == Architecture.X64.width else MACHINE_I386
-
-
-@runtime_checkable
-class HasMode(Protocol):
-    """A Cpu that says in which mode it executes."""
-
-    @property
-    def mode(self) -> int:
-        """16, 32 or 64: the size of operands in the code segment."""
 
 
 class Convention(Protocol):

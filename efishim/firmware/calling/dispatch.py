@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from efishim.firmware.calling import stubs
-from efishim.firmware.calling.architecture import HasMode, convention_of
+from efishim.firmware.calling.architecture import convention_of
 from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.calling.functions import Function, Returns
 from efishim.firmware.calling.guest import Guest
@@ -54,14 +54,6 @@ Steps = Generator[Call | Idle, int, int]
 Handler = Callable[..., "int | Steps"]
 Rest = Callable[[int], int]
 """Variadic services get one of these as last argument: the value of argument number n."""
-
-
-@runtime_checkable
-class SkipsTime(Protocol):
-    """A Board on which time can pass without the guest executing."""
-
-    def skip_to(self, when: int) -> None:
-        """Move the virtual clock forward to `when` (ns)."""
 
 
 class Services(Protocol):
@@ -215,8 +207,7 @@ class Dispatcher:
         """Does the processor execute in another mode than the firmware's? A 64-bit kernel on 32-bit firmware leaves long mode
         for each call, and what goes on in it meanwhile is not to be disturbed by 32-bit code.
         """
-        cpu = self.board.cpu
-        return isinstance(cpu, HasMode) and cpu.mode != self.convention.bits
+        return self.board.cpu.mode != self.convention.bits
 
     def _service(self, function: Function, handler: Handler) -> None:
         convention = self.convention
@@ -285,10 +276,7 @@ class Dispatcher:
         if target is None:
             self.board.stop("halted")  # nothing is planned that could signal an event
             return
-        if isinstance(self.board, SkipsTime):
-            self.board.skip_to(target)
-        else:
-            clock.advance_to(target)
+        self.board.skip_to(target)
         clock.fire()
         self._advance(frame, 0)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
 
 from efishim.firmware.calling import stubs
 from efishim.firmware.calling.dispatch import Dispatcher, StubArea
@@ -83,17 +82,6 @@ STACK_SIZE = 0x20000
 """128 KiB (2.3.4)."""
 
 
-@runtime_checkable
-class LoadsSegments(Protocol):
-    """A Cpu whose segment registers are loaded with their hidden parts."""
-
-    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
-        """Selector, base, limit in bytes, and the second word of the descriptor."""
-
-    def sync(self, cpl: int | None = None) -> None:
-        """All segments are loaded."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """An exception that nobody handled."""
@@ -152,16 +140,11 @@ class Environment:
             ("idtr.limit", VECTORS * 2 * state.width - 1),
         ):
             cpu.set(register, value)
-        if isinstance(cpu, LoadsSegments):
-            code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32
-            cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & DESCRIPTOR_ATTRIBUTES)
-            for register in ("ds", "es", "fs", "gs", "ss"):
-                cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & DESCRIPTOR_ATTRIBUTES)
-            cpu.sync(0)
-        else:
-            cpu.set("cs", state.code)
-            for register in ("ds", "es", "fs", "gs", "ss"):
-                cpu.set(register, state.data)
+        code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32
+        cpu.load_segment("cs", state.code, base=0, limit=0xFFFFFFFF, flags=code & DESCRIPTOR_ATTRIBUTES)
+        for register in ("ds", "es", "fs", "gs", "ss"):
+            cpu.load_segment(register, state.data, base=0, limit=0xFFFFFFFF, flags=data & DESCRIPTOR_ATTRIBUTES)
+        cpu.sync(0)
         for register in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16))):
             cpu.set(register, 0)
         cpu.set("eflags", EFLAGS_START)

@@ -8,6 +8,7 @@ from efishim.machine.cpu import GuestFault
 from efishim.machine.memory import BusError
 from efishim.platform.definition import MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.hvmlite import HVMLITE
+from efishim.wire.x86 import DESCRIPTOR_L
 from tests.platform.fakes import FakeBoard
 
 EPOCH = 0x1_5706_1B00
@@ -47,6 +48,16 @@ class FakeCpu:
 
     def translate(self, address: int, *, write: bool = False) -> int:
         return address
+
+    def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
+        self.registers |= {register: selector, f"{register}.base": base, f"{register}.limit": limit, f"{register}.flags": flags}
+
+    def sync(self, cpl: int | None = None) -> None:
+        pass
+
+    @property
+    def mode(self) -> int:
+        return 64 if self.registers["cs.flags"] & DESCRIPTOR_L else 32
 
 
 class Guest:
