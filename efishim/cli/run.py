@@ -150,7 +150,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     *("--console", "console_mode"),
     type=click.Choice(("raw", "safe")),
-    help="Stream the console unchanged, or without what a terminal would obey. [default: safe on a terminal, raw elsewhere]",
+    help="Stream the console unchanged, or without control sequences. [default: safe on a terminal, raw elsewhere]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
 @click.pass_obj

@@ -11,10 +11,10 @@ SHIM_GROUP = "shim"
 
 SHIM_OPTIONS = (
     OptionHelp("gop", "offer the Graphics Output protocol with a linear framebuffer (0 or 1)", "0"),
-    OptionHelp("strict_nx", "no memory both writable and executable, and the memory attribute protocol (0 or 1)", "0"),
-    OptionHelp("keys", "what somebody types at the firmware's console", ""),
-    OptionHelp("files", "the files given with -i also lie on the image's device under their own names (0 or 1)", "0"),
-    OptionHelp("vendor", "the firmware vendor in the system table", "efishim"),
+    OptionHelp("strict_nx", "never map memory both writable and executable; offer the memory attribute protocol (0 or 1)", "0"),
+    OptionHelp("keys", "keys to type at the firmware's console", ""),
+    OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
+    OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),
 )
 
 _SWITCHES = {"1": True, "on": True, "yes": True, "true": True, "0": False, "off": False, "no": False, "false": False}

@@ -28,22 +28,22 @@ from efishim.wire import xen as abi
 SPECIAL_PAGES, SPECIAL_COUNT, STORE_PAGE, CONSOLE_PAGE = 0xFEFF_8000, 8, 4, 7
 
 HVMLITE_FEATURES: tuple[Feature, ...] = (
-    Feature("serial", "a 16550A serial port at COM1, which Xen itself does not have; without an I/O APIC it is polled"),
+    Feature("serial", "a 16550A serial port at COM1, which Xen does not provide; polled unless there is an I/O APIC"),
     Feature("xen_console", "the paravirtual console, hvc0 in Linux"),
     Feature("xenstore", "xenstore, with nothing in it but the guest's own home"),
     Feature("upcall_vector", "CPUID leaf 0x40000004 offers an upcall vector for each processor"),
-    Feature("ioapic", "an I/O APIC, as only Xen's hardware domain has", 0),
+    Feature("ioapic", "an I/O APIC, which on Xen only the hardware domain has", 0),
     Feature("acpi", "ACPI tables"),
     Feature("mtrr", "memory type range registers"),
-    Feature("fadt_no_vga", "FADT says that there is no VGA"),
-    Feature("fadt_no_8042", "FADT says that there is no keyboard controller"),
-    Feature("fadt_no_rtc", "FADT says that there is no CMOS clock"),
-    Feature("fadt_hw_reduced", "hardware-reduced ACPI, which Xen does not say for its guests", 0),
-    Feature("invariant_tsc", "CPUID says that the TSC never stops; Xen hides that from guests that may migrate", 0),
-    Feature("tsc_leaf", "CPUID leaves 0x15 and 0x16 tell the frequencies; Xen hides them", 0),
+    Feature("fadt_no_vga", "FADT flag VGA Not Present"),
+    Feature("fadt_no_8042", "FADT reports no 8042 keyboard controller"),
+    Feature("fadt_no_rtc", "FADT flag CMOS RTC Not Present"),
+    Feature("fadt_hw_reduced", "FADT flag Hardware-Reduced ACPI, which Xen does not set for its guests", 0),
+    Feature("invariant_tsc", "CPUID reports an invariant TSC; Xen hides it from guests that may migrate", 0),
+    Feature("tsc_leaf", "CPUID leaves 0x15 and 0x16 report the frequencies; Xen hides them", 0),
     Feature("rdrand", "the RDRAND instruction"),
     Feature("bios_area", "no RAM between 0xa0000 and 0xfffff, and the ACPI anchor at 0xf0000, as a BIOS leaves them", 0),
-    Feature("low_ram_mib", "most RAM below 4 GiB, in MiB", 3072, 3072),
+    Feature("low_ram_mib", "maximum RAM below 4 GiB, in MiB", 3072, 3072),
 )
 
 

@@ -28,9 +28,9 @@ LONG_MODE, CS_LONG, VM86 = 1 << 10, 1 << 21, 1 << 17
 
 KVM_FEATURES: tuple[Feature, ...] = (
     *(feature for feature in PC_FEATURES if feature.name != "hypervisor"),
-    Feature("kvmclock", "the paravirtual clock, by MSRs 0x11 and 0x12 and by the new ones"),
-    Feature("kvmclock_stable", "the clock says that it is the same on all processors"),
-    Feature("nop_io_delay", "port accesses need no delay behind them"),
+    Feature("kvmclock", "the paravirtual clock, through MSRs 0x11 and 0x12 and their successors"),
+    Feature("kvmclock_stable", "the clock reports that it is stable across processors"),
+    Feature("nop_io_delay", "CPUID reports that port accesses need no delay"),
 )
 
 

@@ -19,14 +19,14 @@ PC_FEATURES: tuple[Feature, ...] = (
     Feature("acpi", "ACPI tables"),
     Feature("smbios", "SMBIOS structures"),
     Feature("mtrr", "memory type range registers"),
-    Feature("fadt_no_vga", "FADT says that there is no VGA; with 0 the PCI root claims its memory window too"),
-    Feature("fadt_no_rtc", "FADT says that there is no CMOS clock, and the DSDT does not list it", 0),
-    Feature("fadt_hw_reduced", "hardware-reduced ACPI: sleep registers in place of PM1a, SCI and PM timer", 0),
-    Feature("tsc_leaf", "CPUID leaves 0x15 and 0x16 tell the frequencies; with 0 the guest has to measure them"),
+    Feature("fadt_no_vga", "FADT flag VGA Not Present; with 0, the PCI root also claims the VGA memory window"),
+    Feature("fadt_no_rtc", "FADT flag CMOS RTC Not Present, and no RTC in the DSDT", 0),
+    Feature("fadt_hw_reduced", "hardware-reduced ACPI: sleep registers instead of PM1a, SCI and PM timer", 0),
+    Feature("tsc_leaf", "CPUID leaves 0x15 and 0x16 report the frequencies; with 0, the guest has to calibrate"),
     Feature("rdrand", "the RDRAND instruction"),
-    Feature("hypervisor", "CPUID's hypervisor bit, with nobody behind it", 0),
+    Feature("hypervisor", "CPUID's hypervisor bit, without a hypervisor", 0),
     Feature("bios_area", "ACPI and SMBIOS anchors in read-only memory at 0xf0000, as a BIOS leaves them", 0),
-    Feature("low_ram_mib", "most RAM below 4 GiB, in MiB", 3072, 3072),
+    Feature("low_ram_mib", "maximum RAM below 4 GiB, in MiB", 3072, 3072),
 )
 
 

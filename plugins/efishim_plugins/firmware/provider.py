@@ -24,7 +24,7 @@ class Firmware:
 
     name = "firmware"
     default = True
-    summary = "UEFI firmware of the machine itself: the kernel's EFI stub finds an EFI system table"
+    summary = "the machine's own UEFI firmware, which passes the EFI system table"
     structure = "EFI system table"
     specifications = (
         Specification("UEFI Specification 2.10", "https://uefi.org/specs/UEFI/2.10/"),
@@ -35,12 +35,14 @@ class Firmware:
         "Secure Boot is off and stays off: SecureBoot is 0, and no keys can be enrolled.",
         "There are no disks: the initial ramdisk comes through LoadFile2, and `initrd=FILE` finds nothing.",
         "There is one processor.",
-        "The handover entry gets its boot_params as a small loader makes it: loader type 0xff, ramdisk and command line.",
-        "Several ramdisks are one: LoadFile2 serves them one after the other, the handover entry has them as one range.",
+        "At the handover entry, boot_params is that of a minimal loader: loader type 0xff, ramdisk and command line.",
+        "Several ramdisks are concatenated, for LoadFile2 and at the handover entry.",
     )
     entries = (
         Entry("efi", "the PE entry point, called as an application (UEFI 2.10 section 2.3.4)", through_shim=True),
-        Entry(HANDOVER, "the EFI handover entry: handle, system table, and a boot_params of a small loader", through_shim=True),
+        Entry(
+            HANDOVER, "the EFI handover entry: handle, system table, and the boot_params of a minimal loader", through_shim=True
+        ),
         Entry("efi-mixed", "the 32-bit entry of a 64-bit kernel (.compat), called by 32-bit firmware", through_shim=True),
     )
     options: tuple[OptionHelp, ...] = ()

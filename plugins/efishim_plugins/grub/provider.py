@@ -72,7 +72,7 @@ class Grub:
     """GRUB 2's `linux` and `linuxefi` commands."""
 
     name = "grub"
-    summary = "GRUB 2: boot_params made by the `linux` command, on a BIOS or on EFI"
+    summary = "GRUB 2: boot_params as filled in by the `linux` command, on BIOS or EFI"
     structure = "boot_params"
     specifications = (
         Specification("The Linux/x86 Boot Protocol", "https://docs.kernel.org/arch/x86/boot.html"),
@@ -80,8 +80,8 @@ class Grub:
         Specification("GNU GRUB manual, linux", "https://www.gnu.org/software/grub/manual/grub/html_node/linux.html"),
     )
     limits = (
-        "GRUB never takes the 64-bit entry itself: `linux64` shows its boot_params there, in the state that boot.rst demands.",
-        "acpi_rsdp_addr stays 0, as GRUB leaves it on BIOS and EFI machines: kernel or shim search the BIOS area or EFI.",
+        "GRUB never uses the 64-bit entry itself: `linux64` passes its boot_params there, in the state that boot.rst requires.",
+        "acpi_rsdp_addr is 0, as GRUB leaves it: kernel and shim search the BIOS area or the EFI tables.",
         "On a BIOS, screen_info is 80 by 25 text with the cursor at 0,0: GRUB claims it on a machine without a display too,"
         " and a machine without one has GRUB's console on its serial line, whose cursor does not count.",
         "A framebuffer is told only where the machine has one; there is no EDD, EDID, APM or IST data: `linux` never asks.",
@@ -90,14 +90,20 @@ class Grub:
         "`mem=` does not move the ramdisk, and arguments that the kernel's cmdline_size has no room for are dropped.",
     )
     entries = (
-        Entry("linux32", "the 32-bit entry, which `linux` takes on a BIOS and, out of long mode, on EFI", through_shim=False),
+        Entry(
+            "linux32", "the 32-bit entry, used by `linux` on a BIOS and, after leaving long mode, on EFI", through_shim=False
+        ),
         Entry("linux64", "the 64-bit entry with the same boot_params", through_shim=False),
-        Entry("efi", "the EFI stub behind a shim that reads boot_params, or by LoadImage with platform=efi", through_shim=True),
-        Entry("efi-handover", "`linuxefi`: the EFI handover entry, of GRUB's build for EFI", through_shim=True),
+        Entry(
+            "efi", "the EFI stub, on a shim built from boot_params, or through LoadImage with platform=efi", through_shim=True
+        ),
+        Entry("efi-handover", "the EFI handover entry, used by `linuxefi` in GRUB's EFI build", through_shim=True),
     )
     options = (
         OptionHelp("platform", "pc or efi: the machine's firmware, and so the build of GRUB", "pc; efi for efi-handover"),
-        OptionHelp("gfxpayload", "text or keep: with a framebuffer on a BIOS, what GRUB leaves the display in", "text"),
+        OptionHelp(
+            "gfxpayload", "text or keep: the display mode that GRUB leaves on a BIOS machine with a framebuffer", "text"
+        ),
     )
     module_alignment = 4
 

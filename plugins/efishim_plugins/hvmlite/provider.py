@@ -53,7 +53,7 @@ class Hvmlite:
     """Xen's PVH boot protocol, named as it was in the thread."""
 
     name = "hvmlite"
-    summary = "Xen's HVMLite, now PVH: a hypervisor starts the kernel and describes the machine in hvm_start_info"
+    summary = "Xen's HVMLite, now PVH: a hypervisor boots the kernel with hvm_start_info"
     structure = "hvm_start_info"
     specifications = (
         Specification(
@@ -63,14 +63,14 @@ class Hvmlite:
         Specification("PVH specification", "https://xenbits.xen.org/docs/unstable/misc/pvh.html"),
     )
     limits = (
-        "There is no field for SMBIOS, a framebuffer, EFI or random seeds; a guest finds SMBIOS in the BIOS area or nowhere.",
-        "Version 0 has no memory map: the guest asks the hypervisor (XENMEM_memory_map), and on other machines Linux stops.",
-        "Linux takes the first module as its initial ramdisk and looks at no other; the shim serves all of them as one.",
+        "There are no fields for SMBIOS, a framebuffer, EFI or random seeds; a guest has to search the BIOS area for SMBIOS.",
+        "Version 0 has no memory map: the guest queries the hypervisor (XENMEM_memory_map); on other machines, Linux stops.",
+        "Linux uses the first module as its initial ramdisk and ignores the others; the shim concatenates them.",
         "The command line ends at its first NUL byte.",
         "The flags are always 0: the guest is not the initial domain.",
     )
     entries = (
-        Entry("efi", "the EFI stub, behind a shim that reads hvm_start_info", through_shim=True),
+        Entry("efi", "the EFI stub, on a shim built from hvm_start_info", through_shim=True),
         Entry("pvh", "XEN_ELFNOTE_PHYS32_ENTRY of the kernel's ELF file, in 32-bit protected mode", through_shim=False),
     )
     options = (OptionHelp("version", "0 or 1: version of hvm_start_info; 0 has no memory map", "1"),)

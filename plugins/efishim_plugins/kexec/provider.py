@@ -69,22 +69,26 @@ class Kexec:
     """kexec_file_load of Linux 6.1."""
 
     name = "kexec"
-    summary = "kexec: a first Linux kernel starts the second through its 64-bit entry"
+    summary = "kexec: a running Linux kernel boots another through its 64-bit entry"
     structure = "boot_params"
     specifications = (
         Specification("The Linux/x86 Boot Protocol", "https://docs.kernel.org/arch/x86/boot.html"),
         Specification("kexec_file_load(2)", "https://man7.org/linux/man-pages/man2/kexec_file_load.2.html"),
     )
     limits = (
-        "The first kernel does not run: the machine is as firmware left it, and no device was in use before.",
-        "There is no SETUP_RNG_SEED, which a kernel adds once its random generator is ready: nothing here may be random.",
+        "The first kernel is not run: the machine is as firmware left it, and no device has been used.",
+        "There is no SETUP_RNG_SEED, which a kernel adds once its random generator is ready, because runs are deterministic.",
         "There is no crash kernel, no IMA list and no SETUP_KEXEC_KHO.",
-        "kexec takes one ramdisk; with several, only the first is passed on.",
-        "kexec_file_load leaves entries out of a memory map that has more than 128 of them.",
-        "The page tables map 4 GiB one to one, where the first kernel's map all of its memory.",
+        "kexec passes one ramdisk; of several, only the first is used.",
+        "kexec_file_load truncates memory maps with more than 128 entries.",
+        "The page tables identity-map 4 GiB; the first kernel's would map all of its memory.",
         "From a first kernel on a BIOS, screen_info is what its setup code finds on a machine without a display.",
     )
-    entries = (Entry("linux64", "the 64-bit entry, the kernel as high as possible below 4 GiB", through_shim=False, high=True),)
+    entries = (
+        Entry(
+            "linux64", "the 64-bit entry, with the kernel loaded as high as possible below 4 GiB", through_shim=False, high=True
+        ),
+    )
     options = (OptionHelp("source", "bios, efi or pvh: how the first kernel was started", "bios"),)
 
     def runs_on(self, entry: str, options: Mapping[str, str]) -> MachineFirmware:

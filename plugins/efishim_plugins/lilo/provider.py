@@ -59,19 +59,19 @@ class Lilo:
     """LILO: sectors to memory, a few fields of the header, and a far jump."""
 
     name = "lilo"
-    summary = "LILO: the real-mode entry, where the kernel's own setup code asks the BIOS"
+    summary = "LILO: the real-mode entry; the kernel's own setup code queries the BIOS"
     structure = "setup_header"
     specifications = (
         Specification("The Linux/x86 Boot Protocol", "https://docs.kernel.org/arch/x86/boot.html"),
         Specification("LILO's user manual", "https://manpages.debian.org/bullseye/lilo/lilo.8.en.html"),
     )
     limits = (
-        "The header says nothing about memory, ACPI or the display: the setup code asks the BIOS.",
-        "LILO loads one ramdisk; with several, only the first is passed on.",
-        "The command line has at most 4095 bytes, or what the kernel takes; `vga=` and `mem=` are left to the kernel.",
+        "The header has no fields for memory, ACPI or the display: the setup code queries the BIOS.",
+        "LILO loads one ramdisk; of several, only the first is used.",
+        "The command line is limited to 4095 bytes or the kernel's own limit; `vga=` and `mem=` are left to the kernel.",
         "Boot sector, setup code, heap, stack and command line lie between 0x90000 and 0x9a000, which must be free.",
     )
-    entries = (Entry("linux16", "the setup code in real mode, one paragraph group behind its boot sector", through_shim=False),)
+    entries = (Entry("linux16", "the setup code in real mode, 0x200 bytes into the image", through_shim=False),)
     options = (OptionHelp("cmdline", "new (cmd_line_ptr) or old (a magic number and an offset at 0x90020)", "new"),)
 
     def runs_on(self, entry: str, options: Mapping[str, str]) -> MachineFirmware:

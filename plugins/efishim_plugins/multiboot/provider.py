@@ -50,25 +50,25 @@ class Multiboot:
     """The boot loader's side of Multiboot 1."""
 
     name = "multiboot"
-    summary = "Multiboot 1: a boot loader on a BIOS loads an ELF file or flat image and describes the machine in one structure"
+    summary = "Multiboot 1: a boot loader on a BIOS loads an ELF file or flat image and passes one structure"
     structure = "Multiboot information"
     specifications = (
         Specification("Multiboot Specification 0.6.96", "https://www.gnu.org/software/grub/manual/multiboot/multiboot.html"),
     )
     limits = (
-        "There is no field for ACPI or SMBIOS: a kernel, and the shim too, looks for them in the BIOS area.",
-        "Modules lie below 4 GiB and start on page boundaries, whether the header asks for that or not.",
-        "Every ramdisk is a module of its own: what a kernel makes of the second is its affair; the shim serves all as one.",
+        "There are no fields for ACPI or SMBIOS: kernel and shim search the BIOS area for them.",
+        "Modules are placed below 4 GiB on page boundaries, whether the header requests that or not.",
+        "Every ramdisk is a separate module; the shim concatenates them.",
         "The command line is passed as it was given: GRUB Legacy and QEMU put the image's name in front of it, GRUB 2 does not,"
         " and Xen drops the first word unless multiboot.loader_name begins with GRUB 2.",
         "A header that asks for a video mode is loaded all the same; without a display the framebuffer fields are not there.",
         "There is no boot device, drive list, symbol table, ROM configuration table, APM table or VBE: the flags say so.",
     )
     entries = (
-        Entry("efi", "the EFI stub, behind a shim that reads the Multiboot information", through_shim=True),
+        Entry("efi", "the EFI stub, on a shim built from the Multiboot information", through_shim=True),
         Entry("multiboot", "the header's or the ELF file's entry point, in 32-bit protected mode", through_shim=False),
     )
-    options = (OptionHelp("loader_name", "what boot_loader_name says", shared.LOADER_NAME),)
+    options = (OptionHelp("loader_name", "text of boot_loader_name", shared.LOADER_NAME),)
 
     def runs_on(self, entry: str, options: Mapping[str, str]) -> MachineFirmware:
         """Multiboot 1 knows the PC with its BIOS."""

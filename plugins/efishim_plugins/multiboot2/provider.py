@@ -43,9 +43,9 @@ class Multiboot2:
         Specification("Multiboot2 Specification 2.0", "https://www.gnu.org/software/grub/manual/multiboot2/multiboot.html"),
     )
     limits = (
-        "With multiboot2.platform=efi boot services are left to kernels with both an EFI_BS tag and an EFI amd64 entry address,"
-        " which is taken; for all others they are ended before the kernel starts. The handle has no load options.",
-        "With multiboot2.platform=efi only the native entry can be taken: no shim is needed where the firmware is EFI.",
+        "With multiboot2.platform=efi, boot services are left running only for kernels with an EFI_BS tag and an EFI amd64"
+        " entry address, which is then used. The handle has no load options.",
+        "With multiboot2.platform=efi, only the native entry applies: EFI firmware needs no shim.",
         "ELF section headers are not passed; a header that insists on them is refused.",
         "VBE, APM, boot device and network tags are never there, since the machine has none of these.",
         "The SMBIOS tag carries the structures without their entry point, so the shim looks for that in the BIOS area.",
@@ -55,12 +55,12 @@ class Multiboot2:
         "Every ramdisk is a module of its own: what a kernel makes of the second is its affair; the shim serves all as one.",
     )
     entries = (
-        Entry("efi", "the EFI stub, behind a shim that reads the Multiboot2 information", through_shim=True),
+        Entry("efi", "the EFI stub, on a shim built from the Multiboot2 information", through_shim=True),
         Entry(NATIVE, "the header's or the ELF file's entry point, in 32-bit protected mode", through_shim=False),
     )
     options = (
-        OptionHelp("platform", "pc or efi: on what firmware the boot loader runs", PC),
-        OptionHelp("loader_name", "what the boot loader name tag says", shared.LOADER_NAME),
+        OptionHelp("platform", "pc or efi: the firmware that the boot loader runs on", PC),
+        OptionHelp("loader_name", "text of the boot loader name tag", shared.LOADER_NAME),
     )
 
     def runs_on(self, entry: str, options: Mapping[str, str]) -> MachineFirmware:

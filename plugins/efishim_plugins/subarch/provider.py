@@ -41,7 +41,7 @@ class Subarch:
         Specification("Zero Page", "https://docs.kernel.org/arch/x86/zero-page.html"),
     )
     limits = (
-        "It is nobody's boot loader: the loader type is 0xff, and there are no display, EDD or APM data.",
+        "It imitates no boot loader: the loader type is 0xff, and there are no display, EDD or APM data.",
         "A stock 64-bit kernel boots with every value on a PC: the code for lguest, Intel MID and CE4100 is not built in, and"
         " Xen's guests are found by CPUID.",
         "What is left: 3 (intel_mid) and 4 (ce4100) keep Linux 6.1 and 6.12 from looking for a PS/2 controller (i8042); 1, 2"
