@@ -294,13 +294,9 @@ class NativeHooks:
         return entered
 
     def blocks(self) -> list[tuple[int, int, int]]:
-        """(pc, size, icount) of every block in the order of first translation."""
+        """(pc, size, icount) of every block in the order of first translation; the state's `log_used` is their number so far.
+
+        A block that is translated again after all translations were dropped is there again.
+        """
         raw = self._log[: self.state.log_used * LOG_ENTRY_SIZE]
-        found = struct.iter_unpack("<QHH4x", raw)
-        if not self._entered:
-            return list(found)
-        # The table has been emptied, so blocks were entered into the log anew.
-        first: dict[tuple[int, int], int] = {}
-        for pc, size, icount in found:
-            first.setdefault((pc, size), icount)
-        return [(pc, size, icount) for (pc, size), icount in first.items()]
+        return list(struct.iter_unpack("<QHH4x", raw))

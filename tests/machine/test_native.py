@@ -164,19 +164,6 @@ def test_a_number_that_changes_is_looked_up() -> None:
     assert bare.state.insns == 7
 
 
-def test_a_block_that_is_translated_again_is_listed_once() -> None:
-    bare = Bare()
-    for pc in (0x1000, 0x2000):
-        bare.hooks.learn(0, pc, 10, 4)
-    bare.enter(0x1000, 10)
-    bare.hooks.forget_blocks()
-    for pc in (0x3000, 0x1000):
-        bare.hooks.learn(0, pc, 10, 4)
-    bare.enter(0x1000, 10)
-    assert bare.hooks.blocks() == [(0x1000, 10, 4), (0x2000, 10, 4), (0x3000, 10, 4)]
-    assert bare.hooks.times_entered()[0x1000, 10] == 2
-
-
 def test_unknown_blocks_stop() -> None:
     bare = Bare()
     assert bare.enter(0x1000, 10) is Cause.UNKNOWN

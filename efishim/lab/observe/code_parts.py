@@ -46,14 +46,18 @@ class _Function:
 def coverage(
     blocks: Sequence[Block], entered: dict[tuple[int, int], int], layout: CodeLayout, names: AddressNames, code: ImageCode
 ) -> rec.Coverage:
-    """Every block that ran, folded. `entered` says how often each ran; instructions are counted by whole blocks."""
+    """Every block that ran, folded. `entered` says how often each ran; instructions are counted by whole blocks.
+
+    A block may come twice, where all translations were dropped in between; it counts where it comes first.
+    """
+    entered = dict(entered)
     functions: dict[tuple[str, str], _Function] = {}
     trace: list[str] = []
     seen: set[int] = set()
     for index, (pc, size, icount) in enumerate(blocks):
         part, name, offset = _place(index, pc, layout, names, code)
         function = functions.setdefault((part, name), _Function(part))
-        function.insns += entered.get((pc, size), 0) * icount
+        function.insns += entered.pop((pc, size), 0) * icount
         if pc in seen:
             continue
         seen.add(pc)

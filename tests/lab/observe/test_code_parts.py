@@ -1,0 +1,23 @@
+"""Blocks are folded to the parts of the way; each counts once, however often it was translated."""
+
+from __future__ import annotations
+
+from efishim.lab.observe.address_names import AddressNames
+from efishim.lab.observe.code_parts import DECOMPRESSOR, SETUP, CodeLayout, coverage
+from efishim.lab.observe.image_code import ImageCode
+
+CODE = ImageCode(bytes(0x1000), slides=[0x10000])
+LAYOUT = CodeLayout(setup_end=0x200)
+
+
+def test_parts_and_instructions() -> None:
+    found = coverage([(0x10000, 4, 2), (0x10300, 8, 3)], {(0x10000, 4): 5, (0x10300, 8): 1}, LAYOUT, AddressNames(), CODE)
+    assert [(one.name, one.blocks, one.insns) for one in found.parts] == [(SETUP, 1, 10), (DECOMPRESSOR, 1, 3)]
+
+
+def test_a_block_that_was_translated_twice() -> None:
+    """All translations were dropped in between: it is in the list again, and the number of times is that of both."""
+    blocks, entered = [(0x10000, 4, 2), (0x10300, 8, 3), (0x10000, 4, 2)], {(0x10000, 4): 5, (0x10300, 8): 1}
+    found = coverage(blocks, entered, LAYOUT, AddressNames(), CODE)
+    assert (found.blocks, sum(one.insns for one in found.parts)) == (2, 13)
+    assert entered == {(0x10000, 4): 5, (0x10300, 8): 1}, "what was given stays"
