@@ -25,6 +25,11 @@ MAX_RELOCATIONS = 1 << 21
 
 MAX_HEADER_OFFSET = 1 << 24
 
+MOST_OVERLAP = 2
+"""How often all sections together may cover the image's memory, and take the bytes of its file; those of a sound image do
+neither more than once."""
+FEW = 100_000
+"""Relocations times sections up to which each relocation looks through the sections for its bytes."""
 MAX_SECTIONS = 0x800
 """Most rows of a section table: pefile reads no more. Kernels have 4 to 6, unified kernel images about 12."""
 
@@ -292,9 +297,11 @@ class PeLayout:
         if not self.relocatable:
             raise ImageError(f"the PE image can only be loaded at {self.preferred_base:#x}, its relocations are stripped")
         changes = []
+        content = self.read(0, self.size_of_image) if len(self.relocations) * len(self.pieces) > FEW else None
         for kind, rva in self.relocations:
             width = 8 if kind == wire.REL_DIR64 else 4
-            value = int.from_bytes(self.read(rva, width), "little") + delta
+            before = self.read(rva, width) if content is None else content[rva : rva + width]
+            value = int.from_bytes(before, "little") + delta
             changes.append((rva, (value % (1 << width * 8)).to_bytes(width, "little")))
         return changes
 
@@ -322,9 +329,13 @@ def layout_pe(data: bytes, pe: PeImage | None = None) -> PeLayout:
     if header_size > size:
         raise ImageError(f"the PE image has {header_size} bytes of headers, more than the {size} of its SizeOfImage")
     pieces = [PePiece("headers", 0, data[:header_size], header_size, "r--")]
+    covered = copied = 0
     for section in pe.sections:
         loaded, start = section.loaded_size, section.pointer_to_raw_data
         extent = max(section.virtual_size, loaded)
+        covered, copied = covered + extent, copied + loaded
+        if covered > MOST_OVERLAP * size or copied > MOST_OVERLAP * len(data):
+            raise ImageError(f"the PE image has sections of {covered} bytes over each other in its {size}")
         if section.virtual_address + extent > size:
             raise ImageError(
                 f"section {section.name} of the PE image ends at {section.virtual_address + extent:#x},"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from efishim.errors import ImageError
+from efishim.image import pe as pe_module
 from efishim.image.pe import HARMLESS, is_pe, layout_pe, parse_pe
 from efishim.wire import pe as wire
 from tests.support.images import SectionSpec, build_pe, relocation_block
@@ -423,3 +424,40 @@ def test_compat_records_end_at_what_they_do_not_define() -> None:
     for tail in (b"\0" * 8, struct.pack("<BBHI", 2, 8, 0x8664, 0), struct.pack("<BBHI", 1, 0, 0x8664, 0)):
         section = SectionSpec(b".compat", 0x2000, record + tail, 16, 0x42000040)
         assert parse_pe(build_pe([TEXT, section])).compat_entries == ((0x14C, 0x1000),)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15])
+def test_sections_that_lie_over_each_other_are_loaded_to_a_measure(count: int) -> None:
+    """What loading costs follows from the image's size, and not from the number of its sections."""
+    data = build_pe([SectionSpec(b".s", 0x1000, b"\xc3" * 0x200, 0xE000)] * count, size_of_image=0x10000)
+    if count <= 2:
+        assert len(layout_pe(data).pieces) == 1 + count
+    else:
+        with pytest.raises(ImageError, match="over each other"):
+            layout_pe(data)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15])
+def test_bytes_of_the_file_are_loaded_to_a_measure(count: int) -> None:
+    """Sections of one range of the file at different places."""
+    sections = [SectionSpec(b".s", 0x1000 + 0x1000 * index, b"", 0x1000) for index in range(count)]
+    data = bytearray(build_pe(sections, size_of_image=0x20000) + b"\xc3" * 0x1000)
+    for index in range(count):
+        struct.pack_into("<II", data, data.index(b".s\0") + 40 * index + 16, 0x1000, len(data) - 0x1000)
+    if count * 0x1000 <= 2 * len(data):
+        layout_pe(bytes(data))
+    else:
+        with pytest.raises(ImageError, match="over each other"):
+            layout_pe(bytes(data))
+
+
+def test_relocations_are_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = relocation_block(0x1000, [(10, 8 * index) for index in range(64)])
+    text = SectionSpec(b".text", 0x1000, bytes(range(256)) * 4, 0x400)
+    over = SectionSpec(b".over", 0x1010, b"\xff" * 0x20, 0x40)
+    reloc = SectionSpec(b".reloc", 0x2000, block, len(block))
+    layout = layout_pe(build_pe([text, over, reloc], relocations=(0x2000, len(block))))
+    few = layout.relocate(0x12345000)
+    assert len(few) == 64
+    monkeypatch.setattr(pe_module, "FEW", 0)
+    assert layout.relocate(0x12345000) == few

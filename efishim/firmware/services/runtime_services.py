@@ -121,7 +121,10 @@ class ClockServices:
         """GetTime (8.3.1)."""
         demand(time)
         total = self._offset + self._board.now()
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=total // NS)
+        try:
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=total // NS)
+        except OverflowError as error:  # the clock went on behind the last second of 9999, which EFI_TIME cannot show
+            raise EfiError(Status.DEVICE_ERROR) from error
         shown = efi_time(moment)
         shown.TimeZone, shown.Daylight = self._zone, self._daylight
         self._guest.write(time, shown.build())

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.firmware.lab import INVALID, SUCCESS, Lab
+from tests.firmware.lab import DEVICE_ERROR, INVALID, SUCCESS, Lab
 
 NS = 1_000_000_000
 
@@ -102,3 +102,16 @@ def test_monotonic_counts(lab: Lab) -> None:
     seen.append(lab.value(count))
     assert seen == sorted(set(seen)), "it never goes back"
     assert seen[3] >> 32 == lab.value(high, 4)
+
+
+@pytest.mark.parametrize("last", [(9999, 12, 31, 23, 59, 59), (9999, 12, 31, 23, 59, 58), (9999, 12, 1, 0, 0, 0)])
+def test_a_clock_that_runs_beyond_its_last_year_is_a_device_error(lab: Lab, last: tuple[int, ...]) -> None:
+    """GetTime: "the time could not be retrieved due to a hardware error" (8.3.1). The alarm and SetTime go on working."""
+    assert lab.rs("SetTime", lab.put(efi_time(*last))) == SUCCESS
+    assert read_time(lab)[:6] == last
+    lab.board.clock.advance_to(lab.board.clock.now + 40 * 86_400 * NS)
+    assert lab.rs("GetTime", lab.put(bytes(16)), 0) == DEVICE_ERROR
+    wakeup = lab.put(bytes(32))
+    assert lab.rs("GetWakeupTime", wakeup, wakeup + 1, wakeup + 8) == SUCCESS
+    assert lab.rs("SetTime", lab.put(efi_time(2024, 1, 1, 0, 0, 0))) == SUCCESS
+    assert read_time(lab)[0] == 2024
