@@ -8,6 +8,7 @@ memory: the boot and runtime services, the consoles, and the interface of each k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from efishim.firmware.calling.architecture import convention_of
@@ -26,6 +27,15 @@ EXIT, MOVE = "BootServices.ExitBootServices", "RuntimeServices.SetVirtualAddress
 WIDTH = 8
 
 
+@dataclass
+class Cost:
+    """What the calls of a service came to."""
+
+    calls: int = 0
+    insns: int = 0
+    """Instructions of the guest from the service's first one to its return, those of what it calls included."""
+
+
 class FirmwareTrace:
     """The calls of 64-bit firmware whose system table is at an address. `is_firmware` tells its code: what it calls of itself
     is no call of the guest's. `protocols`, by GUID, are followed from when somebody is given one.
@@ -41,6 +51,8 @@ class FirmwareTrace:
         self.log = CallLog(guest, insns=lambda: machine.insns)
         self._watched: dict[int, Function] = {}
         self._runtime = 0
+        self.costs: dict[str, Cost] = {}
+        """By service, in the order of the first calls."""
         self.shared: set[str] = set()
         """Services that have one function between them, which cannot be told apart: those that the firmware lacks."""
 
@@ -93,14 +105,18 @@ class FirmwareTrace:
         except EfiError:
             return
         number = None if self._is_firmware(back) else self.log.begin(function, values, back, 0)
-        self._machine.watches.add(back, partial(self._returned, address, function, values, number))
+        before = self._machine.insns
+        self._machine.watches.add(back, partial(self._returned, address, function, values, number, before))
 
-    def _returned(self, address: int, function: Function, values: Sequence[int], number: int | None) -> None:
+    def _returned(self, address: int, function: Function, values: Sequence[int], number: int | None, before: int) -> None:
         """The guest is where the service was called from."""
         if address in self._watched:
             self._arm(address)
         if number is None:
             return
+        cost = self.costs.setdefault(function.full_name, Cost())
+        cost.calls += 1
+        cost.insns += self._machine.insns - before
         result = self._convention.result()
         self.log.end(number, function, values, result)
         if result:

@@ -58,6 +58,11 @@ class GuestShim:
     def notes(self) -> list[str]:
         """For the record, when the run is over."""
         said = ["the firmware ran in the guest; its calls are traced from outside"]
+        costs = self.trace.costs
+        if costs:
+            total = sum(cost.insns for cost in costs.values())
+            each = ", ".join(f"{name} {cost.insns:,} in {cost.calls}" for name, cost in costs.items())
+            said.append(f"instructions in its services until their return: {total:,} (by service, in so many calls: {each})")
         if self.system_table is None:
             said.append("the shim did not come to the image's entry; the console says why")
         return said

@@ -89,6 +89,18 @@ def test_the_runtime_services_are_followed_to_their_virtual_addresses(guest: Rec
     assert not any(name.startswith("BootServices.") for name in names[left:])
 
 
+def test_the_cost_of_its_services_is_noted(guest: Record, host: Record) -> None:
+    """The shim's part of the instructions is what it needed to the entry and what its services needed."""
+    (note,) = (one for one in guest.notes if "instructions in its services" in one)
+    total = int(note.split(": ")[1].split(" (")[0].replace(",", ""))
+    (maps,) = (one.strip() for one in note.split(", ") if "GetMemoryMap" in one)
+    assert maps.endswith(f" in {sum('GetMemoryMap' in call.service for call in guest.firmware_calls)}")
+    before = guest.milestones[0].insns
+    shim = next(part.insns for part in guest.coverage.parts if part.name == "shim")
+    assert before < shim <= before + total
+    assert not any("instructions in its services" in one for one in host.notes)
+
+
 def test_the_record_says_where_the_shim_ran_only_when_asked(guest: Record, host: Record) -> None:
     assert b'"shim": "guest"' in encode(guest)
     assert guest.reproduce.endswith("--shim guest")
