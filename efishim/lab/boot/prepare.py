@@ -207,7 +207,7 @@ def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     native_entry.put_image(machine, plan)
     loaded = Loaded(plan.base, plan.size, plan.entry_point)
     modules = _modules(bench, (bench.image.data, *initrds))
-    request = replace(_request(bench, loaded, modules), image=shim.data, entry=ImageEntry.PVH.value)
+    request = replace(_request(bench, loaded, modules), image=shim.data)
     handover = _produce(bench, request, arena)
     protocols = traced_protocols(bench.registry.firmware_protocols)
     bench.booted.guest_shim = GuestShim(machine, shim_symbols(shim), protocols)

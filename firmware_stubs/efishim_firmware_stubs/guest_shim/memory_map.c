@@ -152,7 +152,10 @@ void memory_map_init(const struct boot *boot)
 	keep(boot->kernel.start, boot->kernel.start + boot->kernel.size, LOADER_DATA);
 	for (u32 i = 0; i < boot->ramdisk_count; i++)
 		keep(boot->ramdisks[i].start, boot->ramdisks[i].start + boot->ramdisks[i].size, LOADER_DATA);
-	/* The command line is copied before anything is allocated below 1 MiB, where hypervisors put it. */
+	u64 line = (u64)boot->command_line, end = line;
+	while (*(const char *)end++)
+		;
+	take_range(line, end, LOADER_DATA); /* refused where it is not free memory, and then nobody else gets it either */
 }
 
 u64 top_of_memory(void)

@@ -132,6 +132,15 @@ def test_what_is_not_wrong() -> None:
     assert "efi.protocol.LoadFile2=NOT_FOUND" in guest.console
 
 
+def test_the_command_line_may_lie_where_the_shim_would_allocate() -> None:
+    guest = Guest.ready()
+    at = guest.module(0).paddr - 0x2000 & ~0xFFF
+    guest.machine.memory.write(at, b"console=ttyS0 from the top\0")
+    guest.tell(cmdline_paddr=at)
+    guest.run()
+    assert "efi.loaded_image.load_options=console=ttyS0 from the top\n" in guest.console
+
+
 def test_version_0_asks_xen_for_the_memory_map() -> None:
     guest = Guest.ready("hvmlite", version="0")
     assert guest.run().reason == "shutdown"
