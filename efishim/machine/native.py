@@ -21,6 +21,8 @@ ENTRIES_SHIFT = 18
 ENTRY_SIZE, LOG_ENTRY_SIZE = 32, 16
 _ENTRY = struct.Struct("<QHhHHQ8x")
 """pc, size, instructions, flags, age, times entered."""
+PIECE = 256
+"""Entries of the block table that are looked at together."""
 NEVER = (1 << 64) - 1
 FAR = 1 << 62
 """A deadline that is never reached, and small enough to count down from."""
@@ -230,12 +232,15 @@ class NativeHooks:
         if not self.state.used:
             return
         self._entered = self.times_entered()
+        self._empty()
+
+    def _empty(self) -> None:
         ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
         self.state.used = self.state.last_entry = 0
 
     def reset(self) -> None:
         """As if no block had ever run (after all translations were dropped)."""
-        self.forget_blocks()
+        self._empty()
         self._entered = {}
         state = self.state
         state.log_used = state.last_entry = state.cause = state.forced = state.rewritten = state.refused = 0
@@ -288,10 +293,20 @@ class NativeHooks:
     def times_entered(self) -> dict[tuple[int, int], int]:
         """How often each block was entered so far, by (pc, size)."""
         entered = dict(self._entered)
-        for pc, size, _icount, _flags, _age, count in _ENTRY.iter_unpack(self._table[:]):
-            if pc:
-                entered[pc, size] = entered.get((pc, size), 0) + (count & COUNT_MASK)
+        for piece in self._used_pieces():
+            for pc, size, _icount, _flags, _age, count in _ENTRY.iter_unpack(piece):
+                if pc:
+                    entered[pc, size] = entered.get((pc, size), 0) + (count & COUNT_MASK)
         return entered
+
+    def _used_pieces(self) -> Iterator[bytes]:
+        """The table's entries without long runs of empty ones: while it is filled, most of it is."""
+        size = ENTRY_SIZE * PIECE
+        empty = bytes(size)
+        for at in range(0, ENTRY_SIZE << ENTRIES_SHIFT, size):
+            piece = ctypes.string_at(self.state.table + at, size)
+            if piece != empty:
+                yield piece
 
     def blocks(self) -> list[tuple[int, int, int]]:
         """(pc, size, icount) of every block in the order of first translation; the state's `log_used` is their number so far.

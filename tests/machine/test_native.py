@@ -266,3 +266,16 @@ def learn_in_ring_0(bare: Bare, pc: int, size: int, icount: int) -> None:
     processor = ctypes.create_string_buffer(4096)
     bare.state.env = ctypes.addressof(processor)
     bare.hooks.learn(0, pc, size, icount)
+
+
+def test_counts_of_many_blocks_all_over_the_table() -> None:
+    """The table is read in pieces, and pieces without blocks are left out."""
+    bare = Bare()
+    addresses = [0x1000 + 0x40 * number for number in range(3 * native.PIECE)]
+    for pc in addresses:
+        bare.hooks.learn(0, pc, 10, 4)
+        bare.enter(pc, 10)
+    bare.enter(addresses[-1], 10)
+    assert bare.hooks.times_entered() == {(pc, 10): 1 for pc in addresses[:-1]} | {(addresses[-1], 10): 2}
+    bare.hooks.reset()
+    assert bare.hooks.times_entered() == {}
