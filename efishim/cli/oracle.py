@@ -352,6 +352,7 @@ def _check(path: str, *, several: bool) -> None:
 
 def _write(path: str, flow: BootFlow, record: Record, *, kernel: str, several: bool) -> None:
     from efishim.lab.record import encode
+    from efishim.report.figures import release
     from efishim.report.files import write_atomically
 
     place = Path(path)
@@ -360,7 +361,7 @@ def _write(path: str, flow: BootFlow, record: Record, *, kernel: str, several: b
             place.mkdir(exist_ok=True)
         except OSError as error:
             raise EfishimError(f"{path} cannot be made: {error.strerror}") from error
-        words = [re.sub(r"[^\w.-]", "-", word) for word in (kernel.partition(" ")[0], flow.name) if word]
+        words = [re.sub(r"[^\w.-]", "-", word) for word in (release(kernel), flow.name) if word]
         place /= "-".join(words) + ".json"
     write_atomically(str(place), encode(record))
 

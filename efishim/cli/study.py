@@ -93,7 +93,7 @@ def command(
         return _write_ramdisks(ramdisk_folder)
     if output:
         check_writable(output)
-    way = Way(
+    settings = StudySettings(
         jobs=jobs or os.cpu_count() or 1,
         quiet=quiet,
         surface=not no_surface,
@@ -103,7 +103,7 @@ def command(
         date=date,
     )
     with interruptible() as interruption:
-        study = _study(state, kernels, others, interruption, way)
+        study = _study(state, kernels, others, interruption, settings)
     if study is not None:
         chosen = form or SUFFIXES.get(Path(output or "").suffix, "text")
         text = renderers()[chosen](study)
@@ -112,7 +112,7 @@ def command(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class StudySettings:
     """How to go about it."""
 
     jobs: int
@@ -165,14 +165,14 @@ def _write_ramdisks(folder: str) -> int:
 
 
 def _study(
-    state: State, kernels: tuple[str, ...], others: tuple[str, ...], interruption: Interruption, way: Way
+    state: State, kernels: tuple[str, ...], others: tuple[str, ...], interruption: Interruption, settings: StudySettings
 ) -> Study | None:
     """The document; None when the user interrupted."""
     from efishim.cli.kernel import find_image
     from efishim.lab.plan.plan import shell_word
     from efishim.study.build import Heading, build
 
-    with state.talk.progress(quiet=way.quiet, moving=True) as progress:
+    with state.talk.progress(quiet=settings.quiet, moving=True) as progress:
         blobs = [find_image(kernel, progress) for kernel in kernels or (None,)]
         found = [(find_image(name.partition(" ")[0], progress), name.partition(" ")[2]) for name in others]
         other = {blob.label: blob for blob in (find_image(None, progress), *(blob for blob, _ in found))}
@@ -180,21 +180,21 @@ def _study(
     done: list[KernelStudy] = []
     names: list[str] = []
     for blob in blobs:
-        one = _kernel(state, blob, Others(other, lines), names, interruption, way)
+        one = _kernel(state, blob, Others(other, lines), names, interruption, settings)
         if one is None:
             return None
         done.append(one)
         names.append(one.view.name)
     words = ["efishim", "study", *(blob.label for blob in blobs if blob.data is None)]
     words += [word for label, line in lines.items() for word in ("--other", f"{label} {line}".strip())]
-    if not way.surface and any(blob.sha256 not in way.surfaces for blob in blobs):
-        words += ["--no-surface", *(word for file in way.surface_files for word in ("--surface", file))]
-    words += ["--date", way.date] if way.date else []
-    return build(done, Heading(" ".join(shell_word(word) for word in words), way.date))
+    if not settings.surface and any(blob.sha256 not in settings.surfaces for blob in blobs):
+        words += ["--no-surface", *(word for file in settings.surface_files for word in ("--surface", file))]
+    words += ["--date", settings.date] if settings.date else []
+    return build(done, Heading(" ".join(shell_word(word) for word in words), settings.date))
 
 
 def _kernel(
-    state: State, blob: Blob, others: Others, taken: list[str], interruption: Interruption, way: Way
+    state: State, blob: Blob, others: Others, taken: list[str], interruption: Interruption, settings: StudySettings
 ) -> KernelStudy | None:
     """All runs with one kernel, judged; the records are let go."""
     from efishim.image.cachedir import cache_directory
@@ -206,7 +206,7 @@ def _kernel(
     from efishim.study.runs import Runs, plans, subject_of
 
     cache = KernelCache(cache_directory(os.environ))
-    with state.talk.progress(quiet=way.quiet, moving=True) as progress:
+    with state.talk.progress(quiet=settings.quiet, moving=True) as progress:
         progress.phase(f"opening {blob.label}")
         image = open_image(blob.read(), path=blob.label, cache=cache)
         opened = {label: open_image(one.read(), path=label, cache=cache) for label, one in others.images.items()}
@@ -215,10 +215,10 @@ def _kernel(
     name = name if name not in taken else f"{name} ({blob.sha256[:8]})"
     needs = all_needs(subject)
     chosen = plans(state.registry, blob, others.images, needs, ramdisks())
-    results = _results(state, name, needs, chosen, interruption, way)
+    results = _results(state, name, needs, chosen, interruption, settings)
     if interruption.is_set():
         return None
-    surface = way.surfaces.get(blob.sha256) or _surface(state, name, blob, subject.has("efi"), interruption, way)
+    surface = settings.surfaces.get(blob.sha256) or _surface(state, name, blob, subject.has("efi"), interruption, settings)
     if interruption.is_set():
         return None
     view = KernelView(name=name, path=blob.label, version=image.version, sha256=blob.sha256)
@@ -229,19 +229,19 @@ def _kernel(
 
 
 def _results(
-    state: State, name: str, needs: list[Need], chosen: list[Plan], interruption: Interruption, way: Way
+    state: State, name: str, needs: list[Need], chosen: list[Plan], interruption: Interruption, settings: StudySettings
 ) -> list[Result]:
     """Of all plans, in their order: kept ones, and those that had to be run."""
     from efishim.lab.matrix import Result, run_matrix
     from efishim.study.kept import kept
 
-    found = {plan: kept(way.folder, plan) if way.folder is not None else None for plan in chosen}
+    found = {plan: kept(settings.folder, plan) if settings.folder is not None else None for plan in chosen}
     missing = [(need, plan) for need, plan in zip(needs, chosen, strict=True) if found[plan] is None]
-    with _progress(state.talk, name, [need.name for need, _ in missing], quiet=way.quiet) as progress:
+    with _progress(state.talk, name, [need.name for need, _ in missing], quiet=settings.quiet) as progress:
         new = run_matrix(
             [plan for _, plan in missing],
-            jobs=way.jobs,
-            progress=Keeping(progress, way.folder),
+            jobs=settings.jobs,
+            progress=Keeping(progress, settings.folder),
             interrupt=interruption,
             registry=state.registry,
         )
@@ -249,16 +249,18 @@ def _results(
     return [results[plan] if plan in results else Result(plan, record=found[plan]) for plan in chosen]
 
 
-def _surface(state: State, name: str, blob: Blob, applies: bool, interruption: Interruption, way: Way) -> SurfaceFacts:
+def _surface(
+    state: State, name: str, blob: Blob, applies: bool, interruption: Interruption, settings: StudySettings
+) -> SurfaceFacts:
     from efishim.study.surfaces import SurfaceFacts, find_surface
 
     if not applies:
         return SurfaceFacts(reason="the image has no EFI entry")
-    if not way.surface:
+    if not settings.surface:
         return SurfaceFacts(reason="the search was left out (--no-surface)")
-    if not way.quiet:
+    if not settings.quiet:
         state.talk.line(f"{name}: looking for the smallest firmware", "dim")
-    return find_surface(state.registry, blob, jobs=way.jobs, interrupt=interruption)
+    return find_surface(state.registry, blob, jobs=settings.jobs, interrupt=interruption)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from efishim.lab.record import LedgerKind, Milestone, Record
+from efishim.lab.record import LedgerEntry, LedgerKind, Milestone, Record
 
 AFTER_THE_MEETING = Milestone.STARTUP_64
 """Up to here the ways have their own code; from here on it is the same kernel."""
@@ -28,6 +28,11 @@ class Costs:
     """Translated blocks that ran."""
 
 
+def group_of(touch: LedgerEntry) -> str:
+    """What people call the hardware that was touched."""
+    return touch.group or ("MSR" if touch.kind is LedgerKind.MSR else touch.kind.value)
+
+
 def costs(record: Record) -> Costs:
     """Count."""
     calls: Counter[str] = Counter()
@@ -35,8 +40,7 @@ def costs(record: Record) -> Costs:
         calls[call.service] += max(call.repeats, 1)
     hardware: Counter[str] = Counter()
     for touch in record.ledger:
-        group = touch.group or ("MSR" if touch.kind is LedgerKind.MSR else str(touch.kind))
-        hardware[group] += touch.reads + touch.writes
+        hardware[group_of(touch)] += touch.reads + touch.writes
     return Costs(
         {point.name.value: point.insns for point in record.milestones},
         record.outcome.insns,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from efishim.compare.agreement import FIELDS, OTHER, Agreement
 from efishim.lab.record import Record
+from efishim.report.figures import release
 
 
 @dataclass
@@ -30,7 +31,7 @@ def markdown(judgements: Sequence[Judgement], *, reasons: bool = False) -> str:
     """A table for each kernel: identical / explained / unexplained, with a sum below; what is unexplained is listed."""
     parts = [f"QEMU {one}." for one in _versions(judgements)]
     for judgement in judgements:
-        parts += [f"{judgement.kernel.split(' ')[0]}:", _table(judgement)]
+        parts += [f"{release(judgement.kernel)}:", _table(judgement)]
         unexplained = [
             f"* `{way}`: `{item.difference.path}`"
             for way, agreement in judgement.found.items()

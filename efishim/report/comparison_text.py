@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from efishim.compare.baseline import moved_by_kaslr
 from efishim.compare.facts import Kind, Side
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Question, Row, RunView, Skipped
-from efishim.report.figures import amount
+from efishim.report.figures import amount, release
 from efishim.report.plain import plain_line
 
 VALUE_WIDTH = 60
@@ -64,7 +64,7 @@ def conclusion(comparison: Comparison) -> str:
 def _overview(comparison: Comparison) -> Iterator[str]:
     images = list(dict.fromkeys((run.image, run.version, run.image_sha256) for run in comparison.runs))
     for path, version, digest in images:
-        yield f"{path}  {version.split(' ')[0]}  sha256 {digest[:16]}"
+        yield f"{path}  {release(version)}  sha256 {digest[:16]}"
     yield ""
     rows: list[tuple[str, ...]] = [HEADERS]
     for run in comparison.runs:

@@ -1,4 +1,4 @@
-"""Numbers for people."""
+"""Numbers and versions for people."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def size(number: int) -> str:
             return f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} GiB"
+
+
+def release(version: str) -> str:
+    """The release of a kernel, which is the first word of its version: 6.1.0-57-cloud-amd64."""
+    return version.partition(" ")[0]

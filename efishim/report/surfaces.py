@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from efishim.report.comparison_text import clean, columns
-from efishim.report.figures import amount
+from efishim.report.figures import amount, release
 from efishim.surface.model import Effect, Finding, Mark, Surface, encode
 
 FORMATS = ("text", "json", "markdown")
@@ -68,7 +68,7 @@ def text(surface: Surface) -> str:
 
 def _head(surface: Surface) -> Iterator[str]:
     route = surface.route
-    yield f"{surface.image.path}  {surface.image.version.split(' ')[0]}  sha256 {surface.image.sha256[:16]}"
+    yield f"{surface.image.path}  {release(surface.image.version)}  sha256 {surface.image.sha256[:16]}"
     base = f", firmware {surface.base}" if surface.base else ""
     yield f"{route.provider}/{route.entry} on {route.platform}{base}"
     yield (
@@ -111,7 +111,7 @@ def markdown(surface: Surface) -> str:
     """For documents: a table for each group, and the minimal profile."""
     route = surface.route
     parts = [
-        f"# What {_cell(surface.image.version.split(' ')[0] or surface.image.path)} needs of EFI firmware\n\n",
+        f"# What {_cell(release(surface.image.version) or surface.image.path)} needs of EFI firmware\n\n",
         f"Route {route.provider}/{route.entry} on {route.platform}. {conclusion(surface)}\n\n",
         f"    {clean(surface.reproduce)}\n",
     ]

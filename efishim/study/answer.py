@@ -8,7 +8,7 @@ from efishim.lab.record import Milestone, Record
 from efishim.study import readings
 from efishim.study.claims import efi_huge, kaslr, same_code
 from efishim.study.knowledge import knowledge
-from efishim.study.model import Door, Knowledge, Reuse
+from efishim.study.model import EntryOutcome, Knowledge, Reuse
 from efishim.study.runs import NoRecordError, Runs, Subject
 
 RANDOM_PLACE = "a random place for its image"
@@ -23,12 +23,12 @@ def reuse(kernel: str, subject: Subject, runs: Runs) -> Reuse:
         efi, pvh = runs[efi_huge.EFI], runs[efi_huge.PVH]
     except NoRecordError as error:
         return Reuse(kernel=kernel, reason=str(error))
-    needed = {item for item in runs.surface.needed if item.startswith(efi_huge.SERVICES)}
+    needed = {item for item in runs.surface.needed if readings.is_service(item)}
     refusing = needed & set(runs.surface.refusing)
     return Reuse(
         kernel=kernel,
-        efi=_door(efi),
-        pvh=_door(pvh),
+        efi=_entry_outcome(efi),
+        pvh=_entry_outcome(pvh),
         alike=efi.machine == pvh.machine and _given(efi) == _given(pvh),
         kept_kib=efi_huge.kept(efi),
         looked_on=runs.surface.route,
@@ -42,10 +42,10 @@ def _given(record: Record) -> list[object]:
     return [] if record.entry_view is None else list(record.entry_view.structures)
 
 
-def _door(record: Record) -> Door:
+def _entry_outcome(record: Record) -> EntryOutcome:
     end = readings.at_milestone(record, Milestone.STARTUP_64)
     unpacking = readings.part(record, "decompressor")[1]
-    return Door(
+    return EntryOutcome(
         userspace=readings.arrived(record),
         reached="nothing" if record.outcome.reached is None else record.outcome.reached.value,
         insns=None if end is None else max(0, end - unpacking),

@@ -77,7 +77,7 @@ def build(kernels: Sequence[KernelStudy], heading: Heading, experiments: Iterabl
 def _row(experiment: Experiment, kernels: Sequence[KernelStudy]) -> Row:
     statements = []
     for statement in experiment.statements:
-        told = [(one.view.name, one.findings[experiment.key].told[statement.key]) for one in kernels]
+        told = [(one.view.name, one.findings[experiment.key].rulings[statement.key]) for one in kernels]
         statements.append(
             StatementView(
                 key=statement.key,

@@ -24,7 +24,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Ruling:
     """A verdict with the numbers that made it."""
 
     verdict: Verdict
@@ -35,7 +35,7 @@ class Told:
 class Finding:
     """What came out with one kernel: a verdict for each statement, by key, and the evidence."""
 
-    told: Mapping[str, Told]
+    rulings: Mapping[str, Ruling]
     tables: Sequence[Table] = ()
 
 
@@ -58,20 +58,20 @@ class Experiment:
         try:
             finding = self.judge(subject, runs)
         except NoRecordError as error:
-            finding = Finding({one.key: Told(Verdict.UNTOLD, str(error)) for one in self.statements})
-        missing = {one.key for one in self.statements} - finding.told.keys()
+            finding = Finding({one.key: Ruling(Verdict.UNTOLD, str(error)) for one in self.statements})
+        missing = {one.key for one in self.statements} - finding.rulings.keys()
         assert not missing, f"{self.key} says nothing about {missing}"
         return finding
 
 
-def decide(holds: bool, because: str) -> Told:
+def decide(holds: bool, because: str) -> Ruling:
     """Holds or does not."""
-    return Told(Verdict.HOLDS if holds else Verdict.DOES_NOT_HOLD, because)
+    return Ruling(Verdict.HOLDS if holds else Verdict.DOES_NOT_HOLD, because)
 
 
-def untold(because: str) -> Told:
+def untold(because: str) -> Ruling:
     """Cannot be told."""
-    return Told(Verdict.UNTOLD, because)
+    return Ruling(Verdict.UNTOLD, because)
 
 
 def commands(records: Mapping[Need, Record]) -> list[Command]:

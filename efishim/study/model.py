@@ -100,7 +100,7 @@ class Row(_Struct, frozen=True, kw_only=True):
     """What it does not show."""
 
 
-class Door(_Struct, frozen=True, kw_only=True):
+class EntryOutcome(_Struct, frozen=True, kw_only=True):
     """One way in with hvm_start_info."""
 
     userspace: bool
@@ -129,8 +129,8 @@ class Reuse(_Struct, frozen=True, kw_only=True):
     kernel: str
     reason: str = ""
     """Why nothing can be told; empty when it can."""
-    efi: Door | None = None
-    pvh: Door | None = None
+    efi: EntryOutcome | None = None
+    pvh: EntryOutcome | None = None
     alike: bool = False
     """The same machine and the same structure on both ways."""
     kept_kib: int = 0

@@ -87,12 +87,12 @@ def listed(names: Iterable[str], limit: int = SHOWN) -> str:
     return ", ".join(every[:limit]) + more if every else "none"
 
 
-def ways(chosen: Iterable[Need], among: Iterable[Need]) -> list[str]:
+def route_names(chosen: Iterable[Need], among: Iterable[Need]) -> list[str]:
     """Routes by their names, with the platform where `among` has the same route on another one."""
     platforms: dict[str, set[str]] = {}
     for need in among:
         platforms.setdefault(need.route, set()).add(need.platform)
-    return [need.way if len(platforms.get(need.route, ())) > 1 else need.route for need in chosen]
+    return [need.placed_route if len(platforms.get(need.route, ())) > 1 else need.route for need in chosen]
 
 
 def told_fields(record: Record) -> dict[str, str]:
@@ -133,6 +133,11 @@ def cpuid_entries(record: Record) -> list[LedgerEntry]:
 def called(record: Record) -> int:
     """Firmware calls, repeated ones included."""
     return sum(max(call.repeats, 1) for call in record.firmware_calls)
+
+
+def is_service(name: str) -> bool:
+    """Is it a service of EFI, and no protocol's function, table or field?"""
+    return name.startswith(("BootServices.", "RuntimeServices."))
 
 
 def services(record: Record) -> list[str]:

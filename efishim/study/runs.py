@@ -38,14 +38,24 @@ class Need:
     """`item=status`: what the firmware refuses."""
 
     @property
-    def way(self) -> str:
+    def provider(self) -> str:
+        """The first half of the route."""
+        return self.route.partition("/")[0]
+
+    @property
+    def entry(self) -> str:
+        """The second half of the route."""
+        return self.route.partition("/")[2]
+
+    @property
+    def placed_route(self) -> str:
         """route@platform."""
         return f"{self.route}@{self.platform}"
 
     @property
     def name(self) -> str:
         """For people: route@platform and what is particular about it."""
-        words = [self.way, *self.options]
+        words = [self.placed_route, *self.options]
         if self.seed:
             words.append(f"seed {self.seed}")
         if self.ramdisks:
@@ -69,7 +79,7 @@ class Subject:
 
     label: str
     version: str
-    doors: Mapping[str, str]
+    entries: Mapping[str, str]
     """Each entry that efishim knows with the reason for which the image lacks it; empty for those that it has."""
     functions: frozenset[str] = frozenset()
     """Names of the functions in its symbol table; empty without one."""
@@ -77,12 +87,12 @@ class Subject:
     """Addresses at which some functions were linked."""
     others: tuple[tuple[str, str], ...] = ()
     """Labels of images that are no Linux, and the command line that each is given; empty for the usual one."""
-    other_doors: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    other_entries: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The entries of each of them."""
 
     def has(self, entry: str) -> bool:
         """Does the image have the entry?"""
-        return self.doors.get(entry, "unknown") == ""
+        return self.entries.get(entry, "unknown") == ""
 
 
 @dataclass(frozen=True)
@@ -124,10 +134,9 @@ def plans(
 
 
 def _plan(registry: Registry, blob: Blob, need: Need, ramdisks: tuple[Blob, ...]) -> Plan:
-    provider, _, entry = need.route.partition("/")
     words = Words(
-        provider=provider,
-        entry=entry,
+        provider=need.provider,
+        entry=need.entry,
         platform=need.platform,
         options=need.options,
         seed=need.seed,
@@ -155,11 +164,11 @@ def subject_of(image: Image, label: str, others: Mapping[str, Image], lines: Map
     return Subject(
         label=label,
         version=image.version,
-        doors={door.entry.value: door.reason for door in image.doors},
+        entries={door.entry.value: door.reason for door in image.doors},
         functions=functions,
         links=links,
         others=tuple((label, lines.get(label, "")) for label in others),
-        other_doors={name: frozenset(door.value for door in one.entries) for name, one in others.items()},
+        other_entries={name: frozenset(door.value for door in one.entries) for name, one in others.items()},
     )
 
 

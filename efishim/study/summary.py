@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from efishim.study.model import Door, Judgement, Reuse, Row, StatementView, Study, Verdict
+from efishim.study.model import EntryOutcome, Judgement, Reuse, Row, StatementView, Study, Verdict
 from efishim.study.readings import amount, listed
 
 BACKGROUND = (
@@ -113,7 +113,7 @@ def _cost(good: Sequence[Reuse]) -> str:
     return f"{text}and {kept} KiB of guest memory that the firmware keeps for good, its room to spare included."
 
 
-def _insns(doors: Iterable[Door]) -> str:
+def _insns(doors: Iterable[EntryOutcome]) -> str:
     return span(one.insns or 0 for one in doors)
 
 

@@ -73,7 +73,7 @@ def test_only_some_come_up() -> None:
             "did not begin with the same structure",
         ),
         (one(only(efi_huge.PVH, entry_structures=("something else",))), "did not begin with the same structure"),
-        (one(doors={"efi": "", "pvh": "no note"}), "the image has no PVH entry"),
+        (one(entries={"efi": "", "pvh": "no note"}), "the image has no PVH entry"),
         (reuse("6.1", subject(), runs({})), "it was not made"),
     ],
 )
@@ -143,5 +143,5 @@ def test_the_number_of_services_is_one() -> None:
 
 def test_a_route_is_named_with_its_platform_where_it_is_on_two() -> None:
     here, there, other = Need("hvmlite/pvh", "hvmlite"), Need("hvmlite/pvh"), Need("grub/linux64")
-    assert readings.ways([here, other], [here, there, other]) == ["hvmlite/pvh@hvmlite", "grub/linux64"]
-    assert readings.ways([here, other], [here, other]) == ["hvmlite/pvh", "grub/linux64"]
+    assert readings.route_names([here, other], [here, there, other]) == ["hvmlite/pvh@hvmlite", "grub/linux64"]
+    assert readings.route_names([here, other], [here, other]) == ["hvmlite/pvh", "grub/linux64"]

@@ -53,7 +53,7 @@ def every(experiment: Experiment, one: Subject, change: Change = lambda _: {}) -
 
 def verdict(experiment: Experiment, key: str, found: Runs, one: Subject | None = None) -> Verdict:
     """Of one statement."""
-    return experiment.find(one or subject(), found).told[key].verdict
+    return experiment.find(one or subject(), found).rulings[key].verdict
 
 
 def searched(group: str, name: str) -> LegacyUse:
@@ -361,14 +361,14 @@ def test_the_verdict_follows_the_surface(experiment: Experiment, key: str, neede
 def test_without_a_surface_it_cannot_be_told_and_says_why(experiment: Experiment, key: str) -> None:
     one = subject()
     many = [call(f"BootServices.S{number}") for number in range(30)]
-    told = experiment.find(one, runs(every(experiment, one, lambda _: {"firmware_calls": many}))).told[key]
+    told = experiment.find(one, runs(every(experiment, one, lambda _: {"firmware_calls": many}))).rulings[key]
     assert told.verdict is UNTOLD
     assert "nobody looked for it" in told.because
 
 
 def other(label: str, *, reads: bool, says: str, door: str = "pvh") -> tuple[Subject, Runs]:
     """One image that is no Linux, by one door."""
-    one = subject(others=((label, ""),), other_doors={label: frozenset({door})})
+    one = subject(others=((label, ""),), other_entries={label: frozenset({door})})
     (need,) = agnostic.EXPERIMENT.needs(one)
     consumed = used("hvm_start_info", "magic", *(["main"] if reads else []))
     record = made(need, console=says, consumed=consumed, entry_structures=("hvm_start_info",))
@@ -401,7 +401,7 @@ def test_a_kernel_that_prints_its_command_line_has_read_it() -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.key)
 def test_without_any_run_nothing_is_claimed(experiment: Experiment) -> None:
-    told = experiment.find(subject(doors={}), runs({})).told
+    told = experiment.find(subject(entries={}), runs({})).rulings
     assert {one.key for one in experiment.statements} == set(told)
     assert {one.verdict for one in told.values()} == {UNTOLD}
 
@@ -422,13 +422,13 @@ def test_a_missing_run_is_told_by_its_name() -> None:
     records = every(dead_code.EXPERIMENT, one)
     gone = next(need for need in records if "platform.mtrr=0" in need.options)
     finding = dead_code.EXPERIMENT.find(one, runs({need: record for need, record in records.items() if need != gone}))
-    assert {told.verdict for told in finding.told.values()} == {UNTOLD}
-    assert all("platform.mtrr=0" in told.because for told in finding.told.values())
+    assert {told.verdict for told in finding.rulings.values()} == {UNTOLD}
+    assert all("platform.mtrr=0" in told.because for told in finding.rulings.values())
 
 
 def test_a_route_is_told_from_the_same_on_another_platform() -> None:
     one = subject()
-    told = kaslr.EXPERIMENT.find(one, runs(every(kaslr.EXPERIMENT, one, place_by_seed))).told["kaslr-hvmlite"]
+    told = kaslr.EXPERIMENT.find(one, runs(every(kaslr.EXPERIMENT, one, place_by_seed))).rulings["kaslr-hvmlite"]
     assert "hvmlite/pvh@hvmlite, hvmlite/pvh@pc" in told.because
     assert "grub/linux64," in told.because
 
@@ -442,7 +442,7 @@ def test_assembly_that_asks_after_the_decompressor_counts_on_every_route() -> No
     one = subject()
     ledgers = {True: [cpuid("0x0", 1500, "verify_cpu+0x4")], False: [cpuid("0x0", 10, "image+0x4")]}
     found = runs(every(cpuid_early.EXPERIMENT, one, lambda need: {"ledger": ledgers[need == same_code.PVH]}))
-    told = cpuid_early.EXPERIMENT.find(one, found).told["cpuid-early"]
+    told = cpuid_early.EXPERIMENT.find(one, found).rulings["cpuid-early"]
     assert "verify_cpu on every route" in told.because
 
 

@@ -148,6 +148,12 @@ class CodeRef(Part, frozen=True, kw_only=True):
         """The symbol, or the address where there is none."""
         return self.symbol or str(self.address)
 
+    @property
+    def function(self) -> str:
+        """The symbol without the offset; empty where there is none, and in the image as it was loaded."""
+        name = (self.symbol or "").rpartition("+")[0]
+        return "" if name == "image" else name
+
 
 class MilestonePoint(Part, frozen=True, kw_only=True):
     """A milestone that was passed."""

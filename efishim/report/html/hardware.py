@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efishim.compare.costs import group_of
 from efishim.compare.model import Comparison
-from efishim.lab.record import CodeRef, LedgerEntry, LedgerKind, LegacyUse, Record
+from efishim.lab.record import CodeRef, LedgerEntry, LegacyUse, Record
 from efishim.report.html.keys import spans
 from efishim.report.html.limits import Cut, Limits, cut
 
@@ -43,16 +44,11 @@ def hardware(comparison: Comparison, records: Sequence[Record], limits: Limits) 
     groups: dict[str, dict[tuple[str, str, str], list[LedgerEntry | None]]] = {}
     for index, record in enumerate(records):
         for entry in record.ledger:
-            things = groups.setdefault(group_name(entry), {})
+            things = groups.setdefault(group_of(entry), {})
             row = things.setdefault((entry.kind.value, entry.what, entry.device), [None] * len(records))
             row[index] = entry
     names = sorted(groups, key=str.lower)
     return tuple(_group(name, groups[name], keys, limits) for name in names)
-
-
-def group_name(entry: LedgerEntry) -> str:
-    """The name that costs (compare/costs.py) use as well."""
-    return entry.group or ("MSR" if entry.kind is LedgerKind.MSR else entry.kind.value)
 
 
 def _group(
@@ -88,8 +84,7 @@ def _first(places: Sequence[CodeRef | None], keys: Sequence[str]) -> tuple[tuple
     found: dict[str, list[int]] = {}
     for index, place in enumerate(places):
         if place is not None:
-            symbol = place.shown
-            found.setdefault(symbol.split("+")[0] if not symbol.startswith("image+") else symbol, []).append(index)
+            found.setdefault(place.function or place.shown, []).append(index)
     return tuple((symbol, spans(keys, indexes)) for symbol, indexes in found.items())
 
 

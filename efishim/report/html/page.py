@@ -14,7 +14,7 @@ from markupsafe import Markup
 from efishim.compare.model import Comparison, Question, RunView
 from efishim.lab.record import Record
 from efishim.report.comparison_text import clean, conclusion
-from efishim.report.figures import amount
+from efishim.report.figures import amount, release
 from efishim.report.html.call_table import calls
 from efishim.report.html.code import code
 from efishim.report.html.hardware import hardware, legacy
@@ -99,7 +99,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    found.filters.update(amount=amount, thousands="{:,}".format, brief=_brief, counts=counts, first_screen=_first_screen)
+    found.filters.update(
+        amount=amount, thousands="{:,}".format, brief=_brief, counts=counts, first_screen=_first_screen, release=release
+    )
     found.globals.update(total=_total)
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from efishim.compare.facts import unnumbered
 from efishim.lab.record import Record
 from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -45,7 +45,7 @@ def needs(subject: Subject) -> tuple[Need, ...]:
         Need(f"{provider}/{entry}", platform, image=label, max_insns=ENOUGH, cmdline=line or None)
         for label, line in subject.others
         for provider, entry, platform in DOORS
-        if entry in subject.other_doors[label]
+        if entry in subject.other_entries[label]
     )
 
 
@@ -58,7 +58,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         said = _said(record)
         if read and said and need.image != PROBE:
             agreed.add(need)
-        rows.append([need.image, need.way, readings.listed(read), said or "nothing", record.outcome.reason.value])
+        rows.append([need.image, need.placed_route, readings.listed(read), said or "nothing", record.outcome.reason.value])
     table = Table(
         title="Other kernels through the same doors",
         columns=["image", "route", "what it read of the structure", "the first that it printed", "ended by"],
@@ -66,12 +66,12 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         commands=commands(records),
         notes=[f"{need.name}: {runs.reason(need)}." for need in needs(subject) if need not in records],
     )
-    native = {need for need in records if need.route.startswith("hvmlite/")}
+    native = {need for need in records if need.provider == "hvmlite"}
     told = {START_INFO.key: _judge(native, agreed), MULTIBOOT.key: _judge(records.keys() - native, agreed)}
     return Finding(told, [table])
 
 
-def _judge(records: Iterable[Need], agreed: set[Need]) -> Told:
+def _judge(records: Iterable[Need], agreed: set[Need]) -> Ruling:
     tried = sorted({need for need in records if need.image != PROBE}, key=lambda need: need.name)
     if not tried:
         return untold(

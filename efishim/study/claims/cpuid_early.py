@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from efishim.lab.record import LedgerEntry, Milestone, Record
 from efishim.study import readings
-from efishim.study.claims.same_code import WAYS
+from efishim.study.claims.same_code import ROUTES
 from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
@@ -26,7 +26,7 @@ EARLY = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """All ways in that the image has."""
-    return tuple(need for need in WAYS if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in ROUTES if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -39,13 +39,13 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     for need, record in records.items():
         entries = readings.cpuid_entries(record)
         if not entries:
-            rows.append([need.way, "none", "-", "-", "-", "-"])
+            rows.append([need.placed_route, "none", "-", "-", "-", "-"])
             continue
         state = idt_state(record, entries[0])
         routines = [name for name in readings.functions_of(readings.trace_before(record, "start_kernel")) if name in askers]
         rows.append(
             [
-                need.way,
+                need.placed_route,
                 entries[0].what,
                 readings.amount(entries[0].first_insns),
                 _by(entries[0]),
@@ -79,7 +79,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     if not any(readings.cpuid_entries(records[need]) for need in came):
         return Finding({EARLY.key: untold("no run that comes to start_kernel shows a CPUID")}, [table])
     because = (
-        f"with no table loaded CPUID runs on {readings.listed(readings.ways(early, records))}; in assembly before "
+        f"with no table loaded CPUID runs on {readings.listed(readings.route_names(early, records))}; in assembly before "
         f"start_kernel: {_routines(assembly, came, records)}; {len(came)} of {len(records)} routes come to "
         "start_kernel all the same"
     )
@@ -100,7 +100,7 @@ def _before(record: Record, entries: list[LedgerEntry]) -> list[str]:
 
 def _asking(entries: list[LedgerEntry]) -> set[str]:
     """Routines in assembly that were the first to ask for a leaf. Where the decompressor was first, they ask again."""
-    names = {(one.code.symbol or "").rpartition("+")[0] for one in entries if one.code is not None}
+    names = {one.code.function for one in entries if one.code is not None}
     return names & readings.ASSEMBLY
 
 
@@ -108,7 +108,7 @@ def _routines(found: dict[str, list[Need]], came: list[Need], among: Iterable[Ne
     if not found:
         return "nowhere"
     return ", ".join(
-        f"{name} on {'every route' if needs == came else readings.listed(readings.ways(needs, among))}"
+        f"{name} on {'every route' if needs == came else readings.listed(readings.route_names(needs, among))}"
         for name, needs in found.items()
     )
 
@@ -121,8 +121,7 @@ def idt_state(record: Record, first: LedgerEntry) -> str:
         return "unknown: the run has no views"
     if start is not None and first.first_insns <= start and (readings.idt_base(record.entry_view), at_entry) == (0, REAL_MODE):
         return "the BIOS's vectors, at the entry"
-    code = first.code.symbol or "" if first.code is not None else ""
-    in_kernel = bool(code) and not code.startswith("image+")
+    function = first.code.function if first.code is not None else ""
     if first.first_insns <= start:
         if at_entry == 0 and at_start == 0 and readings.trace_before(record, "startup_64"):
             return "none: neither at the entry nor at startup_64"
@@ -133,14 +132,13 @@ def idt_state(record: Record, first: LedgerEntry) -> str:
             if readings.idt_base(record.entry_view) == readings.idt_base(record.boot_view)
             else "firmware's"
         )
-    if not in_kernel:
+    if not function:
         return "unknown: the code has no symbol"
-    name = code.rpartition("+")[0]
     order = readings.functions_of(readings.trace_before(record, "start_kernel"))
     loads = [order.index(one) for one in readings.EARLY_IDT if one in order]
-    if not loads or name not in order:
+    if not loads or function not in order:
         return "unknown: no function that loads one is in the trace"
-    return "the kernel's own" if min(loads) < order.index(name) else "none of the kernel's yet"
+    return "the kernel's own" if min(loads) < order.index(function) else "none of the kernel's yet"
 
 
 EXPERIMENT = Experiment(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from efishim.lab.record import LedgerKind, Record
 from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
 
@@ -64,8 +64,8 @@ def needs(subject: Subject) -> tuple[Need, ...]:
     """With all flags, and each cleared alone."""
     found: list[Need] = []
     for route in ROUTES:
-        if subject.has(route.partition("/")[2]):
-            base = Need(route, "hvmlite", (HOLE,))
+        base = Need(route, "hvmlite", (HOLE,))
+        if subject.has(base.entry):
             found += [base, *(_cleared(base, option) for option, _ in SWITCHES if route == ROUTES[0])]
     return tuple(found)
 
@@ -106,7 +106,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     return Finding(told, [_absent(bare, touched), _switched(records, base, touched), _unrun(subject, records)])
 
 
-def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Told:
+def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Ruling:
     with_flag = {need: _accesses(touched[need], "VGA") for need in base if need.route == ROUTES[0]}
     cleared = {need: _cleared(need, SWITCHES[0][0]) for need in base}
     without = {need: _accesses(touched[other], "VGA") for need, other in cleared.items() if other in touched}

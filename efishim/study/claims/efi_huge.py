@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
 from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
 from efishim.study.knowledge import knowledge, memory_kib
 from efishim.study.model import Command, Table
 from efishim.study.readings import amount
@@ -16,7 +16,6 @@ DEFINED = 44 + 14
 """Boot services and runtime services in their tables (UEFI 2.10 sections 4.4 and 4.5; padding and the header left out)."""
 HUGE = 50
 """Per cent."""
-SERVICES = ("BootServices.", "RuntimeServices.")
 PAGE = 4096
 
 IS_HUGE = Statement(
@@ -37,7 +36,7 @@ EMULATE = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """Both doors of one hypervisor."""
-    return tuple(need for need in (EFI, PVH) if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in (EFI, PVH) if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -45,8 +44,8 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     efi, pvh, surface = runs[EFI], runs[PVH], runs.surface
     tables = [cost_table(efi, pvh), _known(efi, pvh)]
     if surface.known:
-        needed = [item for item in surface.needed if item.startswith(SERVICES) and item not in surface.refusing]
-        refusing = [item for item in surface.refusing if item.startswith(SERVICES)]
+        needed = [item for item in surface.needed if readings.is_service(item) and item not in surface.refusing]
+        refusing = [item for item in surface.refusing if readings.is_service(item)]
         told = decide(
             100 * len(needed) > HUGE * DEFINED,
             f"of {DEFINED} services {len(needed)} have to work ({readings.listed(needed)}) and {len(refusing)} have to be "
@@ -76,9 +75,9 @@ def _verified(yes: bool) -> str:
     return "verified" if yes else "not verified"
 
 
-def _bound(efi: Record, reason: str) -> Told:
+def _bound(efi: Record, reason: str) -> Ruling:
     """What is never called cannot be needed: that decides where little is called."""
-    called = [name for name in readings.services(efi) if name.startswith(SERVICES)]
+    called = [name for name in readings.services(efi) if readings.is_service(name)]
     if not readings.arrived(efi) or 100 * len(called) > HUGE * DEFINED:
         return untold(f"the surface is not known: {reason}")
     return decide(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from efishim.lab.record import Milestone, Record
 from efishim.study import readings
-from efishim.study.claims.same_code import EFI, LOADER, PVH, WAYS
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.claims.same_code import EFI, LOADER, PVH, ROUTES
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -27,8 +27,8 @@ def needs(subject: Subject) -> tuple[Need, ...]:
     """Every way with several seeds, with and without RDRAND."""
     return tuple(
         replace(need, seed=seed, options=options)
-        for need in WAYS
-        if subject.has(need.route.partition("/")[2])
+        for need in ROUTES
+        if subject.has(need.entry)
         for options in ((), (NO_RDRAND,))
         if not options or need in WITHOUT_RDRAND
         for seed in SEEDS
@@ -41,8 +41,8 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     rows: list[list[str]] = []
     varies: dict[Need, bool] = {}
     records: dict[Need, Record] = {}
-    for way in WAYS:
-        if not subject.has(way.route.partition("/")[2]):
+    for way in ROUTES:
+        if not subject.has(way.entry):
             continue
         mine = {need: runs[need] for need in seeded(way)}
         bare = [replace(way, seed=seed, options=(NO_RDRAND,)) for seed in SEEDS if way in WITHOUT_RDRAND]
@@ -53,7 +53,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         varies[way] = vary(mine)
         rows.append(
             [
-                way.way,
+                way.placed_route,
                 readings.listed(f"{one:#x}" for one in sorted(physical)),
                 readings.listed(_slide(one, linked) for one in sorted(virtual)),
                 "yes" if varies[way] else "no",
@@ -91,13 +91,13 @@ def vary(records: dict[Need, Record]) -> bool:
     return any(len(_places(records, physical=kind)) > 1 for kind in (True, False))
 
 
-def _judge(varies: dict[Need, bool]) -> Told:
+def _judge(varies: dict[Need, bool]) -> Ruling:
     if PVH not in varies:
         return untold("the image has no PVH entry")
     if not any(varies.values()):
         return untold("no route places the kernel at random: it was built or told not to")
-    others = readings.ways((way for way, yes in varies.items() if yes), varies)
-    still = readings.ways((way for way, yes in varies.items() if not yes), varies)
+    others = readings.route_names((way for way, yes in varies.items() if yes), varies)
+    still = readings.route_names((way for way, yes in varies.items() if not yes), varies)
     return decide(
         varies[PVH], f"at a random place on {readings.listed(others)}; always at the same place on {readings.listed(still)}"
     )

@@ -6,8 +6,8 @@ from efishim.firmware.calling.functions import SERVICES as OFFERED
 from efishim.firmware.calling.functions import Returns
 from efishim.lab.record import Milestone, Record
 from efishim.study import readings
-from efishim.study.claims.efi_huge import EFI, SERVICES
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide, untold
+from efishim.study.claims.efi_huge import EFI
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
 from efishim.study.model import Command, Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -26,7 +26,7 @@ MINIMUM = Statement(
 REFUSED = tuple(
     f"{function.full_name}=EFI_UNSUPPORTED"
     for function in OFFERED.values()
-    if function.full_name.startswith(SERVICES)
+    if readings.is_service(function.full_name)
     and function.full_name not in (*TWO, LEAVE)
     and function.returns is Returns.STATUS
 )
@@ -59,8 +59,8 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     tables = [called, _alone(alone)]
     if not surface.known:
         return Finding({MINIMUM.key: _by_trial(alone, surface.reason)}, tables)
-    needed = {item for item in surface.needed if item.startswith(SERVICES) and item not in surface.refusing}
-    other = [item for item in surface.needed if not item.startswith(SERVICES) and item not in surface.refusing]
+    needed = {item for item in surface.needed if readings.is_service(item) and item not in surface.refusing}
+    other = [item for item in surface.needed if not readings.is_service(item) and item not in surface.refusing]
     more, unneeded = sorted(needed - TWO), sorted(TWO - needed)
     because = f"{len(needed)} services have to work"
     because += f"; besides these two: {readings.listed(more)}" if more else "; none besides these two"
@@ -70,7 +70,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     return Finding({MINIMUM.key: decide(needed == TWO and not _protocols(other), because)}, tables)
 
 
-def _by_trial(alone: Record, reason: str) -> Told:
+def _by_trial(alone: Record, reason: str) -> Ruling:
     if readings.arrived(alone):
         return untold(f"with the two alone userspace comes up; whether each of them is needed is not known: {reason}")
     outcome = alone.outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.record import Record
 from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, Told, commands, decide
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
 
@@ -12,7 +12,7 @@ SECOND = "second"
 """Name of the file that only the second ramdisk has."""
 
 PVH = Need("hvmlite/pvh", "hvmlite", ramdisks=True)
-WAYS = (
+ROUTES = (
     PVH,
     Need("hvmlite/efi", "hvmlite", ramdisks=True),
     Need("grub/linux64", ramdisks=True),
@@ -43,7 +43,7 @@ LINE = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """Two ramdisks by every way."""
-    return tuple(need for need in WAYS if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in ROUTES if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -58,7 +58,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     )
     rows = [
         [
-            need.way,
+            need.placed_route,
             readings.listed(_carriers(record)),
             _count(record),
             *("yes" if found[need] else "no" for found in (one, both, line)),
@@ -88,7 +88,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     return Finding({ONE.key: _told(one), SEVERAL.key: _told(both), LINE.key: _told(line)}, [table])
 
 
-def _told(found: dict[Need, bool]) -> Told:
+def _told(found: dict[Need, bool]) -> Ruling:
     good = [need.route for need, yes in found.items() if yes]
     bad = [need.route for need, yes in found.items() if not yes]
     because = f"on {len(good)} of {len(found)} routes" + (f"; not on {readings.listed(bad)}" if bad else "")

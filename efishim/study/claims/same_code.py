@@ -20,7 +20,7 @@ PVH_ON_PC = early("hvmlite/pvh")
 """On the machine of the boot loaders: what a kernel leaves out under a hypervisor is not the entry's doing."""
 EFI = early("hvmlite/efi", "hvmlite")
 STUB, LOADER = early("firmware/efi"), early("grub/linux64")
-WAYS = (PVH, PVH_ON_PC, EFI, STUB, LOADER, early("grub/linux32"), early("lilo/linux16"), early("kexec/linux64"))
+ROUTES = (PVH, PVH_ON_PC, EFI, STUB, LOADER, early("grub/linux32"), early("lilo/linux16"), early("kexec/linux64"))
 A_LOT = 10
 """Per cent of the blocks between startup_64 and start_kernel."""
 
@@ -42,7 +42,7 @@ SKIP = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """All ways in that the image has."""
-    return tuple(need for need in WAYS if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in ROUTES if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -86,7 +86,7 @@ def _ways(subject: Subject, records: dict[Need, Record]) -> Table:
         kernel = readings.at_milestone(record, Milestone.START_KERNEL)
         rows.append(
             [
-                need.way,
+                need.placed_route,
                 readings.milestone_place(record, Milestone.STARTUP_64) or "not reached",
                 "-" if start is None else amount(start),
                 *(str(readings.part(record, name)[0]) for name in ("setup", "stub", "decompressor")),
@@ -99,7 +99,7 @@ def _ways(subject: Subject, records: dict[Need, Record]) -> Table:
         title="The way to the meeting point, and from there to start_kernel",
         columns=[*columns, "from there to start_kernel"],
         rows=rows,
-        commands=[*commands(records), compare_command(subject, *(need.way for need in records))],
+        commands=[*commands(records), compare_command(subject, *(need.placed_route for need in records))],
     )
 
 
@@ -113,7 +113,7 @@ def _only(subject: Subject, records: dict[Need, Record], behind: dict[Need, set[
         theirs = readings.functions_of(block for block in order if block not in behind[native])
         ours = readings.trace_between(records[native], "startup_64", "start_kernel")
         mine = readings.functions_of(block for block in ours if block not in behind[need])
-        rows.append([need.way, readings.listed(theirs), readings.listed(mine)])
+        rows.append([need.placed_route, readings.listed(theirs), readings.listed(mine)])
     own = readings.functions_of(readings.trace_before(records[PVH], "startup_64"))
     return Table(
         title="Between startup_64 and start_kernel: functions with blocks that run on one side only, on the same machine",

@@ -30,7 +30,7 @@ SHARE = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """Both doors of one hypervisor, and boot loaders for comparison."""
-    return tuple(need for need in (EFI, PVH, *LOADERS) if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in (EFI, PVH, *LOADERS) if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -71,7 +71,7 @@ def _word(made: bool) -> str:
 def _makers(records: dict[Need, Record]) -> Table:
     rows = [
         [
-            need.way,
+            need.placed_route,
             readings.listed(readings.structures(record)),
             "before the entry" if "boot_params" in readings.structures(record) else "between entry and startup_64",
             str(len(readings.told_fields(record))),

@@ -25,7 +25,7 @@ MORE = Statement(
 
 def needs(subject: Subject) -> tuple[Need, ...]:
     """The two, and others for scale."""
-    return tuple(need for need in (STUB, LOADER, *OTHERS) if subject.has(need.route.partition("/")[2]))
+    return tuple(need for need in (STUB, LOADER, *OTHERS) if subject.has(need.entry))
 
 
 def judge(subject: Subject, runs: Runs) -> Finding:
@@ -83,7 +83,7 @@ def _table(subject: Subject, records: dict[Need, Record], apart: Mapping[Need, i
         end = readings.at_milestone(record, Milestone.STARTUP_64)
         rows.append(
             [
-                need.way,
+                need.placed_route,
                 "-" if end is None else amount(end),
                 *(amount(readings.part(record, name)[1]) for name in ("setup", "stub", "decompressor")),
                 str(apart[need]),
