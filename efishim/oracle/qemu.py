@@ -131,7 +131,7 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
         for name, number in inherited.items():
             command += ["-chardev", f"socket,id={name},fd={number}"]
         log = folder / "log"
-        command += ["-d", "cpu_reset", "-D", str(log)]
+        command += ["-d", "cpu_reset", "-D", log.name]  # in its current directory: a path may hold no per cent sign
         command += ["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control"]
         command += ["-chardev", f"file,id=com,path=/proc/self/fd/{serial_end}", "-serial", "chardev:com"]
         process: subprocess.Popen[bytes] | None = None
