@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import platform
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from importlib import resources
@@ -19,8 +20,7 @@ from efishim.machine.memory import MAP_NORESERVE
 
 ENTRIES_SHIFT = 18
 ENTRY_SIZE, LOG_ENTRY_SIZE = 32, 16
-_ENTRY = struct.Struct("<QHhHHQ8x")
-"""pc, size, instructions, flags, age, times entered."""
+"""Of the block table: pc in 64 bits; size, instructions, flags and age in 16 each; times entered in 64; 64 are free."""
 PIECE = 256
 """Entries of the block table that are looked at together."""
 NEVER = (1 << 64) - 1
@@ -229,13 +229,12 @@ class NativeHooks:
 
     def forget_blocks(self) -> None:
         """Empty the block table (after all translations were dropped); the log of first translations stays."""
-        if not self.state.used:
-            return
-        self._entered = self.times_entered()
-        self._empty()
+        if self.state.used:
+            self._entered = self.times_entered()
+            self._empty()
 
     def _empty(self) -> None:
-        ctypes.memset(self.state.table, 0, ENTRY_SIZE << ENTRIES_SHIFT)
+        self._table.madvise(mmap.MADV_DONTNEED)  # it reads as zeroes, and takes no memory until it is written to
         self.state.used = self.state.last_entry = 0
 
     def reset(self) -> None:
@@ -243,7 +242,7 @@ class NativeHooks:
         self._empty()
         self._entered = {}
         state = self.state
-        state.log_used = state.last_entry = state.cause = state.forced = state.rewritten = state.refused = 0
+        state.log_used = state.cause = state.forced = state.rewritten = state.refused = 0
         state.insns = 0
         state.deadline = state.limit = NEVER
 
@@ -292,12 +291,16 @@ class NativeHooks:
 
     def times_entered(self) -> dict[tuple[int, int], int]:
         """How often each block was entered so far, by (pc, size)."""
-        entered = dict(self._entered)
-        for piece in self._used_pieces():
-            for pc, size, _icount, _flags, _age, count in _ENTRY.iter_unpack(piece):
-                if pc:
-                    entered[pc, size] = entered.get((pc, size), 0) + (count & COUNT_MASK)
-        return entered
+        words = array("Q", b"".join(self._used_pieces()))
+        columns = (words[column :: ENTRY_SIZE // 8] for column in range(3))
+        found = {(pc, size & 0xFFFF): count & COUNT_MASK for pc, size, count in zip(*columns, strict=True) if pc}
+        for block, count in self._entered.items():
+            found[block] = found.get(block, 0) + count
+        return found
+
+    def entered(self, pc: int) -> int:
+        """How often known blocks that start at `pc` were entered since the table was emptied."""
+        return sum(ctypes.c_uint64.from_address(entry + 16).value & COUNT_MASK for entry in self._entries(pc))
 
     def _used_pieces(self) -> Iterator[bytes]:
         """The table's entries without long runs of empty ones: while it is filled, most of it is."""

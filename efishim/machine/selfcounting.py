@@ -55,7 +55,7 @@ def _prove(native: NativeHooks, handle: int, address: int, run: Callable[[], obj
         # Were the hook called the second time, it would refuse what it does not expect any more.
         if (state.rewritten, state.refused) != (1, 0):
             raise NotHere("blocks begin in another way")
-        if state.insns != times * len(BLOCK) or state.last_pc != address or native.times_entered() != {(address, 2): times}:
+        if state.insns != times * len(BLOCK) or state.last_pc != address or native.entered(address) != times:
             raise NotHere("a block does not count itself")
     for stop in (Cause.DEADLINE, Cause.FLAGGED):
         if stop is Cause.DEADLINE:
@@ -65,7 +65,7 @@ def _prove(native: NativeHooks, handle: int, address: int, run: Callable[[], obj
             native.mark(address, BlockFlag.WATCHED)
         state.cause = Cause.NONE
         run()
-        if state.cause != stop or state.insns != 2 * len(BLOCK) or native.times_entered() != {(address, 2): 2}:
+        if state.cause != stop or state.insns != 2 * len(BLOCK) or native.entered(address) != 2:
             raise NotHere("a block that counts itself does not stop")
 
 
