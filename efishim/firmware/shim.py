@@ -21,7 +21,7 @@ from efishim.firmware.calling.tables import Tables
 from efishim.firmware.config import ShimConfig
 from efishim.firmware.memory import placement
 from efishim.firmware.memory.loader import Loader
-from efishim.firmware.memory.memory_map import RUNTIME, AllocateType, MemoryType
+from efishim.firmware.memory.memory_map import AllocateType, MemoryType
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.memory.pool import Pool
 from efishim.firmware.protocols.base import ProtocolContext
@@ -61,7 +61,7 @@ from efishim.wire.guids import (
     SMBIOS3_TABLE_GUID,
     SMBIOS_TABLE_GUID,
 )
-from efishim.wire.uefi import BOOT_SERVICES, MEMORY_DESCRIPTOR_VERSION, RUNTIME_SERVICES, RtPropertiesTable
+from efishim.wire.uefi import BOOT_SERVICES, EFI_MEMORY_RUNTIME, MEMORY_DESCRIPTOR_VERSION, RUNTIME_SERVICES, RtPropertiesTable
 
 __all__ = ["Shim", "ShimConfig"]
 
@@ -364,7 +364,7 @@ class Shim:
             wide = self.config.architecture is Architecture.X64
             bases = linux_bases(descriptors) if wide else {d.start: d.start for d in descriptors}
         finish(self.virtual.set_bases(bases))
-        return pack_descriptors((d for d in descriptors if d.attributes & RUNTIME), bases)
+        return pack_descriptors((d for d in descriptors if d.attributes & EFI_MEMORY_RUNTIME), bases)
 
     def _returned(self, status: int) -> None:
         self.result = status

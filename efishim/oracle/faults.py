@@ -16,8 +16,9 @@ from efishim.errors import RouteError
 from efishim.image.opened import Image
 from efishim.wire.bootparams import BootParams
 from efishim.wire.elf import XEN_ELFNOTE_PHYS32_ENTRY
+from efishim.wire.linux_header import HEAP_END_BIAS, SETUP_STACK_SIZE
 from efishim.wire.start_info import HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo
-from efishim.wire.uefi import BootServicesTable, MemoryDescriptor, SystemTable
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME, BootServicesTable, MemoryDescriptor, SystemTable
 
 MIB = 1 << 20
 PAGE = 0x1000
@@ -28,15 +29,9 @@ JUNK = 0xA5
 RAM, RESERVED = 1, 2
 COMMAND_LINE_SIZE = 2048
 """arch/x86/include/asm/setup.h."""
-RUNTIME = 1 << 63
-"""EFI_MEMORY_RUNTIME (UEFI 2.10, 7.2.3)."""
 RUNTIME_SERVICES_CODE, RUNTIME_SERVICES_DATA = 5, 6
 KERNEL_START = "x86_64_start_kernel"
 """arch/x86/kernel/head64.c; boot_params is its argument, not copied yet."""
-SETUP_HEAP_ROOM = 0x200
-"""heap_end_ptr counts from the end of the boot sector (boot.rst)."""
-SETUP_STACK = 0x400
-"""STACK_SIZE of the setup code (arch/x86/boot/boot.h)."""
 
 ARGUMENTS = ("rcx", "rdx")
 """Of a UEFI service on x86-64 (UEFI 2.10, 2.3.4.2)."""
@@ -214,7 +209,7 @@ def _junk_behind_bzimage(guest: Guest) -> None:
     """Setup code and decompressor find junk where their BSS, heap and stack will be."""
     header, setup_size, code = _bzimage(guest.image)
     setup = guest.get("ds") << 4
-    heap = header["heap_end_ptr"] + SETUP_HEAP_ROOM - SETUP_STACK
+    heap = header["heap_end_ptr"] + HEAP_END_BIAS - SETUP_STACK_SIZE
     guest.write(setup + setup_size, bytes([JUNK]) * (heap - setup_size))
     start = header["code32_start"] + len(code)
     guest.write(start, bytes([JUNK]) * (header["code32_start"] + header["init_size"] - start))
@@ -362,7 +357,7 @@ def _change_map(guest: Guest, change: Callable[[MemoryDescriptor], None]) -> Non
 def _without_runtime(descriptor: MemoryDescriptor, kind: int) -> None:
     """The descriptor does not say any more that this type of memory is needed at runtime."""
     if descriptor.Type == kind:
-        descriptor.Attribute &= ~RUNTIME
+        descriptor.Attribute &= ~EFI_MEMORY_RUNTIME
 
 
 def _not_runtime(kind: int) -> Spoil:

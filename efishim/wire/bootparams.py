@@ -12,6 +12,9 @@ from efishim.wire.layout import Layout, array, counted, numbers, part, parts, te
 HDRS_MAGIC = 0x53726448
 """`hdr.header`: the letters HdrS."""
 
+EFI32_LOADER_SIGNATURE, EFI64_LOADER_SIGNATURE = 0x32334C45, 0x34364C45
+"""`efi_info.efi_loader_signature`: the letters EL32 and EL64 (arch/x86/include/asm/efi.h)."""
+
 E820_TABLE = 0x2D0
 """Offset of e820_table in boot_params."""
 

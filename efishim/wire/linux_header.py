@@ -16,6 +16,12 @@ JUMP_AT = 0x200
 
 BOOT_FLAG = 0xAA55
 
+HEAP_END_BIAS = 0x200
+"""`heap_end_ptr` is the end of the heap counted from the start of the setup code, less this (boot.rst)."""
+
+SETUP_STACK_SIZE = 1024
+"""Stack that the setup code counts on: STACK_SIZE of arch/x86/boot/boot.h."""
+
 DEFAULT_SETUP_SECTS = 4
 """What `setup_sects` means when it is zero."""
 

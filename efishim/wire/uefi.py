@@ -182,6 +182,40 @@ class MemoryDescriptor(Layout):
 
 MEMORY_DESCRIPTOR_VERSION = 1
 
+MEMORY_TYPES = (
+    *("EfiReservedMemoryType", "EfiLoaderCode", "EfiLoaderData", "EfiBootServicesCode", "EfiBootServicesData"),
+    *("EfiRuntimeServicesCode", "EfiRuntimeServicesData", "EfiConventionalMemory", "EfiUnusableMemory"),
+    *("EfiACPIReclaimMemory", "EfiACPIMemoryNVS", "EfiMemoryMappedIO", "EfiMemoryMappedIOPortSpace"),
+    *("EfiPalCode", "EfiPersistentMemory", "EfiUnacceptedMemoryType"),
+)
+"""EFI_MEMORY_TYPE by value (7.2.1)."""
+
+EFI_MEMORY_UC, EFI_MEMORY_WC, EFI_MEMORY_WT, EFI_MEMORY_WB, EFI_MEMORY_UCE = (1 << bit for bit in range(5))
+EFI_MEMORY_WP, EFI_MEMORY_RP, EFI_MEMORY_XP, EFI_MEMORY_NV = (1 << bit for bit in range(12, 16))
+EFI_MEMORY_MORE_RELIABLE, EFI_MEMORY_RO, EFI_MEMORY_SP, EFI_MEMORY_CPU_CRYPTO = (1 << bit for bit in range(16, 20))
+EFI_MEMORY_ISA_VALID, EFI_MEMORY_RUNTIME = 1 << 62, 1 << 63
+MEMORY_ATTRIBUTES = (
+    (EFI_MEMORY_UC, "UC"),
+    (EFI_MEMORY_WC, "WC"),
+    (EFI_MEMORY_WT, "WT"),
+    (EFI_MEMORY_WB, "WB"),
+    (EFI_MEMORY_UCE, "UCE"),
+    (EFI_MEMORY_WP, "WP"),
+    (EFI_MEMORY_RP, "RP"),
+    (EFI_MEMORY_XP, "XP"),
+    (EFI_MEMORY_NV, "NV"),
+    (EFI_MEMORY_MORE_RELIABLE, "MORE_RELIABLE"),
+    (EFI_MEMORY_RO, "RO"),
+    (EFI_MEMORY_SP, "SP"),
+    (EFI_MEMORY_CPU_CRYPTO, "CPU_CRYPTO"),
+    (EFI_MEMORY_ISA_VALID, "ISA_VALID"),
+    (EFI_MEMORY_RUNTIME, "RUNTIME"),
+)
+"""Attribute bits of a memory descriptor, and what follows EFI_MEMORY_ in their names (7.2.3)."""
+
+STACK_SIZE = 128 << 10
+"""Stack that an image has at least (2.3.2 and 2.3.4)."""
+
 
 class OpenProtocolInformationEntry(Layout):
     """EFI_OPEN_PROTOCOL_INFORMATION_ENTRY (7.3.9)."""

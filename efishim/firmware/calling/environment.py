@@ -78,9 +78,6 @@ EXTERNAL_FIRST, EXTERNAL_LAST = 0x20, 0xFF
 PIC_COMMAND, PIC2_COMMAND, PIC_EOI = 0x20, 0xA0, 0x20
 APIC_EOI = 0xFEE000B0
 
-STACK_SIZE = 0x20000
-"""128 KiB (2.3.4)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -22,18 +22,15 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from efishim.wire.uefi import MEMORY_TYPES
+
 WIDTHS = MappingProxyType({"u64": 8, "u32": 4, "u16": 2, "u8": 1, "bool": 1, "i32": 4})
 ENUMERATION_WIDTH = 4
 
 ENUMERATIONS = MappingProxyType(
     {
         "allocate_type": ("AllocateAnyPages", "AllocateMaxAddress", "AllocateAddress"),
-        "memory_type": (
-            *("EfiReservedMemoryType", "EfiLoaderCode", "EfiLoaderData", "EfiBootServicesCode", "EfiBootServicesData"),
-            *("EfiRuntimeServicesCode", "EfiRuntimeServicesData", "EfiConventionalMemory", "EfiUnusableMemory"),
-            *("EfiACPIReclaimMemory", "EfiACPIMemoryNVS", "EfiMemoryMappedIO", "EfiMemoryMappedIOPortSpace"),
-            *("EfiPalCode", "EfiPersistentMemory", "EfiUnacceptedMemoryType"),
-        ),
+        "memory_type": MEMORY_TYPES,
         "timer_delay": ("TimerCancel", "TimerPeriodic", "TimerRelative"),
         "locate_search": ("AllHandles", "ByRegisterNotify", "ByProtocol"),
         "interface_type": ("EFI_NATIVE_INTERFACE",),

@@ -16,13 +16,9 @@ from itertools import pairwise
 
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.machine.memory import PAGE
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME, EFI_MEMORY_UC, EFI_MEMORY_WB, EFI_MEMORY_WC, EFI_MEMORY_WT
 
-UC, WC, WT, WB = 1, 2, 4, 8
-WP, RP, XP, RO = 1 << 12, 1 << 13, 1 << 14, 1 << 17
-RUNTIME = 1 << 63
-"""EFI_MEMORY_* attribute bits (7.2.3)."""
-
-RAM_ATTRIBUTES = UC | WC | WT | WB
+RAM_ATTRIBUTES = EFI_MEMORY_UC | EFI_MEMORY_WC | EFI_MEMORY_WT | EFI_MEMORY_WB
 TOP = 1 << 64
 FIRST_OEM_TYPE = 0x7000_0000
 """0x70000000 to 0x7fffffff belong to OEMs, 0x80000000 and above to OS loaders (table 7.6)."""
@@ -97,7 +93,7 @@ def check_type(memory_type: int) -> None:
 
 def with_runtime(attributes: int, memory_type: int) -> int:
     """Attributes of a descriptor: memory of the runtime services carries EFI_MEMORY_RUNTIME."""
-    return attributes | RUNTIME if memory_type in RUNTIME_TYPES else attributes & ~RUNTIME
+    return attributes | EFI_MEMORY_RUNTIME if memory_type in RUNTIME_TYPES else attributes & ~EFI_MEMORY_RUNTIME
 
 
 class MemoryMap:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from efishim.errors import ProviderError
-from efishim.firmware.calling.environment import STACK_SIZE
-from efishim.firmware.memory.memory_map import RAM_ATTRIBUTES, RUNTIME, TOP, UC, AllocateType, MemoryMap, MemoryType
+from efishim.firmware.memory.memory_map import RAM_ATTRIBUTES, TOP, AllocateType, MemoryMap, MemoryType
 from efishim.firmware.memory.paging import tables_needed
 from efishim.machine.memory import PAGE, PhysicalMemory
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME, EFI_MEMORY_UC, STACK_SIZE
 
 FOUR_GIB = 1 << 32
 
@@ -114,9 +114,9 @@ def build_map(
     memory_map = MemoryMap(top)
     for start, end, kind in sort_out(regions):
         backed = memory.find(start) is not None
-        memory_map.add(start, end, kind, RAM_ATTRIBUTES if backed else UC)
+        memory_map.add(start, end, kind, RAM_ATTRIBUTES if backed else EFI_MEMORY_UC)
     for start, size in mmio:
-        memory_map.add(start, start + size, MemoryType.MMIO, UC | RUNTIME)
+        memory_map.add(start, start + size, MemoryType.MMIO, EFI_MEMORY_UC | EFI_MEMORY_RUNTIME)
     for start, size in reserved:
         _reserve(memory_map, start, size)
     for start, size in held:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import EfiError, Status, demand
-from efishim.firmware.memory.memory_map import RO, RP, XP, MemoryMap
+from efishim.firmware.memory.memory_map import MemoryMap
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.protocols.base import ProtocolContext
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID
+from efishim.wire.uefi import EFI_MEMORY_RO, EFI_MEMORY_RP, EFI_MEMORY_XP
 from efishim.wire.uefi_protocols import MemoryAttributeProtocol
 from efishim.wire.x86 import PTE_NX, PTE_P, PTE_W
 
@@ -20,7 +21,7 @@ FUNCTIONS = functions(
     """
 )
 
-KNOWN = RO | RP | XP
+KNOWN = EFI_MEMORY_RO | EFI_MEMORY_RP | EFI_MEMORY_XP
 
 
 class MemoryAttribute:
@@ -64,7 +65,7 @@ class MemoryAttribute:
     def _change(self, this: int, base: int, length: int, attributes: int, *, on: bool) -> int:
         demand(attributes and attributes & ~KNOWN == 0)
         self._check(this, base, length)
-        bits = ((RO, PTE_W, False), (RP, PTE_P, False), (XP, PTE_NX, True))
+        bits = ((EFI_MEMORY_RO, PTE_W, False), (EFI_MEMORY_RP, PTE_P, False), (EFI_MEMORY_XP, PTE_NX, True))
         # A bit that stands for a permission is cleared to set the attribute, NX is set.
         put = sum(bit for attribute, bit, same in bits if attributes & attribute and on == same)
         clear = sum(bit for attribute, bit, same in bits if attributes & attribute and on != same)
@@ -77,6 +78,6 @@ class MemoryAttribute:
 
 
 def _attributes(entry: int) -> int:
-    found = 0 if entry & PTE_W else RO
-    found |= 0 if entry & PTE_P else RP
-    return found | (XP if entry & PTE_NX else 0)
+    found = 0 if entry & PTE_W else EFI_MEMORY_RO
+    found |= 0 if entry & PTE_P else EFI_MEMORY_RP
+    return found | (EFI_MEMORY_XP if entry & PTE_NX else 0)

@@ -8,12 +8,12 @@ from efishim.firmware.calling.dispatch import Handler, Steps
 from efishim.firmware.calling.functions import Function
 from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.calling.tables import Tables
-from efishim.firmware.memory.memory_map import RO, RUNTIME, XP, MemoryMap, MemoryType
+from efishim.firmware.memory.memory_map import MemoryMap, MemoryType
 from efishim.firmware.services.events import IF, Events
 from efishim.firmware.services.images import Images
 from efishim.machine.cpu import Board
 from efishim.wire.guids import EFI_EVENT_GROUP_BEFORE_EXIT_BOOT_SERVICES, EFI_EVENT_GROUP_EXIT_BOOT_SERVICES
-from efishim.wire.uefi import MemoryAttributesTable, MemoryDescriptor
+from efishim.wire.uefi import EFI_MEMORY_RO, EFI_MEMORY_RUNTIME, EFI_MEMORY_XP, MemoryAttributesTable, MemoryDescriptor
 
 MEMORY_SERVICES = frozenset({"AllocatePages", "FreePages", "GetMemoryMap", "AllocatePool", "FreePool", "ExitBootServices"})
 """What may still be called after an ExitBootServices that failed (7.4.6)."""
@@ -89,13 +89,15 @@ class ExitServices:
         """The memory attributes table (4.6.4): runtime code is not written, runtime data not executed."""
         if not self.attributes_table:
             return
-        runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.type != MemoryType.MMIO]
+        runtime = [d for d in self._map.descriptors() if d.attributes & EFI_MEMORY_RUNTIME and d.type != MemoryType.MMIO]
         room = (ATTRIBUTES_SIZE - MemoryAttributesTable.sizeof()) // ATTRIBUTES_STEP
         kept = runtime[:room]
         header = MemoryAttributesTable(Version=ATTRIBUTES_VERSION, NumberOfEntries=len(kept), DescriptorSize=ATTRIBUTES_STEP)
         data = header.build()
         for d in kept:
-            protection = RO if d.type == MemoryType.RUNTIME_SERVICES_CODE else XP
-            entry = MemoryDescriptor(Type=d.type, PhysicalStart=d.start, NumberOfPages=d.pages, Attribute=RUNTIME | protection)
+            protection = EFI_MEMORY_RO if d.type == MemoryType.RUNTIME_SERVICES_CODE else EFI_MEMORY_XP
+            entry = MemoryDescriptor(
+                Type=d.type, PhysicalStart=d.start, NumberOfPages=d.pages, Attribute=EFI_MEMORY_RUNTIME | protection
+            )
             data += entry.build().ljust(ATTRIBUTES_STEP, b"\0")
         self._board.memory.write(self.attributes_table, data)

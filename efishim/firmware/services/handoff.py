@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Steps
-from efishim.firmware.memory.memory_map import RUNTIME, Descriptor, MemoryType
+from efishim.firmware.memory.memory_map import Descriptor, MemoryType
 from efishim.machine.memory import PAGE
-from efishim.wire.uefi import MemoryDescriptor
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME, MemoryDescriptor
 
 DESCRIPTOR_SIZE = 48
 """What GetMemoryMap reports: larger than the structure, as EDK II does, so that nobody gets away with sizeof."""
@@ -70,7 +70,7 @@ def linux_bases(descriptors: Iterable[Descriptor]) -> dict[int, int]:
     bases: dict[int, int] = {}
     at = EFI_VA_START
     for d in sorted(descriptors, key=lambda d: -d.start):
-        if not d.attributes & RUNTIME and d.type not in _BOOT_SERVICES:
+        if not d.attributes & EFI_MEMORY_RUNTIME and d.type not in _BOOT_SERVICES:
             continue
         at -= d.pages * PAGE
         # The highest address not above `at` that is congruent to the physical one.

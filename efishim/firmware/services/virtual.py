@@ -10,11 +10,11 @@ from efishim.firmware.calling.dispatch import Handler, Steps
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.calling.tables import Tables
-from efishim.firmware.memory.memory_map import RUNTIME, MemoryMap
+from efishim.firmware.memory.memory_map import MemoryMap
 from efishim.firmware.services.events import Events
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_EVENT_GROUP_VIRTUAL_ADDRESS_CHANGE
-from efishim.wire.uefi import MEMORY_DESCRIPTOR_VERSION, MemoryDescriptor
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME, MEMORY_DESCRIPTOR_VERSION, MemoryDescriptor
 
 OPTIONAL_POINTER = 1
 """EFI_OPTIONAL_PTR: a NULL is fine (8.4.2)."""
@@ -71,7 +71,7 @@ class VirtualMode:
     def set_bases(self, bases: Bases[int, int]) -> Steps:
         """The same from the host's side: a virtual address for each runtime range, by its physical start."""
         self._demand_runtime()
-        runtime = [d for d in self._map.descriptors() if d.attributes & RUNTIME and d.start in bases]
+        runtime = [d for d in self._map.descriptors() if d.attributes & EFI_MEMORY_RUNTIME and d.start in bases]
         mappings = [Mapping(d.start, d.end, bases[d.start], d.attributes) for d in runtime]
         self._check(mappings)
         return self._switch(mappings)
@@ -85,7 +85,7 @@ class VirtualMode:
         """
         own = self._tables.pointers()
         for descriptor in self._map.descriptors():
-            if descriptor.attributes & RUNTIME and any(descriptor.start <= at < descriptor.end for at in own):
+            if descriptor.attributes & EFI_MEMORY_RUNTIME and any(descriptor.start <= at < descriptor.end for at in own):
                 for page in range(descriptor.start, descriptor.end, PAGE):
                     self._guest.cpu.translate(page)
 
@@ -100,12 +100,12 @@ class VirtualMode:
         """NO_MAPPING when a runtime range has no virtual address, NOT_FOUND for one that is not in the memory map."""
         known = self._map.descriptors()
         for descriptor in known:
-            if descriptor.attributes & RUNTIME:
+            if descriptor.attributes & EFI_MEMORY_RUNTIME:
                 covered = [m for m in mappings if m.start < descriptor.end and descriptor.start < m.end]
                 demand(_covers(covered, descriptor.start, descriptor.end), Status.NO_MAPPING)
         spans = [Mapping(d.start, d.end, 0, 0) for d in known]
         for mapping in mappings:
-            if mapping.attributes & RUNTIME:
+            if mapping.attributes & EFI_MEMORY_RUNTIME:
                 demand(_covers(spans, mapping.start, mapping.end), Status.NOT_FOUND)
 
     def _switch(self, mappings: list[Mapping]) -> Steps:
@@ -121,7 +121,7 @@ class VirtualMode:
     def convert(self, address: int) -> int | None:
         """The virtual address of a physical one, None outside the map."""
         for mapping in self._mappings:
-            if mapping.attributes & RUNTIME and mapping.start <= address < mapping.end:
+            if mapping.attributes & EFI_MEMORY_RUNTIME and mapping.start <= address < mapping.end:
                 return mapping.moves(address) & (self._guest.end - 1)
         return None
 

@@ -11,7 +11,14 @@ from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout
 from efishim.lab.snapshot.setup_data import setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
-from efishim.wire.bootparams import E820_MAX_ENTRIES_ZEROPAGE, HDRS_MAGIC, BootParams, SetupData
+from efishim.wire.bootparams import (
+    E820_MAX_ENTRIES_ZEROPAGE,
+    EFI32_LOADER_SIGNATURE,
+    EFI64_LOADER_SIGNATURE,
+    HDRS_MAGIC,
+    BootParams,
+    SetupData,
+)
 from efishim.wire.linux_header import XLF_KERNEL_64
 from efishim.wire.uefi import MemoryDescriptor
 
@@ -23,7 +30,7 @@ CMDLINE_SIZE_BEFORE = 255
 PROTECTED_MODE_PLACE = 0x10_0000
 """Where the real-mode protocol puts the kernel, whatever alignment it has: it moves itself from there."""
 LAST_SUBARCH = 4
-EFI_SIGNATURES = {int.from_bytes(b"EL32", "little"): 4, int.from_bytes(b"EL64", "little"): 8}
+EFI_SIGNATURES = {EFI32_LOADER_SIGNATURE: 4, EFI64_LOADER_SIGNATURE: 8}
 
 READABLE = Requirement("boot_params/memory", "RSI points to a struct boot_params", f'{BOOT_RST}, "32-bit Boot Protocol"')
 HEADER = Requirement(

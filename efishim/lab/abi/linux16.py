@@ -8,15 +8,12 @@ from efishim.lab.abi.segments import interrupts_off
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import BusError
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams, SetupHeader
-from efishim.wire.linux_header import BOOT_FLAG, DEFAULT_SETUP_SECTS, HEADER_START, LOADED_HIGH
+from efishim.wire.linux_header import BOOT_FLAG, DEFAULT_SETUP_SECTS, HEADER_START, HEAP_END_BIAS, LOADED_HIGH, SETUP_STACK_SIZE
 
 BOOT_RST = "Documentation/arch/x86/boot.rst"
 RUNNING = f'{BOOT_RST}, "Running the Kernel"'
 SEGMENT_STEP = 0x20
 SEGMENT_SIZE = 0x1_0000
-STACK_SIZE = 1024
-"""Stack that the setup code counts on (arch/x86/boot/boot.h)."""
-HEAP_BIAS = 0x200
 CAN_USE_HEAP = 1 << 7
 HIGH_KERNEL, CONVENTIONAL_END = 0x10_0000, 0xA_0000
 OLD_LINE_MAGIC = 0xA33F
@@ -92,14 +89,14 @@ def _header(moment: Moment, findings: Findings, setup: int, header: SetupHeader)
     base = moment.loaded.base
     code = ((header.setup_sects or DEFAULT_SETUP_SECTS) + 1) * 512
     stack = moment.cpu.registers.rsp & 0xFFFF or SEGMENT_SIZE
-    findings.demand(STACK, code + STACK_SIZE <= stack, f"SP is {stack:#x} and the setup code has {code:#x} bytes")
+    findings.demand(STACK, code + SETUP_STACK_SIZE <= stack, f"SP is {stack:#x} and the setup code has {code:#x} bytes")
     findings.demand(LOADER, header.type_of_loader != 0, "it is 0, which is for loaders before protocol 2.00")
     high = bool(header.loadflags & LOADED_HIGH)
     findings.demand(HIGH, high == (base >= HIGH_KERNEL), f"it is {int(high)} and the kernel is at {base:#x}")
     findings.demand(CODE32, header.code32_start == base, f"it is {header.code32_start:#x} and the kernel is at {base:#x}")
     end = code
     if header.loadflags & CAN_USE_HEAP:
-        end = header.heap_end_ptr + HEAP_BIAS
+        end = header.heap_end_ptr + HEAP_END_BIAS
         findings.demand(HEAP, code <= end <= SEGMENT_SIZE, f"it ends at {end:#x}, the setup code at {code:#x}")
     if header.version >= CMD_LINE_PTR_FROM:
         at = header.cmd_line_ptr

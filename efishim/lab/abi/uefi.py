@@ -16,6 +16,7 @@ from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,
     RUNTIME_SERVICES_SIGNATURE,
+    STACK_SIZE,
     SYSTEM_TABLE_SIGNATURE,
     BootServicesTable,
     ConfigurationTable,
@@ -27,7 +28,6 @@ from efishim.wire.x86 import CR0_EM, CR0_TS, EFLAGS_DF, EFLAGS_IF
 
 Table = TypeVar("Table", bound=TableHeader)
 STATE = "UEFI 2.10, section 2.3.4 for x64 and section 2.3.2 for IA-32"
-STACK_SIZE = 128 << 10
 MAX_TABLES = 1024
 LARGEST_TABLE = 0x1000
 FCW, MXCSR = {8: 0x037F, 4: 0x027F}, 0x1F80

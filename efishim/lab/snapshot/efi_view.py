@@ -16,60 +16,28 @@ from efishim.lab.record import (
 from efishim.lab.record.efi_view import MAX_DESCRIPTORS, MAX_TABLES
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import PAGE, PhysicalMemory
-from efishim.wire.bootparams import EfiInfo
+from efishim.wire.bootparams import EFI32_LOADER_SIGNATURE, EFI64_LOADER_SIGNATURE, EfiInfo
 from efishim.wire.guids import NAMES, guid_text
-from efishim.wire.uefi import SYSTEM_TABLE_SIGNATURE, ConfigurationTable, MemoryDescriptor, SystemTable
+from efishim.wire.uefi import (
+    MEMORY_ATTRIBUTES,
+    MEMORY_TYPES,
+    SYSTEM_TABLE_SIGNATURE,
+    ConfigurationTable,
+    MemoryDescriptor,
+    SystemTable,
+)
 
 MAX_VENDOR = 128
 """Characters of the firmware vendor's name that are read."""
 
-MEMORY_TYPES = (
-    # UEFI 2.10, EFI_MEMORY_TYPE
-    "EfiReservedMemoryType",
-    "EfiLoaderCode",
-    "EfiLoaderData",
-    "EfiBootServicesCode",
-    "EfiBootServicesData",
-    "EfiRuntimeServicesCode",
-    "EfiRuntimeServicesData",
-    "EfiConventionalMemory",
-    "EfiUnusableMemory",
-    "EfiACPIReclaimMemory",
-    "EfiACPIMemoryNVS",
-    "EfiMemoryMappedIO",
-    "EfiMemoryMappedIOPortSpace",
-    "EfiPalCode",
-    "EfiPersistentMemory",
-    "EfiUnacceptedMemoryType",
-)
-
-MEMORY_ATTRIBUTES = (
-    # UEFI 2.10, section 7.2.3
-    (0x1, "UC"),
-    (0x2, "WC"),
-    (0x4, "WT"),
-    (0x8, "WB"),
-    (0x10, "UCE"),
-    (0x1000, "WP"),
-    (0x2000, "RP"),
-    (0x4000, "XP"),
-    (0x8000, "NV"),
-    (0x10000, "MORE_RELIABLE"),
-    (0x20000, "RO"),
-    (0x40000, "SP"),
-    (0x80000, "CPU_CRYPTO"),
-    (1 << 62, "ISA_VALID"),
-    (1 << 63, "RUNTIME"),
-)
-
 
 def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
     """Decode from physical memory, before the guest moved the runtime services to virtual addresses. Never raises."""
-    signature = info.efi_loader_signature.to_bytes(4, "little")
-    if signature not in {b"EL64", b"EL32"}:
-        return EfiView(str(info.values()["efi_loader_signature"]))
+    shown, signature = str(info.values()["efi_loader_signature"]), info.efi_loader_signature
+    if signature not in {EFI64_LOADER_SIGNATURE, EFI32_LOADER_SIGNATURE}:
+        return EfiView(shown)
     return EfiView(
-        signature.decode(),
+        shown,
         memory_map=memory_map_view(
             memory,
             info.efi_memmap_hi << 32 | info.efi_memmap,
@@ -78,7 +46,7 @@ def efi_view(memory: PhysicalMemory, info: EfiInfo) -> EfiView:
             version=info.efi_memdesc_version,
         ),
         system_table=system_table_view(
-            memory, info.efi_systab_hi << 32 | info.efi_systab, width=8 if signature == b"EL64" else 4
+            memory, info.efi_systab_hi << 32 | info.efi_systab, width=8 if signature == EFI64_LOADER_SIGNATURE else 4
         ),
     )
 

@@ -22,6 +22,8 @@ from efishim.provider import (
     Specification,
     Structure,
 )
+from efishim.wire.bootparams import EFI64_LOADER_SIGNATURE
+from efishim.wire.x86 import CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_WP, CR4_DE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, EFER_NXE
 from efishim_plugins.boot_params import memory_map as e820
 from efishim_plugins.boot_params import states, structures
 from efishim_plugins.boot_params.header import (
@@ -60,11 +62,14 @@ SECTOR, MAX_SETUP_SECTS = 512, 64
 E820_SIZE, SLACK = 20, PAGE
 HIGHEST_FOR_EFI = 0x3FFF_FFFF
 SECURE_BOOT_DISABLED = 2
-EL64 = 0x34364C45
-"""efi_info.efi_loader_signature: the letters EL64."""
 GRUB_TYPES: Mapping[int, int] = {**e820.STUB_TYPES, 5: 20}
 """GRUB's own numbers go into the table: runtime services code is 20, which e820 does not define."""
-AFTER_LONG_MODE = {"cr0": 0x1_0033, "cr4": 0x648, "efer": 0x800, "eflags": 0x20_0006}
+AFTER_LONG_MODE = {
+    "cr0": CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP,
+    "cr4": CR4_DE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT,
+    "efer": EFER_NXE,
+    "eflags": 0x20_0006,
+}
 """What stays of the firmware's control registers when GRUB leaves long mode: paging, PAE and LME go."""
 
 
@@ -121,7 +126,7 @@ class Grub:
         if dropped:
             notes += (f"GRUB had no room on the command line for {dropped} of its arguments",)
         if request.entry == "efi-handover":
-            return Handover(_linuxefi(request, memory, arena, command_line), EL64, notes=notes)
+            return Handover(_linuxefi(request, memory, arena, command_line), EFI64_LOADER_SIGNATURE, notes=notes)
         facts = request.facts
         if efi and facts.efi is None:
             raise ProviderError("GRUB on EFI needs to know the firmware's system table and memory map")
@@ -141,7 +146,7 @@ class Grub:
             memory.write(address + size, firmware_map)
         memory.write(address + offset, command_line + b"\0")
         memory.write(address, params.build())
-        return Handover(address, EL64 if facts.efi is not None else 0, notes=notes)
+        return Handover(address, EFI64_LOADER_SIGNATURE if facts.efi is not None else 0, notes=notes)
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
         """Parse boot_params. Raises ProviderError."""
@@ -156,7 +161,7 @@ class Grub:
         """The state of boot.rst, the stack below boot_params; control registers as left by firmware. Raises ProviderError."""
         at = handover.address or 0
         if entry == "linux32":
-            left = AFTER_LONG_MODE if handover.magic == EL64 else {}
+            left = AFTER_LONG_MODE if handover.magic == EFI64_LOADER_SIGNATURE else {}
             return states.protected(loaded.entry_point, at, **{"rsp": at, **left})
         if entry == "linux64":
             return states.long(loaded.entry_point, at, rsp=at)
@@ -238,7 +243,7 @@ def _display(params: BootParams, request: BootRequest, efi: bool) -> None:
 
 def _efi_info(params: BootParams, efi: EfiFacts, memory_map: int) -> None:
     info = params.efi_info
-    info.efi_loader_signature = EL64
+    info.efi_loader_signature = EFI64_LOADER_SIGNATURE
     info.efi_systab, info.efi_systab_hi = efi.system_table & LOW_HALF, efi.system_table >> 32
     info.efi_memdesc_size, info.efi_memdesc_version = efi.descriptor_size, efi.descriptor_version
     info.efi_memmap, info.efi_memmap_hi = memory_map & LOW_HALF, memory_map >> 32

@@ -23,7 +23,8 @@ from efishim.provider import (
     Specification,
     Structure,
 )
-from efishim.wire.bootparams import BootParams, EfiSetupData, SetupData
+from efishim.wire.bootparams import EFI64_LOADER_SIGNATURE, BootParams, EfiSetupData, SetupData
+from efishim.wire.x86 import CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE
 from efishim_plugins.boot_params import memory_map as e820
 from efishim_plugins.boot_params import states, structures
 from efishim_plugins.boot_params.header import (
@@ -53,13 +54,16 @@ LOWEST, BELOW = 0x3000, 0xA_0000
 MIB = 1 << 20
 LARGEST_EXT_MEM_K, LARGEST_ALT_MEM_K = 0xFC00, 0xFFFF_FFFF
 ISA_START = 0xA_0000
-EL64 = 0x34364C45
 SECURE_BOOT_DISABLED = 2
 SKIP_QUIRKS = 1
 """screen_info.capabilities: the EFI stub knows the framebuffer's address for sure."""
 COLUMNS, LINES, NO_EGA = 80, 25, 0x10
 """What setup code finds where int 10h does nothing: it takes the adapter for a CGA (arch/x86/boot/video.c)."""
-CONTROL = {"cr0": 0x8000_0033, "cr4": 0x20, "efer": 0xD01}
+CONTROL = {
+    "cr0": CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_PG,
+    "cr4": CR4_PAE,
+    "efer": EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+}
 """identity_mapped in relocate_kernel_64.S keeps PE, ET, MP, NE and PG, and PAE; EFER keeps the first kernel's SCE and NXE."""
 TASK = Segment(0x40, 0xFFFF_FE00_0000_3000, 0x4087, 0x0089)
 """The first kernel's task register: its selector, and the fixed place in its cpu_entry_area."""
@@ -191,7 +195,7 @@ def _memory_sizes(params: BootParams, table: list[e820.E820]) -> None:
 
 def _efi_state(params: BootParams, efi: EfiFacts, memory_map: int, size: int) -> None:
     info = params.efi_info
-    info.efi_loader_signature = EL64
+    info.efi_loader_signature = EFI64_LOADER_SIGNATURE
     info.efi_systab, info.efi_systab_hi = efi.system_table & LOW_HALF, efi.system_table >> 32
     info.efi_memdesc_size, info.efi_memdesc_version = efi.descriptor_size, efi.descriptor_version
     info.efi_memmap, info.efi_memmap_hi, info.efi_memmap_size = memory_map & LOW_HALF, memory_map >> 32, size

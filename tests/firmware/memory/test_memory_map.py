@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from efishim.firmware.calling.status import EfiError, Status
-from efishim.firmware.memory.memory_map import RUNTIME, MemoryMap, MemoryType
+from efishim.firmware.memory.memory_map import MemoryMap, MemoryType
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME
 
 PAGE = 0x1000
 PAGES = 96
@@ -83,7 +84,7 @@ class Histories(RuleBasedStateMachine):
             for page in range(d.start // PAGE, d.end // PAGE):
                 assert page not in seen, "overlap"
                 seen[page] = d.type
-            assert bool(d.attributes & RUNTIME) == (d.type in (5, 6))
+            assert bool(d.attributes & EFI_MEMORY_RUNTIME) == (d.type in (5, 6))
         assert seen == self.model
         assert [d.start for d in descriptors] == sorted(d.start for d in descriptors)
         assert not any(a.end == b.start and a.type == b.type for a, b in pairwise(descriptors)), "not coalesced"
@@ -161,7 +162,9 @@ def test_bins_first_then_below_them_then_anywhere() -> None:
 def test_free_memory_of_a_bin_is_shown_as_its_type() -> None:
     memory_map = simple()
     memory_map.keep_bin(MemoryType.RUNTIME_SERVICES_CODE, 32 * PAGE, 34 * PAGE)
-    shown = [(d.start // PAGE, d.end // PAGE, d.type, bool(d.attributes & RUNTIME)) for d in memory_map.descriptors()]
+    shown = [
+        (d.start // PAGE, d.end // PAGE, d.type, bool(d.attributes & EFI_MEMORY_RUNTIME)) for d in memory_map.descriptors()
+    ]
     assert shown[:3] == [(0, 32, 7, False), (32, 34, 5, True), (34, 64, 7, False)]
     before = memory_map.descriptors()
     memory_map.allocate(ANY, 5, 1)

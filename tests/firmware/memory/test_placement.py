@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.errors import ProviderError
-from efishim.firmware.memory.memory_map import RUNTIME, MemoryMap, MemoryType
+from efishim.firmware.memory.memory_map import MemoryMap, MemoryType
 from efishim.firmware.memory.placement import build_map, place, sort_out
 from efishim.machine.memory import PhysicalMemory
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME
 
 MIB, GIB, PAGE = 1 << 20, 1 << 30, 0x1000
 PC = ((0, 0x9FC00, 1), (0x9FC00, 0x400, 2), (0xF0000, 0x10000, 2), (MIB, 511 * MIB, 1), (0xFEC00000, 0x1000, 2))
@@ -47,7 +48,7 @@ def test_runtime_attributes() -> None:
     memory_map = built(PC)
     place(memory_map)
     for d in memory_map.descriptors():
-        assert bool(d.attributes & RUNTIME) == (d.type in (5, 6))
+        assert bool(d.attributes & EFI_MEMORY_RUNTIME) == (d.type in (5, 6))
         backed = d.start < 512 * MIB
         assert d.attributes & 0xF == (0xF if backed else 1), "memory can be cached, a device cannot"
 
@@ -56,7 +57,7 @@ def test_runtime_devices() -> None:
     memory_map = build_map(memory(512 * MIB), PC, [(0xFFC00000, 4 * MIB)])
     flash = memory_map.find(0xFFC00000)
     assert flash is not None
-    assert (flash.type, flash.attributes) == (MemoryType.MMIO, RUNTIME | 1)
+    assert (flash.type, flash.attributes) == (MemoryType.MMIO, EFI_MEMORY_RUNTIME | 1)
 
 
 def test_memory_above_4_gib_is_mapped_but_not_the_firmware_s_place() -> None:

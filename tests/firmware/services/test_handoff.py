@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from efishim.errors import ProviderError
 from efishim.firmware.calling.status import EfiError
-from efishim.firmware.memory.memory_map import RAM_ATTRIBUTES, RUNTIME, Descriptor
+from efishim.firmware.memory.memory_map import RAM_ATTRIBUTES, Descriptor
 from efishim.firmware.services.handoff import linux_bases
+from efishim.wire.uefi import EFI_MEMORY_RUNTIME
 from tests.firmware.fake import Body
 from tests.firmware.lab import SUCCESS, UNSUPPORTED, Lab
 
@@ -32,7 +33,7 @@ DEBIAN_6_1 = (
 
 
 def described(start: int, end: int, kind: int) -> Descriptor:
-    return Descriptor(start, end, kind, RAM_ATTRIBUTES | (RUNTIME if kind in (5, 6) else 0))
+    return Descriptor(start, end, kind, RAM_ATTRIBUTES | (EFI_MEMORY_RUNTIME if kind in (5, 6) else 0))
 
 
 def test_virtual_addresses_are_those_that_linux_chooses() -> None:
@@ -109,7 +110,7 @@ def test_runtime_services_work_where_linux_would_have_put_them() -> None:
     moved: dict[int, int] = {}
     for at in range(0, len(rows), 48):
         _, start, virtual, pages, attributes = struct.unpack_from("<I4xQQQQ", rows, at)
-        assert attributes & RUNTIME
+        assert attributes & EFI_MEMORY_RUNTIME
         assert virtual >= (1 << 64) - (68 << 30)
         lab.cpu.windows.append((virtual, start, pages * PAGE))
         moved |= {start + n * PAGE: virtual + n * PAGE for n in range(pages)}
@@ -127,7 +128,7 @@ def test_addresses_of_the_callers_own() -> None:
     lab = Lab()
     handed = lab.shim.exit_boot_services()
     high = 0xFFFF_FFFE_0000_0000
-    chosen = {d.start: d.start + high for d in lab.shim.memory_map.descriptors() if d.attributes & RUNTIME}
+    chosen = {d.start: d.start + high for d in lab.shim.memory_map.descriptors() if d.attributes & EFI_MEMORY_RUNTIME}
     lab.shim.set_virtual_address_map(chosen)
     assert lab.value(handed.system_table + 88) == handed.runtime_services + high
 
