@@ -25,8 +25,8 @@ AR_HEADER = 60
 AR_END = b"`\n"
 MAX_AR_MEMBERS = 64
 
-MAX_FILE = 1 << 30
-"""Largest file that is taken out of a package, bytes."""
+MAX_FILE = 512 << 20
+"""Largest file that is taken out of a package, bytes; efishim opens no larger image."""
 
 MAX_UNPACKED = 2 << 30
 """Most bytes of a package's tar that are read. Kernel packages have about 1 GiB."""

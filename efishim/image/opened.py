@@ -27,7 +27,7 @@ from efishim.image.symbols import Symbols, symbols_from_pe
 from efishim.image.text import printable
 from efishim.wire.linux_header import XLF_KERNEL_64
 
-MAX_IMAGE = 1 << 30
+MAX_IMAGE = 512 << 20
 """Largest image file that is read, bytes."""
 
 HEAD = 64 << 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -17,6 +18,7 @@ from efishim.cli import main
 from efishim.cli.app import OWN_COMMANDS
 from efishim.cli.run import MILESTONES
 from efishim.lab.record import Milestone
+from tests.support.images import SectionSpec, build_pe
 
 EFISHIM = [sys.executable, "-c", "import sys; from efishim.cli import main; sys.exit(main())"]
 
@@ -159,3 +161,37 @@ def test_a_bad_plugin_is_named_on_stderr_and_the_rest_works(tmp_path: Path) -> N
         assert "plugin broken" in shown.stderr
         assert "I am broken" in shown.stderr
         assert "Traceback" not in shown.stderr
+
+
+SPEAKS = bytes.fromhex("488d350f000000 ac 84c0 7407 66baf803 ee ebf4 31c0 c3")
+"""lea rsi, [rip+15]; 1: lodsb; test al, al; jz 2f; mov dx, 0x3f8; out dx, al; jmp 1b; 2: xor eax, eax; ret"""
+SAYS = b"begin \x1b[2J\x1b[1;1Hroot# \x1b]0;title\x07 \xc2\x9b8m \x9b \xe2\x80\xae \x7f\x0e end\r\n"
+
+
+def streamed(folder: Path, *words: str) -> bytes:
+    """What a terminal gets to see of a guest that says all this on its serial port."""
+    program = folder / "speaks.efi"
+    program.write_bytes(build_pe([SectionSpec(b".text", 0x1000, SPEAKS + SAYS + b"\0", 0x200)]))
+    leader, follower = pty.openpty()
+    with subprocess.Popen([*EFISHIM, "run", str(program), "-q", *words], stdin=follower, stdout=follower, stderr=follower):
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end open any more
+            while piece := os.read(leader, 1 << 16):
+                shown += piece
+    os.close(leader)
+    return shown
+
+
+def test_a_hostile_guest_moves_nothing_on_a_terminal(tmp_path: Path) -> None:
+    shown = streamed(tmp_path).decode()
+    assert shown.startswith("begin root# ^[]0;title^G ")
+    assert shown.rstrip().endswith("end")
+    assert [char for char in shown if not char.isprintable() and char not in "\r\n"] == []
+
+
+def test_raw_is_raw(tmp_path: Path) -> None:
+    """The counter-case, and what a file or a pipe gets without being asked."""
+    assert SAYS.rstrip() in streamed(tmp_path, "--console", "raw")
+    done = subprocess.run([*EFISHIM, "run", str(tmp_path / "speaks.efi"), "-q"], capture_output=True, check=False)
+    assert done.stdout == SAYS

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
-from efishim.firmware.profile_files import read_profile, shipped
+from efishim.firmware.profile_files import FILE_LIMIT, read_profile, shipped
 from efishim.image.entries import Entry as ImageEntry
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.default_ramdisk import default_ramdisk
@@ -84,7 +84,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         epoch=epoch,
         options=options,
         observers=not words.no_observers,
-        system_map=Blob.from_file(words.system_map, what="System.map") if words.system_map else None,
+        system_map=Blob.from_file(words.system_map, what="System.map", limit=plans.MAP_LIMIT) if words.system_map else None,
         profile=find_profile(words.profile) if words.profile else None,
         without=_without(words.without),
         shim=shim,
@@ -137,7 +137,7 @@ def find_profile(name: str) -> Blob:
         blob = Blob.embedded(name, known[name])
     else:
         try:
-            data = plans.read_bounded(name, "profile")
+            data = plans.read_bounded(name, "profile", FILE_LIMIT)
         except ImageError as error:
             hint = f"give a path, or one of those that come with efishim: {', '.join(known)}"
             raise ProfileError(error.sentence, hint=hint) from error

@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
+from efishim.image.opened import MAX_IMAGE
 from efishim.lab.record import File, Milestone, Options, RouteName, ShimPlace
 from efishim.reading import read_file
 
@@ -31,8 +32,11 @@ DEFAULT_TIMEOUT = 900.0
 DEFAULT_EPOCH = 1_460_000_000
 """2016-04-07T03:33:20Z, the week of the thread."""
 
-BLOB_LIMIT = 1 << 30
+BLOB_LIMIT = MAX_IMAGE
 """Largest image or ramdisk, bytes. Larger files are refused before they are read."""
+
+MAP_LIMIT = 16 << 20
+"""Largest System.map, bytes."""
 
 CMDLINE_LIMIT = 64 << 10
 """Longest command line, bytes. x86 Linux takes 2047 (COMMAND_LINE_SIZE); longer ones test what it does about it."""
@@ -56,9 +60,9 @@ class Blob:
     data: bytes | None = None
 
     @classmethod
-    def from_file(cls, path: str | Path, *, label: str = "", what: str = "image") -> Blob:
-        """Hash a file. Raises ImageError with the reason when it cannot be read or is larger than BLOB_LIMIT."""
-        data = read_bounded(path, what)
+    def from_file(cls, path: str | Path, *, label: str = "", what: str = "image", limit: int = BLOB_LIMIT) -> Blob:
+        """Hash a file. Raises ImageError with the reason when it cannot be read or is larger than `limit`."""
+        data = read_bounded(path, what, limit)
         return cls(label or str(path), hashlib.sha256(data).hexdigest(), len(data), path=str(path))
 
     @classmethod
@@ -207,10 +211,10 @@ def shell_word(word: str | bytes) -> str:
     return "$'" + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in data) + "'"
 
 
-def read_bounded(path: str | Path, what: str) -> bytes:
-    """All of a regular file of at most BLOB_LIMIT bytes. Raises ImageError with one sentence."""
+def read_bounded(path: str | Path, what: str, limit: int = BLOB_LIMIT) -> bytes:
+    """All of a regular file of at most `limit` bytes. Raises ImageError with one sentence."""
     hint = "give a path, or deb:PACKAGE for a Debian kernel package"
-    return read_file(path, BLOB_LIMIT, what, ImageError, hint=hint)
+    return read_file(path, limit, what, ImageError, hint=hint)
 
 
 def parse_size(text: str, *, what: str = "size") -> int:
@@ -260,7 +264,7 @@ def parse_cmdline(text: str) -> bytes:
         data = text[1:].encode("utf-8", "surrogateescape")
     elif text.startswith("@"):
         try:
-            data = read_bounded(text[1:], "command line file")
+            data = read_bounded(text[1:], "command line", CMDLINE_LIMIT + 2)
         except ImageError as error:
             raise UsageError(error.sentence) from error
         data = data.rstrip(b"\r\n")
