@@ -14,6 +14,7 @@ from efishim.machine.blocks import BlockIndex
 from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
+from efishim.machine.counting import InstructionCount
 from efishim.machine.cpu import BoardCpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
@@ -94,6 +95,7 @@ class Machine:
         self._delivery = Delivery(self._engine.processor, self.memory)
         self._instructions = Instructions(self, self._engine, self.time)
         self._blocks = BlockIndex(self._engine.processor)
+        self._count = InstructionCount(self._engine, self._blocks)
         self.watches.connect(self._engine)
 
     @property
@@ -354,7 +356,7 @@ class Machine:
             self._used_up = False
         elif self._event is not None:
             event, self._event = self._event, None
-            self._count_partial(faulted=True)
+            self._count.stopped(faulted=True)
             if self._opened(event):
                 engine.processor.set("cr2", self._delivery.cr2)  # for the guest nothing happened
                 return
@@ -386,10 +388,11 @@ class Machine:
             software = error == UC_ERR_INSN_INVALID and bool(engine.pending.exception_is_int)
             if software:  # INT 6: Unicorn takes it for an invalid instruction, too
                 env.pc = engine.pending.exception_next_eip
-            self._count_partial(faulted=not software)
+            self._count.stopped(faulted=not software)
             self._deliver(Exception_(delivery.UD, software=software))
         elif error == UC_ERR_WRITE_PROT:
-            self._store_lost()
+            if self._count.store_lost():
+                self._halt()
         elif error:
             self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.pc:#x}")
         elif self._stop is None and not env.pc:
@@ -402,26 +405,9 @@ class Machine:
         fetch = event.vector == delivery.PF and bool((event.error or 0) & 0x10)
         return fetch and event.cr2 is not None and self.on_fetch_fault(event.cr2)
 
-    def _store_lost(self) -> None:
-        """A store to ROM: Unicorn left it out, and stopped behind the block or, if that has sites, at the store itself."""
-        state, env = self.engine.state, self.engine.env
-        pc, size = state.last_pc, self._blocks.size(state.last_entry)
-        if pc <= env.pc < pc + size and self.engine.has_sites(pc, size):
-            env.pc = self._blocks.next_start(pc, size, env.pc)
-            self._count_partial(faulted=False)
-        elif env.pc == pc + size and self._blocks.ends_in_halt(pc, size):
-            self._halt()
-
-    def _count_partial(self, *, faulted: bool) -> None:
-        """The native hook counted a whole block; take back what did not run."""
-        state = self.engine.state
-        back = self._blocks.not_executed(state.last_pc, state.last_entry, self.engine.env.pc, faulted=faulted)
-        state.insns -= back
-
     def count_back(self, address: int, length: int) -> None:
         """A site's hook leaves the block after the instruction at `address`: take back the rest of the block."""
-        state = self.engine.state
-        state.insns -= self._blocks.not_executed(state.last_pc, state.last_entry, address + length, faulted=False)
+        self._count.stopped_at(address + length, faulted=False)
 
     def _flagged(self, pc: int) -> None:
         engine = self.engine
@@ -432,23 +418,10 @@ class Machine:
             callback()
 
     def _unknown(self, pc: int) -> None:
-        # Unicorn reports no edge for the first block after a flush: translate it anew with the edge hook listening.
         if pc == 0:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
             return
-        engine = self.engine
-        state, size = engine.state, engine.state.unknown_size & 0xFFFF
-        translated, icount = engine.translate(pc)
-        if size == translated:
-            engine.learn(pc, size, icount)
-            return
-        # A store into its own block: Unicorn leaves the block there and repeats the one instruction in a block made for
-        # this once. What remained of the first block is counted again behind it, so it is taken back here.
-        icount = self._blocks.count(pc, size)
-        engine.learn(pc, size, icount)
-        rest = self._blocks.not_executed(state.last_pc, state.last_entry, pc, faulted=True)
-        state.insns -= rest
-        engine.native.count_as(pc, size, icount - rest)
+        self._count.meet(pc)
 
     def _halt(self) -> None:
         self.halts += 1
