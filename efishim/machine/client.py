@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from efishim.machine.sites import Site
+from efishim.machine.intercepts import Intercept
 
 
 class EngineClient(Protocol):
@@ -31,7 +31,7 @@ class EngineClient(Protocol):
     def exception(self, vector: int) -> None:
         """An exception or INT n."""
 
-    def site(self, site: Site) -> None:
+    def site(self, site: Intercept) -> None:
         """One of our own instructions is about to run."""
 
     def breakpoint(self, address: int) -> bool:

@@ -16,17 +16,17 @@ from unicorn.unicorn_py3.unicorn import Uc, UcError, uclib
 
 from efishim.errors import MachineError
 from efishim.machine import callbacks
+from efishim.machine.access_observer import Observer
 from efishim.machine.client import EngineClient
 from efishim.machine.disassembly import starts
 from efishim.machine.env import Env, Pending, verify
 from efishim.machine.exitcheck import MARK, find_flag
+from efishim.machine.intercepts import Intercept, find_intercepts, find_port_accesses
 from efishim.machine.memory import PAGE, PhysicalMemory
 from efishim.machine.native import BlockFlag, Cause, NativeHooks
-from efishim.machine.observed import Observer
 from efishim.machine.processor import Processor
 from efishim.machine.selfcounting import BLOCK, begin
 from efishim.machine.shortcuts import NotHere, Shortcut
-from efishim.machine.sites import Site, find_port_accesses, find_sites
 from efishim.machine.softtlb import ENTRIES, SoftTlb
 
 PHYSICAL_LIMIT = 1 << 40
@@ -46,7 +46,7 @@ class Engine:
         self._client = client
         self._memory = memory
         self._keep: list[Any] = []
-        self._sites: dict[int, Site] = {}
+        self._sites: dict[int, Intercept] = {}
         self._site_code: dict[int, bytes] = {}
         self._breaks: set[int] = set()
         self._no_exit_request: ctypes.c_uint8 | None = None
@@ -268,9 +268,9 @@ class Engine:
         """
         return bool(self._sites_in(pc, code))
 
-    def _sites_in(self, pc: int, code: bytes) -> list[Site]:
+    def _sites_in(self, pc: int, code: bytes) -> list[Intercept]:
         mode = self.processor.mode
-        found = find_sites(pc, code, mode)
+        found = find_intercepts(pc, code, mode)
         if found:
             # A pattern inside another instruction is no site. Taking it for one would cost its block a new translation
             # each time a neighbour is translated.
@@ -280,7 +280,7 @@ class Engine:
             found += find_port_accesses(pc, code, mode)
         return found
 
-    def _site_at(self, address: int, size: int) -> Site | None:
+    def _site_at(self, address: int, size: int) -> Intercept | None:
         """For the instruction of `size` bytes at an address: the site that was found there, or what stands there now. A kernel
         patches its own code, and another address space has other code at the same address.
         """

@@ -13,8 +13,8 @@ from efishim.machine.delivery import Exception_
 from efishim.machine.engine import Engine
 from efishim.machine.entropy import Entropy
 from efishim.machine.env import HF_CS64
+from efishim.machine.intercepts import Intercept, Op
 from efishim.machine.ledger import Kind, Ledger
-from efishim.machine.sites import Op, Site
 from efishim.machine.timekeeper import Timekeeper
 from efishim.wire.x86 import EFER_LMA, EFER_SCE, EFLAGS_IF, EFLAGS_RF, EFLAGS_VM
 
@@ -60,7 +60,7 @@ class Instructions:
         self._tsc_aux = 0
         self._tsc_adjust = 0
 
-    def execute(self, site: Site) -> None:
+    def execute(self, site: Intercept) -> None:
         """Do what the instruction does and continue behind it, or make it fault."""
         env = self._engine.env
         op = site.op
@@ -83,7 +83,7 @@ class Instructions:
         self._machine.count_back(site.address, site.length)
         self._engine.skip_instruction(site.address + site.length)
 
-    def _random(self, site: Site) -> None:
+    def _random(self, site: Intercept) -> None:
         env, bits = self._engine.env, site.bits
         value = self._machine.entropy.integer(bits)
         if bits == 16:

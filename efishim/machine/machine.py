@@ -14,6 +14,7 @@ from efishim.machine.blocks import BlockIndex
 from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
 from efishim.machine.clock import Clock
+from efishim.machine.code_watches import CodeWatches
 from efishim.machine.counting import InstructionCount
 from efishim.machine.cpu import BoardCpu, CpuidResult, InterruptController, MsrModel
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
@@ -21,13 +22,12 @@ from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
 from efishim.machine.env import HF2_NMI_MASK, HF_INHIBIT_IRQ, NO_EXCEPTION
 from efishim.machine.instructions import Instructions
+from efishim.machine.intercepts import IN_DX, TRAP_PORT, Intercept, Op
 from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import NoProcessor
-from efishim.machine.sites import IN_DX, TRAP_PORT, Op, Site
 from efishim.machine.timekeeper import Timekeeper
-from efishim.machine.watches import Watches
 from efishim.wire.x86 import EFLAGS_IF
 
 SLICE = 40_000_000
@@ -71,7 +71,7 @@ class Machine:
         self.entropy = Entropy.of(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
         self._trap_after: int | None = None
-        self._hypercall_at: Site | None = None
+        self._hypercall_at: Intercept | None = None
         self._afterwards: list[Callable[[], None]] = []
         self._event: Exception_ | None = None
         self._syscall: bool | None = None
@@ -79,7 +79,7 @@ class Machine:
         self._stop: Stop | None = None
         self._budget: Budget | None = None
         self._used_up = False
-        self.watches = Watches()
+        self.watches = CodeWatches()
         self._engine: Engine | None = None
         self.clock.on_change = self._deadline_changed
 
@@ -111,7 +111,7 @@ class Machine:
         return self._engine.state.insns if self._engine else 0
 
     def trap(self, port: int, handler: Callable[[int], None]) -> None:
-        """See `Board.trap`. The only port is `sites.TRAP_PORT`: the instruction is found in the code, before it runs."""
+        """See `Board.trap`. The only port is `intercepts.TRAP_PORT`: the instruction is found in the code, before it runs."""
         if port != TRAP_PORT or self._on_trap is not None:
             raise MachineError(f"the trap is at port {TRAP_PORT:#x}, once, not at {port:#x}")
         self._on_trap = handler
@@ -193,7 +193,7 @@ class Machine:
         self.ledger.note(Kind.PORT, port, True, engine.env.pc, self.insns, value)
         self.ports.write(port, size, value)
 
-    def _check_port(self, site: Site) -> None:
+    def _check_port(self, site: Intercept) -> None:
         """Before IN, OUT, INS, OUTS in ring 3. Raises #GP in the guest when denied."""
         cpu = self.engine.processor
         port = cpu.env.regs[2] & 0xFFFF if site.register == IN_DX else site.register
@@ -244,7 +244,7 @@ class Machine:
         self._event = event
         self.engine.stop()
 
-    def site(self, site: Site) -> None:
+    def site(self, site: Intercept) -> None:
         """An instruction that we execute ourselves."""
         if site.op is Op.PORT:
             self._check_port(site)

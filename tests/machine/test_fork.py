@@ -6,8 +6,8 @@ import hashlib
 import os
 import warnings
 
+from efishim.machine.access_observer import ObservedRange
 from efishim.machine.machine import Machine
-from efishim.machine.observed import Watched
 from tests.machine import guest
 
 LOOP = bytes.fromhex("b9e8030000ff0425100020000f3101c3ffc975f1f4")
@@ -26,7 +26,7 @@ def outcome(machine: Machine) -> bytes:
 
 def build() -> Machine:
     machine = guest.long_mode(LOOP)
-    machine.engine.observer.watch(Watched(0x200000, 0x1000))
+    machine.engine.observer.watch(ObservedRange(0x200000, 0x1000))
     return machine
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from efishim.machine import delivery
 from efishim.machine.entropy import Entropy
+from efishim.machine.intercepts import Intercept, Op, find_intercepts
 from efishim.machine.selftest import PROGRAM, Case, Check, Ending, judge, read_cases, run_case, run_selftest
 from efishim.machine.selftest.programs import NOT_OFFERED
-from efishim.machine.sites import Op, Site, find_sites
 from tests.conftest import OFFLINE
 from tests.support import qemu
 
@@ -107,10 +107,10 @@ def test_selftest_notices_unchecked_ports(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_selftest_notices_unhooked_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(pc: int, code: bytes, mode: int) -> list[Site]:
-        return [site for site in find_sites(pc, code, mode) if site.op is not Op.RDMSR]
+    def without(pc: int, code: bytes, mode: int) -> list[Intercept]:
+        return [site for site in find_intercepts(pc, code, mode) if site.op is not Op.RDMSR]
 
-    monkeypatch.setattr("efishim.machine.engine.find_sites", without)
+    monkeypatch.setattr("efishim.machine.engine.find_intercepts", without)
     assert failures("RDMSR and WRMSR")
 
 

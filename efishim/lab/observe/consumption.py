@@ -1,7 +1,7 @@
 """Maps reads and writes to fields of the boot structures, and to memory ranges with a meaning on PCs.
 
-The accesses come from `machine.observed.Observer`; what firmware does on the host's side is not among them. "Nobody ever read
-this field" holds for the time in which the structure was watched, which stands next to it.
+The accesses come from `machine.access_observer.Observer`; what firmware does on the host's side is not among them. "Nobody
+ever read this field" holds for the time in which the structure was watched, which stands next to it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import CODE_LIMIT, CodeRef, Consumption, FieldUse, Hex, WholeUse, hexadecimal
 from efishim.lab.snapshot.structures import Target
+from efishim.machine.access_observer import Access
 from efishim.machine.memory import PAGE
-from efishim.machine.observed import Access
 from efishim.wire.layout import Leaf
 
 MEMBER_LEAVES = 4

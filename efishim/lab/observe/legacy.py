@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.consumption import AccessNames
 from efishim.lab.record import CODE_LIMIT, Hex, LegacyUse
+from efishim.machine.access_observer import Access, ObservedRange
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.memory import BusError, PhysicalMemory
-from efishim.machine.observed import Access, Watched
 
 EBDA_POINTER = 0x40E
 """In the BIOS data area: the segment of the extended one."""
@@ -45,14 +45,14 @@ def legacy_areas(memory: PhysicalMemory) -> list[Area]:
     return areas
 
 
-def legacy_watches(memory: PhysicalMemory, areas: Iterable[Area]) -> list[Watched]:
+def legacy_watches(memory: PhysicalMemory, areas: Iterable[Area]) -> list[ObservedRange]:
     """What the observer has to watch: the pieces of the areas that are memory. The rest are MMIO, which the ledger has."""
     out = []
     for area in areas:
         for region in memory:
             start, end = max(area.start, region.start), min(area.end, region.end)
             if start < end:
-                out.append(Watched(start, end - start, area.granule))
+                out.append(ObservedRange(start, end - start, area.granule))
     return out
 
 

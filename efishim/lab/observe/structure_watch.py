@@ -15,8 +15,8 @@ from efishim.lab.observe.consumption import consumption
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
 from efishim.lab.record import Consumed
 from efishim.lab.snapshot.structures import Target, acpi_targets, boot_params_target, efi_targets
+from efishim.machine.access_observer import ObservedRange
 from efishim.machine.machine import Machine
-from efishim.machine.observed import Watched
 from efishim.provider import Structure
 from efishim.wire import uefi
 from efishim.wire.bootparams import BootParams
@@ -137,7 +137,7 @@ class StructureWatch:
         physical = facts.physical_of(linked) if facts is not None and linked is not None else None
         return None if physical is None or slide is None else physical + slide
 
-    def _add(self, found: list[_Entry], areas: Iterable[Watched] = ()) -> None:
+    def _add(self, found: list[_Entry], areas: Iterable[ObservedRange] = ()) -> None:
         memory = self._machine.memory
         there = [one for one in found if one.target.size and memory.find(one.target.address, one.target.size) is not None]
         kept = there[: TARGET_LIMIT - len(self._entries)]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
+from efishim.machine.access_observer import ObservedRange
 from efishim.machine.memory import PhysicalMemory
-from efishim.machine.observed import Watched
 from efishim.provider import Structure
 from efishim.wire import uefi
 from efishim.wire.acpi import Facs, Fadt, Madt, Rsdp, SdtHeader, TableHead
@@ -41,9 +41,9 @@ class Target:
         """From what a provider names."""
         return cls(structure.name, structure.address, structure.size, leaves_of(structure.layout, structure.size), since)
 
-    def watched(self) -> Watched:
+    def watched(self) -> ObservedRange:
         """What the observer has to watch. Raises MachineError when it is empty."""
-        return Watched(self.address, self.size)
+        return ObservedRange(self.address, self.size)
 
 
 def leaves_of(layout: type[Layout] | None, size: int) -> tuple[Leaf, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from efishim.machine.clock import Event
 from efishim.machine.cpu import CpuidResult, GuestFault
+from efishim.machine.intercepts import TRAP_PORT
 from efishim.machine.machine import Machine
-from efishim.machine.sites import TRAP_PORT
 
 IMAGE = 0x100000
 RAM_BELOW, RAM_ABOVE = 0xA0000, 0x8000000

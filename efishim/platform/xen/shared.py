@@ -19,7 +19,7 @@ UPCALL_PENDING, TIME = 0, 32
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SharedInfoLayout:
     """Where things are, in bytes. `word` is the size of an unsigned long."""
 
     word: int
@@ -35,8 +35,8 @@ class Layout:
         return 64 * self.word * self.word
 
 
-WIDE = Layout(word=8, selector=8, pending=2048, mask=2560, wall_clock=3072, seconds_high=3084)
-NARROW = Layout(word=4, selector=4, pending=2048, mask=2176, wall_clock=2304, seconds_high=2340)
+WIDE = SharedInfoLayout(word=8, selector=8, pending=2048, mask=2560, wall_clock=3072, seconds_high=3084)
+NARROW = SharedInfoLayout(word=4, selector=4, pending=2048, mask=2176, wall_clock=2304, seconds_high=2340)
 """32 structures of 64 bytes, two bitmaps of word*8 words, version, seconds, nanoseconds; 32-bit guests have the upper half of
 the seconds behind the six words of arch_shared_info."""
 

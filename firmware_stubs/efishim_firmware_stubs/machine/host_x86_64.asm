@@ -387,7 +387,7 @@ stop_asked:
 ; uc_tb is { uint64_t pc; uint16_t icount; uint16_t size }
 ;
 ; Enters the block into the table and the log. NEW_BLOCK is asked only about blocks that may matter: ring 3, watched
-; addresses, and bytes that look like an instruction which the machine executes itself (efishim/machine/sites.py).
+; addresses, and bytes that look like an instruction which the machine executes itself (efishim/machine/intercepts.py).
 align 16
 edge_hook:
         push rbx

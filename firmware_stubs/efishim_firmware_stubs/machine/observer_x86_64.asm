@@ -6,7 +6,7 @@
 ; smaller than a page. All other pages run as they always do.
 ;
 ; The file is a flat binary; it starts with a table of offsets. Each observer has its own copy in memory, so that the
-; variables can lie in it. efishim/machine/observed.py has the same layout.
+; variables can lie in it. efishim/machine/access_observer.py has the same layout.
 
 bits 64
 default rel

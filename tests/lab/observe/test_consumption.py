@@ -12,7 +12,7 @@ from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.consumption import consumption, drawn_together
 from efishim.lab.record import Consumption
 from efishim.lab.snapshot.structures import Target, leaves_of
-from efishim.machine.observed import Access
+from efishim.machine.access_observer import Access
 from efishim.provider import Structure
 from efishim.wire.bootparams import BootParams, SetupData
 from efishim.wire.start_info import HvmMemmapTableEntry, HvmStartInfo

@@ -9,9 +9,9 @@ import pytest
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.legacy import legacy, legacy_areas, legacy_watches
 from efishim.lab.snapshot.structures import Target, acpi_targets, boot_params_target, efi_targets
+from efishim.machine.access_observer import Access, ObservedRange
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.memory import PhysicalMemory
-from efishim.machine.observed import Access, Watched
 from efishim.wire import uefi
 
 RSDP, XSDT, FADT, DSDT, FACS, MADT = 0xE0000, 0x10000, 0x11000, 0x12000, 0x13000, 0x14000
@@ -132,10 +132,10 @@ def test_areas_and_what_of_them_is_memory() -> None:
         ("BIOS", 0xE0000, 0x100000),
     ]
     assert legacy_watches(memory, areas) == [
-        Watched(0, 0x400),
-        Watched(0x400, 0x100),
-        Watched(0x9FC00, 0x400),
-        Watched(0xE0000, 0x20000, 16),
+        ObservedRange(0, 0x400),
+        ObservedRange(0x400, 0x100),
+        ObservedRange(0x9FC00, 0x400),
+        ObservedRange(0xE0000, 0x20000, 16),
     ]
 
 

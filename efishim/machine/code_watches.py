@@ -26,7 +26,7 @@ class _Pattern:
     callback: Callable[[int], None]
 
 
-class Watches:
+class CodeWatches:
     """What is waited for, from before the machine is on."""
 
     def __init__(self) -> None:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efishim.errors import MachineError
-from efishim.machine import env, native, observed, softtlb
+from efishim.machine import access_observer, env, native, softtlb
+from efishim.machine.access_observer import ObservedRange, disjoint
 from efishim.machine.machine import Machine
-from efishim.machine.observed import Watched, disjoint
 from tests.machine import guest
 from tests.machine.test_hostile import hostile
 
@@ -30,9 +30,9 @@ PAGE_AT = guest.DATA
 """A page that holds nothing else."""
 
 
-def seen(machine: Machine, *ranges: Watched) -> list[tuple[int, int, str, int]]:
+def seen(machine: Machine, *ranges: ObservedRange) -> list[tuple[int, int, str, int]]:
     """Run to the end; address, size, r or w, and place of the instruction behind the start of the code, of each access."""
-    machine.engine.observer.watch(*(ranges or (Watched(PAGE_AT, 0x2000),)))
+    machine.engine.observer.watch(*(ranges or (ObservedRange(PAGE_AT, 0x2000),)))
     stop = machine.run(max_insns=100_000)
     assert stop.reason == "halted"
     return [
@@ -56,12 +56,12 @@ def test_constants_stand_as_the_assembly_has_them() -> None:
     assert DEFINES["ENV_HFLAGS"] == processor.hflags.offset
     assert DEFINES["ENV_CS_BASE"] == processor.cs.offset + segment.base.offset
     assert 1 << DEFINES["CS64_BIT"] == env.HF_CS64
-    assert DEFINES["R_SIZE"] == observed._RANGE.size
+    assert DEFINES["R_SIZE"] == access_observer._RANGE.size
 
 
 def test_variables_stand_in_the_order_of_the_assembly() -> None:
     block = SOURCE[SOURCE.index("variables:\n") : SOURCE.index("fill:\n")]
-    assert tuple(re.findall(r"^(\w+):\s+dq 0", block, re.MULTILINE)) == observed.VARIABLES
+    assert tuple(re.findall(r"^(\w+):\s+dq 0", block, re.MULTILINE)) == access_observer.VARIABLES
 
 
 # What is seen: 64 bit
@@ -128,13 +128,13 @@ def test_an_access_into_the_next_page_is_split_there() -> None:
 
 def test_of_an_access_that_leaves_the_watched_page_the_bytes_in_it() -> None:
     code = bytes.fromhex("488b0425fd1f200048890425fd1f2000")
-    found = seen(guest.long_mode(code + HLT), Watched(PAGE_AT + 0x1000, 0x1000))
+    found = seen(guest.long_mode(code + HLT), ObservedRange(PAGE_AT + 0x1000, 0x1000))
     assert [(address, size, way) for address, size, way, _ in found] == [(0x201FFD, 3, "r"), (0x201FFD, 3, "w")]
 
 
 def test_a_store_that_enters_the_watched_page() -> None:
     code = bytes.fromhex("48890425fd0f2000")
-    found = seen(guest.long_mode(code + HLT), Watched(PAGE_AT + 0x1000, 0x1000))
+    found = seen(guest.long_mode(code + HLT), ObservedRange(PAGE_AT + 0x1000, 0x1000))
     assert [(address, size, way) for address, size, way, _ in found] == [(0x201000, 5, "w")]
 
 
@@ -225,7 +225,7 @@ def test_protected_mode_without_paging() -> None:
 
 def test_real_mode_reads_the_bios_data_area() -> None:
     code = bytes.fromhex("a113048b1e0e04b840008ed8a01700")  # [0x413], [0x40e], and 0040:0017
-    found = seen(guest.real(code + HLT), Watched(0x400, 0x100))
+    found = seen(guest.real(code + HLT), ObservedRange(0x400, 0x100))
     assert found == [(0x413, 2, "r", 0), (0x40E, 2, "r", 3), (0x417, 1, "r", 12)]
 
 
@@ -235,7 +235,7 @@ def test_the_page_that_holds_code_and_stack() -> None:
     # call +1; hlt; push ax; pop ax; mov ax, [0x8100]; inc byte [0x8102]; ret
     machine = guest.real(code)
     machine.cpu.set("rsp", 0x8FF0)
-    found = seen(machine, Watched(0x8100, 0x10))
+    found = seen(machine, ObservedRange(0x8100, 0x10))
     assert found == [(0x8100, 2, "r", 6), (0x8102, 1, "r", 9), (0x8102, 1, "w", 9)]
 
 
@@ -243,7 +243,7 @@ def test_code_that_changes_itself_in_a_watched_page() -> None:
     """mov byte [next + 1], 0x55; mov al, 0: the immediate operand is replaced before it runs."""
     code = bytes.fromhex("c6050a80000055eb00b000a210002000")
     machine = guest.protected(code + HLT)
-    found = seen(machine, Watched(guest.ORIGIN, 0x100))
+    found = seen(machine, ObservedRange(guest.ORIGIN, 0x100))
     assert found == [(0x800A, 1, "w", 0)]
     assert machine.memory.read(0x200010, 1) == b"\x55"
 
@@ -272,35 +272,39 @@ def test_ring_3_is_seen() -> None:
 
 def test_only_the_watched_bytes_count() -> None:
     code = bytes.fromhex("8b04250c0020008b0425100020008b0425120020008b042514002000488b04250a002000")
-    found = seen(guest.long_mode(code + HLT), Watched(0x200010, 4))
+    found = seen(guest.long_mode(code + HLT), ObservedRange(0x200010, 4))
     assert [(address, size) for address, size, _, _ in found] == [(0x200010, 4), (0x200012, 4), (0x20000A, 8)]
 
 
 def test_a_coarse_range_counts_by_granules() -> None:
     code = bytes.fromhex("be00002000b900100000f3ac")  # rep lodsb over the page
     machine = guest.long_mode(code + HLT)
-    found = seen(machine, Watched(PAGE_AT, 0x1000, 16))
+    found = seen(machine, ObservedRange(PAGE_AT, 0x1000, 16))
     assert found == [(PAGE_AT + 16 * number, 1, "r", 10) for number in range(256)]
     assert {one.count for one in machine.engine.observer.accesses()} == {16}
 
 
 def test_the_finest_granule_counts_where_ranges_overlap() -> None:
-    assert disjoint([Watched(0, 0x1000, 16), Watched(0x100, 0x10), Watched(0x200, 0x10), Watched(0x208, 0x10)]) == [
-        Watched(0, 0x100, 16),
-        Watched(0x100, 0x10),
-        Watched(0x110, 0xF0, 16),
-        Watched(0x200, 0x18),
-        Watched(0x218, 0xDE8, 16),
+    assert disjoint(
+        [ObservedRange(0, 0x1000, 16), ObservedRange(0x100, 0x10), ObservedRange(0x200, 0x10), ObservedRange(0x208, 0x10)]
+    ) == [
+        ObservedRange(0, 0x100, 16),
+        ObservedRange(0x100, 0x10),
+        ObservedRange(0x110, 0xF0, 16),
+        ObservedRange(0x200, 0x18),
+        ObservedRange(0x218, 0xDE8, 16),
     ]
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.builds(Watched, st.integers(0, 300), st.integers(1, 200), st.sampled_from([1, 16, 4096])), min_size=0, max_size=8
+        st.builds(ObservedRange, st.integers(0, 300), st.integers(1, 200), st.sampled_from([1, 16, 4096])),
+        min_size=0,
+        max_size=8,
     )
 )
-def test_disjoint_ranges_cover_the_same_bytes_once(ranges: list[Watched]) -> None:
+def test_disjoint_ranges_cover_the_same_bytes_once(ranges: list[ObservedRange]) -> None:
     found = disjoint(ranges)
     assert all(one.end <= two.start for one, two in itertools.pairwise(found))
     for byte in range(512):
@@ -312,20 +316,20 @@ def test_disjoint_ranges_cover_the_same_bytes_once(ranges: list[Watched]) -> Non
 @pytest.mark.parametrize(("start", "size", "granule"), [(0, 0, 1), (-1, 1, 1), (0, 1, 0), (0, 1, 3), (0, -5, 1)])
 def test_ranges_that_make_no_sense(start: int, size: int, granule: int) -> None:
     with pytest.raises(MachineError, match="nothing to watch"):
-        Watched(start, size, granule)
+        ObservedRange(start, size, granule)
 
 
 def test_memory_that_is_not_there() -> None:
     machine = guest.long_mode(HLT)
     with pytest.raises(MachineError, match="no memory to watch at 0x1000fff"):
-        machine.engine.observer.watch(Watched(guest.RAM, 0x1000))
+        machine.engine.observer.watch(ObservedRange(guest.RAM, 0x1000))
     assert machine.engine.observer.watched == ()
     assert machine.engine.observer.accesses() == []
 
 
 def test_too_many_ranges() -> None:
     machine = guest.long_mode(HLT)
-    many = [Watched(16 * number, 8) for number in range(observed.RANGE_LIMIT + 1)]
+    many = [ObservedRange(16 * number, 8) for number in range(access_observer.RANGE_LIMIT + 1)]
     with pytest.raises(MachineError, match="4097 ranges"):
         machine.engine.observer.watch(*many)
 
@@ -339,7 +343,7 @@ TEN_READS = bytes.fromhex("8b042510002000eb00") * 10
 def test_watching_begins_and_ends_at_a_stop() -> None:
     """Two of ten blocks, each with one read, are watched: from the fourth to before the sixth."""
     machine = guest.long_mode(TEN_READS + HLT)
-    observer, target = machine.engine.observer, Watched(0x200010, 4)
+    observer, target = machine.engine.observer, ObservedRange(0x200010, 4)
     machine.watches.add(guest.ORIGIN + 3 * 9, lambda: observer.watch(target))
     machine.watches.add(guest.ORIGIN + 5 * 9, lambda: observer.unwatch(target))
     machine.run(max_insns=1000)
@@ -350,7 +354,7 @@ def test_watching_begins_and_ends_at_a_stop() -> None:
 def test_ending_one_of_two() -> None:
     machine = guest.long_mode(TEN_READS + bytes.fromhex("8b042514002000") + HLT)
     observer = machine.engine.observer
-    one, two = Watched(0x200010, 4), Watched(0x200014, 4)
+    one, two = ObservedRange(0x200010, 4), ObservedRange(0x200014, 4)
     observer.watch(one, two)
     machine.watches.add(guest.ORIGIN + 9, lambda: observer.unwatch(one))
     machine.run(max_insns=1000)
@@ -360,7 +364,7 @@ def test_ending_one_of_two() -> None:
 
 def test_unwatch_without_arguments_ends_all() -> None:
     machine = guest.long_mode(TEN_READS + HLT)
-    machine.engine.observer.watch(Watched(0x200010, 4), Watched(0x400000, 0x10000))
+    machine.engine.observer.watch(ObservedRange(0x200010, 4), ObservedRange(0x400000, 0x10000))
     machine.engine.observer.unwatch()
     machine.run(max_insns=1000)
     assert machine.engine.observer.accesses() == []
@@ -370,7 +374,7 @@ def test_unwatch_without_arguments_ends_all() -> None:
 
 
 def test_a_guest_with_more_places_than_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observed, "ROW_LIMIT", 128)
+    monkeypatch.setattr(access_observer, "ROW_LIMIT", 128)
     code = bytes.fromhex("be00002000b900100000f3ac")
     machine = guest.long_mode(code + HLT)
     assert len(seen(machine)) == 128
@@ -378,16 +382,16 @@ def test_a_guest_with_more_places_than_rows(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_another_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observed, "FILL_OFFSET", softtlb.FILL_OFFSET + 8 * 5)
+    monkeypatch.setattr(access_observer, "FILL_OFFSET", softtlb.FILL_OFFSET + 8 * 5)
     machine = guest.long_mode(HLT)
     with pytest.raises(MachineError, match="this build of Unicorn"):
-        machine.engine.observer.watch(Watched(PAGE_AT, 16))
+        machine.engine.observer.watch(ObservedRange(PAGE_AT, 16))
     assert machine.run(max_insns=10).reason == "halted"
 
 
 def test_a_table_that_is_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = guest.long_mode(bytes.fromhex("8b042510002000") + HLT)
-    machine.engine.observer.watch(Watched(PAGE_AT, 16))
+    machine.engine.observer.watch(ObservedRange(PAGE_AT, 16))
     variables = machine.engine.observer._variables
     assert variables is not None
     variables.fast -= 16  # the table of another privilege level, where nothing is
@@ -401,7 +405,7 @@ def test_a_table_that_is_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 Result = tuple[int, int, bytes, list[int], set[tuple[int, int, int]]]
 
 
-def outcome(build: Callable[[], Machine], *ranges: Watched) -> Result:
+def outcome(build: Callable[[], Machine], *ranges: ObservedRange) -> Result:
     machine = build()
     if ranges:
         machine.engine.observer.watch(*ranges)
@@ -431,8 +435,8 @@ def test_flags_and_counts_are_the_same() -> None:
 
     plain = outcome(build)
     assert plain[0] > 8000, "the loop ran"
-    assert outcome(build, Watched(PAGE_AT, 0x1000), Watched(guest.STACK - 0x100, 0x100)) == plain
-    assert outcome(build, Watched(0, guest.RAM, 4096)) == plain
+    assert outcome(build, ObservedRange(PAGE_AT, 0x1000), ObservedRange(guest.STACK - 0x100, 0x100)) == plain
+    assert outcome(build, ObservedRange(0, guest.RAM, 4096)) == plain
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -442,4 +446,4 @@ def test_programs_that_make_no_sense_run_the_same(seed: int) -> None:
     def build() -> Machine:
         return hostile(seed)
 
-    assert outcome(build, Watched(0, guest.RAM, 4096)) == outcome(build)
+    assert outcome(build, ObservedRange(0, guest.RAM, 4096)) == outcome(build)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from efishim.machine.intercepts import IN_DX, Intercept, Op, find_intercepts, find_port_accesses
 from efishim.machine.machine import Machine
-from efishim.machine.sites import IN_DX, Op, Site, find_port_accesses, find_sites
 from tests.machine.guest import ORIGIN, long_mode, protected, real
 
 BASE = 0x1000
@@ -36,10 +36,10 @@ def names(register: str) -> tuple[int, int]:
     return next((row.index(register), bits) for bits, row in rows.items() if register in row)
 
 
-def witness(code: bytes, mode: int) -> tuple[dict[int, Site], set[int]]:
+def witness(code: bytes, mode: int) -> tuple[dict[int, Intercept], set[int]]:
     """The sites that a disassembler finds, and every address at which it sees an instruction begin."""
     engine = capstone.Cs(capstone.CS_ARCH_X86, MODES[mode])
-    found: dict[int, Site] = {}
+    found: dict[int, Intercept] = {}
     begins: set[int] = set()
     for address, length, name, operands in engine.disasm_lite(code, BASE):
         begins.add(address)
@@ -50,12 +50,12 @@ def witness(code: bytes, mode: int) -> tuple[dict[int, Site], set[int]]:
         if locked or (mnemonic == "pause" and raw[-2:] != b"\xf3\x90"):
             continue
         if mnemonic == "out" and raw == b"\xe6\xe4":
-            found[address] = Site(address, 2, Op.TRAP)
+            found[address] = Intercept(address, 2, Op.TRAP)
         elif mnemonic in OURS:
             op = OURS[mnemonic]
             register, bits = names(operands) if operands else (0, 32)
             start = length - 2 if op is Op.PAUSE else 0
-            found[address + start] = Site(address + start, length - start, op, register, bits)
+            found[address + start] = Intercept(address + start, length - start, op, register, bits)
     return found, begins
 
 
@@ -69,7 +69,7 @@ def witness(code: bytes, mode: int) -> tuple[dict[int, Site], set[int]]:
 @example(b"\xf0\xf2\x0f\x31", 16)
 def test_against_a_disassembler(code: bytes, mode: int) -> None:
     expected, begins = witness(code, mode)
-    found = {site.address: site for site in find_sites(BASE, code, mode)}
+    found = {site.address: site for site in find_intercepts(BASE, code, mode)}
     for address, site in expected.items():
         if site.op in (Op.RDRAND, Op.RDSEED) and (b"\xf2" in code or b"\xf3" in code):
             continue  # with a repeat prefix they are undefined; the disassembler does not say so
@@ -82,28 +82,28 @@ def test_against_a_disassembler(code: bytes, mode: int) -> None:
 @pytest.mark.parametrize(
     ("code", "site"),
     [
-        ("0f31", Site(BASE, 2, Op.RDTSC)),
-        ("0f32", Site(BASE, 2, Op.RDMSR)),
-        ("0f30", Site(BASE, 2, Op.WRMSR)),
-        ("0f01f9", Site(BASE, 3, Op.RDTSCP)),
-        ("f390", Site(BASE, 2, Op.PAUSE)),
-        ("e6e4", Site(BASE, 2, Op.TRAP)),
-        ("0fc7f0", Site(BASE, 3, Op.RDRAND, 0, 32)),
-        ("480fc7f3", Site(BASE, 4, Op.RDRAND, 3, 64)),
-        ("490fc7f7", Site(BASE, 4, Op.RDRAND, 15, 64)),
-        ("66410fc7f1", Site(BASE, 5, Op.RDRAND, 9, 16)),
-        ("0fc7fa", Site(BASE, 3, Op.RDSEED, 2, 32)),
-        ("f30fc7f9", Site(BASE, 4, Op.RDPID, 1, 64)),
-        ("480f31", Site(BASE, 3, Op.RDTSC)),
-        ("2e660f32", Site(BASE, 4, Op.RDMSR)),
+        ("0f31", Intercept(BASE, 2, Op.RDTSC)),
+        ("0f32", Intercept(BASE, 2, Op.RDMSR)),
+        ("0f30", Intercept(BASE, 2, Op.WRMSR)),
+        ("0f01f9", Intercept(BASE, 3, Op.RDTSCP)),
+        ("f390", Intercept(BASE, 2, Op.PAUSE)),
+        ("e6e4", Intercept(BASE, 2, Op.TRAP)),
+        ("0fc7f0", Intercept(BASE, 3, Op.RDRAND, 0, 32)),
+        ("480fc7f3", Intercept(BASE, 4, Op.RDRAND, 3, 64)),
+        ("490fc7f7", Intercept(BASE, 4, Op.RDRAND, 15, 64)),
+        ("66410fc7f1", Intercept(BASE, 5, Op.RDRAND, 9, 16)),
+        ("0fc7fa", Intercept(BASE, 3, Op.RDSEED, 2, 32)),
+        ("f30fc7f9", Intercept(BASE, 4, Op.RDPID, 1, 64)),
+        ("480f31", Intercept(BASE, 3, Op.RDTSC)),
+        ("2e660f32", Intercept(BASE, 4, Op.RDMSR)),
     ],
 )
-def test_64_bit_encodings(code: str, site: Site) -> None:
-    assert site in find_sites(BASE, bytes.fromhex(code), 64)
+def test_64_bit_encodings(code: str, site: Intercept) -> None:
+    assert site in find_intercepts(BASE, bytes.fromhex(code), 64)
 
 
 def test_cmpxchg8b_is_none() -> None:
-    assert find_sites(BASE, bytes.fromhex("0fc708480fc70e"), 64) == []
+    assert find_intercepts(BASE, bytes.fromhex("0fc708480fc70e"), 64) == []
 
 
 # Port accesses

@@ -57,7 +57,7 @@ _FIXED = {
 
 
 @dataclass(frozen=True)
-class Site:
+class Intercept:
     """One instruction: its linear address, its length in bytes, and for RDRAND/RDSEED/RDPID register and operand size in
     bits; for PORT `register` is the port or `IN_DX`."""
 
@@ -77,7 +77,7 @@ def _starts(code: bytes, at: int, mode: int) -> Iterator[int]:
         yield start
 
 
-def _random(address: int, code: bytes, start: int, at: int, mode: int) -> Site | None:
+def _random(address: int, code: bytes, start: int, at: int, mode: int) -> Intercept | None:
     """RDRAND, RDSEED or RDPID at `start` with its opcode at `at`, or None when the prefixes make it something else."""
     prefixes, modrm = code[start:at], code[at + 2]
     rex = prefixes[-1] if mode == 64 and prefixes and prefixes[-1] & 0xF0 == _REX else 0
@@ -87,33 +87,33 @@ def _random(address: int, code: bytes, start: int, at: int, mode: int) -> Site |
         return None
     register = (modrm & 7) | (rex & 1) << 3
     if repeated:
-        return Site(address + start, at + 3 - start, Op.RDPID, register, 64 if mode == 64 else 32)
+        return Intercept(address + start, at + 3 - start, Op.RDPID, register, 64 if mode == 64 else 32)
     bits = 64 if rex & 8 else 16 if (b"\x66" in prefixes) != (mode == 16) else 32
-    return Site(address + start, at + 3 - start, Op.RDSEED if seed else Op.RDRAND, register, bits)
+    return Intercept(address + start, at + 3 - start, Op.RDSEED if seed else Op.RDRAND, register, bits)
 
 
-def find_sites(address: int, code: bytes, mode: int) -> list[Site]:
+def find_intercepts(address: int, code: bytes, mode: int) -> list[Intercept]:
     """Every site in a block's bytes; `mode` is 16, 32 or 64.
 
     What looks like prefixes may end the instruction before, so there is one site for each possible start; only the one
     that is executed fires. LOCK is not among the prefixes: with it they are undefined.
     """
-    found: list[Site] = []
+    found: list[Intercept] = []
     for match in PATTERN.finditer(code):
         at, size = match.start(), len(match[1])
         op = _FIXED.get(match[1])
         if op is Op.PAUSE or op is Op.TRAP:
-            found.append(Site(address + at, size, op))
+            found.append(Intercept(address + at, size, op))
             continue
         for start in _starts(code, at, mode):
             if op is not None:
-                found.append(Site(address + start, at + size - start, op))
+                found.append(Intercept(address + start, at + size - start, op))
             elif (site := _random(address, code, start, at, mode)) is not None:
                 found.append(site)
     return found
 
 
-def find_port_accesses(address: int, code: bytes, mode: int) -> list[Site]:
+def find_port_accesses(address: int, code: bytes, mode: int) -> list[Intercept]:
     """Every IN, OUT, INS and OUTS in a block of ring 3, where Unicorn leaves out the check of IOPL and bitmap.
 
     `mode` is 16, 32 or 64. Their opcodes are frequent bytes, so they are told apart by a disassembler.
@@ -125,7 +125,7 @@ def find_port_accesses(address: int, code: bytes, mode: int) -> list[Site]:
     flag = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[mode]
     engine = capstone.Cs(capstone.CS_ARCH_X86, flag)  # type: ignore[no-untyped-call]
     engine.skipdata = True
-    found: list[Site] = []
+    found: list[Intercept] = []
     for where, length, name, _operands in engine.disasm_lite(code, address):  # type: ignore[no-untyped-call]
         raw = code[where - address : where - address + length]
         at = 0
@@ -136,5 +136,5 @@ def find_port_accesses(address: int, code: bytes, mode: int) -> list[Site]:
             continue
         bits = 8 if not opcode & 1 else 16 if (b"\x66" in raw[:at]) != (mode == 16) else 32
         port = raw[at + 1] if opcode & 0xFC == 0xE4 else IN_DX
-        found.append(Site(where, length, Op.PORT, port, bits))
+        found.append(Intercept(where, length, Op.PORT, port, bits))
     return found

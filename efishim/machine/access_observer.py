@@ -101,7 +101,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Watched:
+class ObservedRange:
     """A range of guest-physical memory. `granule` (a power of two, bytes) is 1 where each byte matters; an area that
     is searched is better counted by paragraphs or pages."""
 
@@ -119,13 +119,13 @@ class Watched:
         return self.start + self.size
 
 
-def disjoint(watched: Iterable[Watched]) -> list[Watched]:
+def disjoint(watched: Iterable[ObservedRange]) -> list[ObservedRange]:
     """The same memory in ranges that do not overlap, by address; where several did, the finest granule counts."""
     changes: dict[int, list[tuple[int, int]]] = {}
     for one in watched:
         changes.setdefault(one.start, []).append((one.granule, 1))
         changes.setdefault(one.end, []).append((one.granule, -1))
-    out: list[Watched] = []
+    out: list[ObservedRange] = []
     open_: dict[int, int] = {}
     edges = sorted(changes)
     for start, end in itertools.pairwise(edges):
@@ -135,14 +135,14 @@ def disjoint(watched: Iterable[Watched]) -> list[Watched]:
         if finest is None:
             continue
         if out and out[-1].end == start and out[-1].granule == finest:
-            out[-1] = Watched(out[-1].start, end - out[-1].start, finest)
+            out[-1] = ObservedRange(out[-1].start, end - out[-1].start, finest)
         else:
-            out.append(Watched(start, end - start, finest))
+            out.append(ObservedRange(start, end - start, finest))
     return out
 
 
 class Observer:
-    """Watches guest-physical memory of one machine, from any moment at which the guest does not run.
+    """CodeWatches guest-physical memory of one machine, from any moment at which the guest does not run.
 
     `env` and `state` are the host addresses of CPUX86State and of the native hooks' state, `pages` is the number of 4 KiB
     pages of guest-physical memory, and `flush` empties the soft TLB. `fill` is the host address of what stands in
@@ -152,13 +152,13 @@ class Observer:
     def __init__(self, *, env: int, state: int, pages: int, flush: Callable[[], None], fill: int | None = None) -> None:
         self._env, self._state, self._pages, self._flush = env, state, pages, flush
         self._fill = fill
-        self._watched: tuple[Watched, ...] = ()
+        self._watched: tuple[ObservedRange, ...] = ()
         self._marked: list[int] = []
         self._variables: Variables | None = None
         self._keep: list[mmap.mmap] = []
 
     @property
-    def watched(self) -> tuple[Watched, ...]:
+    def watched(self) -> tuple[ObservedRange, ...]:
         """What is watched now, as it was given."""
         return self._watched
 
@@ -167,11 +167,11 @@ class Observer:
         """Accesses that were not kept because there were too many different ones."""
         return self._variables.dropped if self._variables else 0
 
-    def watch(self, *ranges: Watched) -> None:
+    def watch(self, *ranges: ObservedRange) -> None:
         """Watch these, too, from now on. What was seen so far is kept. Raises MachineError."""
         self._set((*self._watched, *(one for one in ranges if one not in self._watched)))
 
-    def unwatch(self, *ranges: Watched) -> None:
+    def unwatch(self, *ranges: ObservedRange) -> None:
         """Stop watching these, given as they were to `watch`; all of them when none is given."""
         self._set(tuple(one for one in self._watched if ranges and one not in ranges))
 
@@ -191,7 +191,7 @@ class Observer:
             for address, code, what, block, linear, count, first, last in _ROW.iter_unpack(raw)
         ]
 
-    def _set(self, watched: tuple[Watched, ...]) -> None:
+    def _set(self, watched: tuple[ObservedRange, ...]) -> None:
         if watched == self._watched:
             return
         ranges = disjoint(watched)
