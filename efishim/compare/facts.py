@@ -88,7 +88,7 @@ class Fact:
     how people see a fact: stage, subject and field with dots between them, `@` behind an address, a range in brackets.
     """
 
-    __slots__ = ("_hash", "field", "kind", "path", "side", "stage", "subject")
+    __slots__ = ("_hash", "_parts", "field", "kind", "path", "side", "stage", "subject")
 
     side: Side
     stage: Stage
@@ -96,19 +96,25 @@ class Fact:
     field: tuple[str, ...]
     kind: Kind
     path: str
+    _parts: tuple[Side, Stage, str, tuple[str, ...], Kind]
     _hash: int
 
     def __init__(self, side: Side, stage: Stage, subject: str, field: tuple[str, ...] = (), kind: Kind = Kind.VALUE) -> None:
-        parts = (side, stage, subject, field, kind)
-        for name, value in zip(("side", "stage", "subject", "field", "kind"), parts, strict=True):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "path", self.word if kind is Kind.OUTCOME else f"{self.word}.{self.rest}")
-        object.__setattr__(self, "_hash", hash(parts))
+        put, parts = object.__setattr__, (side, stage, subject, field, kind)
+        put(self, "_parts", parts)
+        put(self, "side", side)
+        put(self, "stage", stage)
+        put(self, "subject", subject)
+        put(self, "field", field)
+        put(self, "kind", kind)
+        path = self.word if kind is Kind.OUTCOME else f"{self.word}.{self.rest}"
+        put(self, "path", path)
+        put(self, "_hash", hash(path))
 
     @property
     def word(self) -> str:
         """The first word of the path."""
-        return self.kind.value if self.stage is Stage.RUN else self.stage.value
+        return str(self.kind) if self.stage is Stage.RUN else str(self.stage)
 
     @property
     def rest(self) -> str:
@@ -139,7 +145,7 @@ class Fact:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fact):
             return NotImplemented
-        return self._parts() == other._parts()
+        return self._parts == other._parts
 
     def __hash__(self) -> int:
         return self._hash
@@ -154,10 +160,7 @@ class Fact:
         raise AttributeError("a fact does not change")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Fact, self._parts()
-
-    def _parts(self) -> tuple[Side, Stage, str, tuple[str, ...], Kind]:
-        return self.side, self.stage, self.subject, self.field, self.kind
+        return Fact, self._parts
 
 
 by_path = attrgetter("path")
