@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -108,6 +108,24 @@ class Symbols:
         if found < self.table.start:
             return None
         return self._names[bisect_left(self._addresses, found, 0, after)][1:], address - found
+
+    def names_at(self, addresses: Iterable[int]) -> dict[int, tuple[str, int]]:
+        """What `name_at` says of each address that has a name. Many are found by one walk along them and the table."""
+        out: dict[int, tuple[str, int]] = {}
+        start, end = self.table.start, self.table.end
+        name, found, upto, after = "", -1, start, 0
+        for address in sorted(addresses):
+            if not start <= address < end:
+                continue
+            if address >= upto:
+                after = bisect_right(self._addresses, address, after)
+                upto = self._addresses[after] if after < len(self._addresses) else end
+                found = self._addresses[after - 1] if after else -1
+                first = bisect_left(self._addresses, found, 0, after)
+                name = self._names[first][1:] if found >= start else ""
+            if found >= start:
+                out[address] = name, address - found
+        return out
 
 
 def symbols_from_kallsyms(kallsyms: Kallsyms, elf: Elf) -> Symbols:

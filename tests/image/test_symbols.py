@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from efishim.errors import ImageError
 from efishim.image.elf import parse_elf
@@ -168,3 +170,16 @@ def test_tables_that_do_not_fit_together_are_refused() -> None:
         Symbols.build(["Ta", ""], [1, 2], 0, 3)
     with pytest.raises(ImageError, match="64 bits"):
         Symbols.build(["Ta"], [1 << 64], 0, 2)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0x80, 0x180), max_size=40),
+    st.integers(0x70, 0x190),
+    st.integers(0x70, 0x190),
+    st.lists(st.integers(0x60, 0x1A0), max_size=40),
+)
+def test_many_addresses_at_once(places: list[int], start: int, end: int, asked: list[int]) -> None:
+    symbols = Symbols.build([f"Tname_{number}" for number in range(len(places))], places, start, end)
+    one_by_one = {address: symbols.name_at(address) for address in asked}
+    assert symbols.names_at(asked) == {address: found for address, found in one_by_one.items() if found is not None}

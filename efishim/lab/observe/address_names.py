@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from efishim.image.facts import KernelFacts
@@ -42,6 +43,14 @@ class AddressNames:
         """(symbol, offset) of a place in the kernel proper, None for anything else and without symbols."""
         linked = self.linked(address)
         return self.symbols.name_at(linked) if linked is not None and self.symbols is not None else None
+
+    def kernel_functions(self, addresses: Iterable[int]) -> dict[int, tuple[str, int]]:
+        """What `kernel_function` says of those of the addresses that lie in the kernel's own mapping."""
+        half, slide = self.kernel_half, self.virtual_slide
+        if self.symbols is None or slide is None:
+            return {}
+        found = self.symbols.names_at({address - slide for address in addresses if address >= half})
+        return {linked + slide: place for linked, place in found.items()}
 
     def function(self, address: int, insns: int | None = None) -> tuple[str, int] | None:
         """(name, offset): a symbol, or `image` for the image as it was loaded. None for anything else. `insns` is when the

@@ -54,8 +54,10 @@ def coverage(
     functions: dict[tuple[str, str], _Function] = {}
     trace: list[str] = []
     seen: set[int] = set()
+    known = names.kernel_functions(pc for pc, _, _ in blocks)
     for index, (pc, size, icount) in enumerate(blocks):
-        part, name, offset = _place(index, pc, layout, names, code)
+        kernel = known.get(pc)
+        part, name, offset = _place(index, pc, layout, names, code) if kernel is None else (KERNEL, *kernel)
         function = functions.setdefault((part, name), _Function(part))
         function.insns += entered.pop((pc, size), 0) * icount
         if pc in seen:
