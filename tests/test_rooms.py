@@ -66,3 +66,23 @@ def test_a_wrong_import_is_refused(copy: Path, file: str, line: str, contract: s
     assert done.returncode == 1
     (broken,) = (row for row in done.stdout.splitlines() if "BROKEN" in row and contract in row)
     assert broken
+
+
+LONG = {
+    # file: why it is longer than LONGEST lines
+    "efishim/machine/machine.py": "The run loop, and the board that devices see: both change the state of one run.",
+    "efishim/wire/bootparams.py": "One declaration: the 185 fields of boot_params, with the section of each.",
+    "efishim/oracle/faults.py": "A table: each fault with its cause and its specification.",
+    "efishim/oracle/faulty.py": "The same fault on QEMU and in efishim: the two halves mirror each other line by line.",
+    "efishim/image/pe.py": "What pefile does not check: sections, entry point and relocations, each with its sentence.",
+}
+LONGEST = 400
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    lines = {
+        f"{name}/{path.relative_to(parent / name)}": len(path.read_text().splitlines())
+        for name, parent in SOURCES.items()
+        for path in (parent / name).rglob("*.py")
+    }
+    assert {file for file, count in lines.items() if count > LONGEST} == set(LONG)
