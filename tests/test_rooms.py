@@ -18,6 +18,7 @@ WRONG = [
     ("efishim/wire/guids.py", "import efishim.image.pe", "Layouts have no logic"),
     ("efishim/machine/memory.py", "import efishim.lab.run", "A room imports only the rooms above it"),
     ("efishim/lab/run.py", "import unicorn", "Only the machine imports unicorn"),
+    ("efishim/image/elf.py", "import construct", "Only the layouts import construct"),
     ("efishim/lab/run.py", "import efishim_plugins.grub", "The core reaches plugins only through the entry-point group"),
     ("efishim_plugins/grub/provider.py", "import efishim.compare.pair", "A plugin imports what a plugin author imports"),
     ("efishim/lab/snapshot/guest_read.py", "import efishim.lab.observe.milestones", "Inside the lab"),

@@ -20,11 +20,11 @@ Why construct, and what it costs: docs/adr/0014-layouts-over-construct.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar, cast, dataclass_transform
-
-import construct as cs
 
 Buffer = bytes | bytearray | memoryview
 
@@ -65,116 +65,73 @@ class Leaf:
         return f"{int.from_bytes(raw, 'little'):#x}"
 
 
-class _Letters(cs.FormatField):
-    """A number of four bytes whose leaf has the form `text`."""
-
-    def __init__(self) -> None:
-        cs.FormatField.__init__(self, "<", "L")
-
-
-class _Array(cs.Bytes):
-    """Bytes of a fixed count; a shorter value is stored with zeroes behind it."""
-
-    def __init__(self, size: int) -> None:
-        cs.Bytes.__init__(self, size)
-
-    def _build(self, obj: bytes, stream: Any, context: Any, path: str) -> Any:
-        return cs.Bytes._build(self, obj.ljust(self.length, b"\0"), stream, context, path)
-
-
-class _Unlisted(_Array):
-    """Bytes of which `leaves` says nothing."""
-
-
-class _Value(cs.Adapter):
-    """Between construct's container and an object of the class that was declared."""
-
-    def __init__(self, struct: cs.Struct, layout: type[Layout]) -> None:
-        cs.Adapter.__init__(self, struct)
-        self.layout = layout
-        self.names = [sub.name for sub in struct.subcons]
-
-    def _decode(self, obj: Any, context: Any, path: str) -> Any:
-        value = self.layout.__new__(self.layout)
-        vars(value).update((name, obj[name]) for name in self.names)
-        return value
-
-    def _encode(self, obj: Any, context: Any, path: str) -> Any:
-        return vars(obj)
-
-
 class _Field(NamedTuple):
-    """What a declaration says of a field: construct's reader of it, its place, its bytes, and its value at first.
+    """What a declaration says of a field: how `structs` makes a reader of it for a width of pointers, its place, its bytes,
+    and its value at first.
 
     `size` and `align` (the boundary that C gives the type) are 0 where they are those of a pointer.
     """
 
-    reader: Callable[[int], Any]
+    reader: Callable[[ModuleType, int], Any]
     offset: int | None
     size: int
     align: int
     initial: Callable[[], object]
 
 
-_U8, _U16, _U32, _U64 = (cs.FormatField("<", letter) for letter in "BHLQ")
-_BE32 = cs.FormatField(">", "L")
-_NUMBERS = {1: _U8, 2: _U16, 4: _U32, 8: _U64}
-_TEXT32 = _Letters()
-
-
 def u8(offset: int | None = None) -> int:
     """One byte."""
-    return cast(int, _Field(lambda _: _U8, offset, 1, 1, int))
+    return cast(int, _Field(lambda make, _: make.number(1), offset, 1, 1, int))
 
 
 def u16(offset: int | None = None) -> int:
     """Two bytes."""
-    return cast(int, _Field(lambda _: _U16, offset, 2, 2, int))
+    return cast(int, _Field(lambda make, _: make.number(2), offset, 2, 2, int))
 
 
 def u32(offset: int | None = None) -> int:
     """Four bytes."""
-    return cast(int, _Field(lambda _: _U32, offset, 4, 4, int))
+    return cast(int, _Field(lambda make, _: make.number(4), offset, 4, 4, int))
 
 
 def u64(offset: int | None = None) -> int:
     """Eight bytes. On IA-32 the Microsoft ABI that UEFI follows aligns them to 8 as well."""
-    return cast(int, _Field(lambda _: _U64, offset, 8, 8, int))
+    return cast(int, _Field(lambda make, _: make.number(8), offset, 8, 8, int))
 
 
 def pointer() -> int:
     """A pointer, a handle, a UINTN or anything else that has the machine's width."""
-    return cast(int, _Field(_NUMBERS.__getitem__, None, 0, 0, int))
+    return cast(int, _Field(lambda make, width: make.number(width), None, 0, 0, int))
 
 
 def be32(offset: int) -> int:
     """Four bytes, the most significant first."""
-    return cast(int, _Field(lambda _: _BE32, offset, 4, 4, int))
+    return cast(int, _Field(lambda make, _: make.be32(), offset, 4, 4, int))
 
 
 def text32(offset: int) -> int:
     """A four-byte magic number that is shown as letters."""
-    return cast(int, _Field(lambda _: _TEXT32, offset, 4, 4, int))
+    return cast(int, _Field(lambda make, _: make.text32(), offset, 4, 4, int))
 
 
 def array(offset: int, size: int) -> bytes:
     """A byte array without inner structure; a shorter value is stored with zeroes behind it."""
-    return cast(bytes, _Field(lambda _: _Array(size), offset, size, 1, lambda: bytes(size)))
+    return cast(bytes, _Field(lambda make, _: make.array(size), offset, size, 1, lambda: bytes(size)))
 
 
 def guid() -> bytes:
     """An EFI_GUID, which C aligns as the UINT32 that it begins with."""
-    return cast(bytes, _Field(lambda _: _Array(16), None, 16, 4, lambda: bytes(16)))
+    return cast(bytes, _Field(lambda make, _: make.array(16), None, 16, 4, lambda: bytes(16)))
 
 
 def counted(offset: int, size: int) -> bytes:
     """The bytes of a table whose count another field holds: no leaves, since only so many of its rows mean anything."""
-    return cast(bytes, _Field(lambda _: _Unlisted(size), offset, size, 1, lambda: bytes(size)))
+    return cast(bytes, _Field(lambda make, _: make.unlisted(size), offset, size, 1, lambda: bytes(size)))
 
 
 def numbers(offset: int, size: int, count: int) -> list[int]:
     """An array of unsigned integers of `size` bytes."""
-    field = _Field(lambda _: cs.Array(count, _NUMBERS[size]), offset, size * count, size, lambda: [0] * count)
+    field = _Field(lambda make, _: make.many(count, make.number(size)), offset, size * count, size, lambda: [0] * count)
     return cast(list[int], field)
 
 
@@ -183,14 +140,14 @@ T = TypeVar("T", bound="Layout")
 
 def part(offset: int, layout: type[T]) -> T:
     """A structure inside a structure."""
-    return cast(T, _Field(layout._reader, offset, layout.SIZE, 1, layout))
+    return cast(T, _Field(lambda _, width: layout._reader(width), offset, layout.SIZE, 1, layout))
 
 
 def parts(offset: int, layout: type[T], count: int) -> list[T]:
     """An array of structures."""
 
-    def reader(width: int) -> Any:
-        return cs.Array(count, layout._reader(width))
+    def reader(make: ModuleType, width: int) -> Any:
+        return make.many(count, layout._reader(width))
 
     return cast(list[T], _Field(reader, offset, layout.SIZE * count, 1, lambda: [layout() for _ in range(count)]))
 
@@ -253,7 +210,10 @@ class Layout:
     @classmethod
     def _reader(cls, width: int) -> Any:
         if width not in cls._readers:
-            cls._readers[width] = _Value(_struct(cls, width), cls)
+            places, size = _places(cls, width)
+            make = _structs()
+            fields = [(n, at, f.reader(make, width)) for at, (n, f) in zip(places, cls._fields.items(), strict=True)]
+            cls._readers[width] = make.value(cls, fields, size)
         return cls._readers[width]
 
     @classmethod
@@ -278,11 +238,7 @@ class Layout:
 
     def build(self, width: int = 8) -> bytes:
         """The bytes. Raises ValueError for a value that does not fit its field."""
-        try:
-            return cast(bytes, type(self)._reader(width).build(self))
-        except cs.ConstructError as error:
-            place = ".".join([type(self).__name__, *(error.path or "").split(" -> ")[1:]])
-            raise ValueError(f"{place}: {str(error).rpartition(chr(10))[2]}") from error
+        return cast(bytes, _structs().build(type(self)._reader(width), self))
 
     def values(self, width: int = 8) -> dict[str, int | str]:
         """Every leaf under its full name, in the order of the structure, as records carry it (see Leaf.show)."""
@@ -293,7 +249,7 @@ class Layout:
     def leaves(cls, width: int = 8) -> tuple[Leaf, ...]:
         """All leaves in the order of their offsets."""
         if width not in cls._leaves:
-            cls._leaves[width] = tuple(_walk("", 0, cls.struct(width)))
+            cls._leaves[width] = tuple(Leaf(*leaf) for leaf in _structs().leaves(cls._reader(width)))
         return cls._leaves[width]
 
     @classmethod
@@ -308,6 +264,11 @@ class Layout:
     def leaf_at(cls, offset: int, width: int = 8) -> Leaf | None:
         """The leaf that holds the byte at `offset`, None for bytes that the structure leaves unnamed."""
         return next((leaf for leaf in cls.leaves(width) if leaf.offset <= offset < leaf.offset + leaf.size), None)
+
+
+def _structs() -> ModuleType:
+    """construct takes 20 ms to import, and declarations are read by whoever only lists providers."""
+    return importlib.import_module("efishim.wire.structs")
 
 
 def _places(layout: type[Layout], width: int) -> tuple[list[int], int]:
@@ -327,40 +288,3 @@ def _places(layout: type[Layout], width: int) -> tuple[list[int], int]:
     if size < end:
         raise TypeError(f"the fields of {layout.__name__} end at {end:#x}, outside its {size} bytes")
     return places, size
-
-
-def _struct(layout: type[Layout], width: int) -> Any:
-    """The fields and the bytes between them, with a name for each.
-
-    Names of bytes that no field covers begin with a plus sign, so that they are none that a field can have.
-    """
-    places, size = _places(layout, width)
-    rows: list[Any] = []
-    at = 0
-    for start, (name, field) in zip(places, layout._fields.items(), strict=True):
-        rows += [*_between(at, start), name / field.reader(width)]
-        at = start + (field.size or width)
-    return cs.Struct(*rows, *_between(at, size))
-
-
-def _between(start: int, end: int) -> list[Any]:
-    return [f"+{start:#x}" / cs.Default(_Unlisted(end - start), bytes(end - start))] if start < end else []
-
-
-def _walk(name: str, at: int, reader: Any) -> Iterator[Leaf]:
-    """The leaves of one of construct's objects that lies at `at` and has this name."""
-    if isinstance(reader, cs.Struct):
-        for sub in reader.subcons:
-            own = sub.name.rstrip("_")
-            yield from _walk(f"{name}.{own}" if name else own, at, sub.subcon)
-            at += sub.sizeof()
-    elif isinstance(reader, cs.Array):
-        for index in range(reader.count):
-            yield from _walk(f"{name}[{index}]", at + index * reader.subcon.sizeof(), reader.subcon)
-    elif isinstance(reader, _Value):
-        yield from _walk(name, at, reader.subcon)
-    elif isinstance(reader, cs.FormatField):
-        form = "text" if isinstance(reader, _Letters) else "big-endian" if reader is _BE32 else "number"
-        yield Leaf(name, at, reader.length, form)
-    elif isinstance(reader, _Array) and not isinstance(reader, _Unlisted):
-        yield Leaf(name, at, reader.length, "bytes")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from importlib.resources import files
 
+from efishim.wire.bootparams import SetupHeader
+from efishim.wire.linux_header import HEADER_START
 from efishim_firmware_stubs.cpio import Entry, archive
 
 __all__ = ["guest_shim", "kexec_initrd", "load", "probe_elf", "probe_kernel", "reporting_init", "reporting_initrd"]
-
-_SETUP_SECTS = 0x1F1
-_PAYLOAD_OFFSET = 0x248
 
 
 def load(name: str) -> bytes:
@@ -41,9 +39,9 @@ def probe_elf() -> bytes:
     the setup sectors. Multiboot headers and the PE and Linux entries lie outside of it.
     """
     image = probe_kernel()
-    offset, length = struct.unpack_from("<II", image, _PAYLOAD_OFFSET)
-    start = (image[_SETUP_SECTS] + 1) * 512 + offset
-    return image[start : start + length]
+    header = SetupHeader.parse(image[HEADER_START:])
+    start = (header.setup_sects + 1) * 512 + header.payload_offset
+    return image[start : start + header.payload_length]
 
 
 def guest_shim() -> bytes:
