@@ -197,7 +197,7 @@ def _text(results: list[tuple[Record, list[Check]]]) -> str:
     for record, found in results:
         name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
         different = [one for one in found if one.diff]
-        lines.append(f"{name}: {'as its baseline' if not different else 'not as its baseline'}")
+        lines.append(f"{name}: {'matches its baseline' if not different else 'differs from its baseline'}")
         for one in different:
             lines += [f"  {one.section}", *(f"    {line}" for line in one.diff)]
     return "".join(f"{line}\n" for line in lines)
@@ -211,7 +211,7 @@ def _junit(results: list[tuple[Record, list[Check]]], skipped: list[Skipped]) ->
         name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
         for one in found:
             count = sum(line.startswith(("+", "-")) for line in one.diff)
-            sentence = f"{count} lines are not as in the baseline" if one.diff else ""
+            sentence = f"{count} lines differ from the baseline" if one.diff else ""
             cases.append(Case(name, one.section, sentence, "\n".join(one.diff)))
     cases += [Case(one.route, "runs", failure=one.reason, details=one.hint) for one in skipped]
     return render("efishim.baseline", cases)

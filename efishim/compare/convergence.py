@@ -1,4 +1,4 @@
-"""The convergence of two routes: the first place of the kernel that both pass, and what differs there."""
+"""The convergence of two routes: the first point of the kernel that both pass, and what differs there."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def convergence(left: str, right: str, pair: Pair) -> list[str]:
     """Sentences."""
     place = convergence_point(pair.left, pair.right)
     if place is None:
-        return ["They never do: no place of the kernel is passed by both."]
+        return ["Nowhere: no code of the kernel ran on both."]
     one, other = place
     met = converge(pair.left.coverage.trace, pair.right.coverage.trace)
     symbol = met.symbol if met is not None else one.at.symbol if one.at is not None and one.at.symbol else one.name.value
@@ -64,10 +64,10 @@ def convergence(left: str, right: str, pair: Pair) -> list[str]:
         and any(fact.stage.value == one.name.value for fact in (judged.difference.fact, *judged.difference.also))
     ]
     if not there:
-        return [*lines, "All that was told to the kernel is the same there."]
+        return [*lines, "At this point, the boot information is the same."]
     counts = {kind: sum(judged.verdict.kind is kind for judged in there) for kind in Class}
     said = ", ".join(f"{count} {kind.value}" for kind, count in counts.items() if count)
-    return [*lines, f"Of what the kernel is told there, {len(there)} facts differ: {said}."]
+    return [*lines, f"At this point, {len(there)} facts of the boot information differ: {said}."]
 
 
 def convergence_point(left: Record, right: Record) -> tuple[MilestonePoint, MilestonePoint] | None:

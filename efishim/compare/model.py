@@ -1,4 +1,4 @@
-"""A comparison as a document: plain values, from which text, JSON, Markdown, JUnit and HTML are made.
+"""The comparison document: plain values, from which text, JSON, Markdown, JUnit and HTML are generated.
 
 Nothing in it comes from the host's clock: the comparison of the same records is the same document.
 """
@@ -98,12 +98,12 @@ class Group(_Struct, frozen=True, kw_only=True):
 class Question(StrEnum):
     """What the first screen answers. The words are what people read; programs ask for the member."""
 
-    USERSPACE = "Did each reach userspace?"
-    INPUTS = "What does the kernel know on one and not on the other?"
-    UNREAD = "What was told and never read by the guest?"
-    CONVERGENCE = "Where do the ways meet?"
-    BEHAVIOUR = "What ran on one side only?"
-    COST = "At what cost?"
+    USERSPACE = "Did both reach userspace?"
+    INPUTS = "What boot information differs?"
+    UNREAD = "What was passed to the guest and never read by it?"
+    CONVERGENCE = "Where do the routes converge?"
+    BEHAVIOUR = "What ran on one route only?"
+    COST = "What did each route cost?"
 
 
 class Answer(_Struct, frozen=True, kw_only=True):
@@ -124,7 +124,7 @@ class PairView(_Struct, frozen=True, kw_only=True):
     unexplained: list[DifferenceView]
     groups: list[Group]
     unused: list[str]
-    """Rules that speak about such a pair and explained nothing."""
+    """Rules that apply to such a pair and matched nothing."""
 
     def answer(self, question: Question) -> list[str]:
         """The sentences that answer a question."""

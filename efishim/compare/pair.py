@@ -1,4 +1,4 @@
-"""Two records side by side: every fact that they do not share, with its class."""
+"""Compares two records: every fact that differs, with its class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pair:
     """Facts that are the same."""
     judged: tuple[Judged, ...]
     unused: tuple[str, ...]
-    """Rules that speak about such a pair and explained nothing."""
+    """Rules that apply to such a pair and matched nothing."""
 
     def of(self, kind: Class, side: Side | None = None) -> tuple[Judged, ...]:
         """The differences of one class."""

@@ -1,4 +1,4 @@
-"""The first screen of a comparison of two runs: questions that people ask, answered in sentences."""
+"""The first screen of a comparison of two runs: common questions, answered in sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def answers(left: str, right: str, pair: Pair) -> list[Answer]:
         Answer(question=Question.USERSPACE, lines=[_reached(left, pair.left), _reached(right, pair.right)]),
         Answer(
             question=Question.INPUTS,
-            lines=[*_known(left, pair, 0), *_known(right, pair, 1), *_otherwise(pair)] or ["Both tell it the same things."],
+            lines=[*_known(left, pair, 0), *_known(right, pair, 1), *_otherwise(pair)] or ["None: both routes pass the same."],
         ),
         Answer(
             question=Question.UNREAD,
@@ -41,7 +41,7 @@ def answers(left: str, right: str, pair: Pair) -> list[Answer]:
 def _unread(name: str, record: Record) -> str:
     """Fields of the native structure, and of boot_params, that no code read."""
     if record.consumed is None:
-        return f"{name}: it was not watched."
+        return f"{name}: not observed."
     unread: dict[str, None] = {}
     for one in record.consumed.structures:
         kind = unnumbered(one.structure)
@@ -52,7 +52,7 @@ def _unread(name: str, record: Record) -> str:
             unread[f"all of {place}"] = None
         else:
             unread |= dict.fromkeys(f"{place}.{field}" for field in one.never_read)
-    return f"{name}: {_some(list(unread)) or 'nothing: all of it was read, if only as a whole'}."
+    return f"{name}: {_some(list(unread)) or 'nothing: all of it was read, some only as a whole'}."
 
 
 NATIVE = ("hvm_", "boot_params", "setup_header", "multiboot")
@@ -61,12 +61,13 @@ NATIVE = ("hvm_", "boot_params", "setup_header", "multiboot")
 
 def _reached(name: str, record: Record) -> str:
     passed = {point.name: point.insns for point in record.milestones}
+    ended = record.outcome.reason.value
     if Milestone.USERSPACE in passed:
-        return f"{name}: yes, after {passed[Milestone.USERSPACE]:,} instructions; it ended with {record.outcome.reason.value}."
+        return f"{name}: yes, after {passed[Milestone.USERSPACE]:,} instructions; the run ended with {ended}."
     last = f"the last milestone was {record.outcome.reached.value}" if record.outcome.reached else "no milestone was passed"
     goal = record.outcome.goal
-    asked = "" if goal in (Milestone.USERSPACE, Milestone.SHUTDOWN) else f" (it was to stop at {goal.value})"
-    return f"{name}: no{asked}; {last}, and it ended with {record.outcome.reason.value}."
+    asked = "" if goal in (Milestone.USERSPACE, Milestone.SHUTDOWN) else f" (the run was to stop at {goal.value})"
+    return f"{name}: no{asked}; {last}, and the run ended with {ended}."
 
 
 def _known(name: str, pair: Pair, side: int) -> list[str]:
@@ -92,7 +93,7 @@ def _otherwise(pair: Pair) -> list[str]:
         and not {one.difference.left, one.difference.right} & {"", "0x0"}
     ]
     things = list(dict.fromkeys(thing for fact in other for thing in [_thing(fact)] if thing))
-    return [f"Both, with other values: {_some(things)}."] if things else []
+    return [f"Both, with different values: {_some(things)}."] if things else []
 
 
 _THINGS: Mapping[tuple[str, ...], str] = {
@@ -177,14 +178,14 @@ def _cost(left: str, one: Record, right: str, other: Record) -> list[str]:
 
 def _cost_line(name: str, cost: Costs) -> str:
     calls, accesses = sum(cost.calls.values()), sum(cost.hardware.values())
-    return f"{name}: {cost.insns:,} instructions, {calls:,} firmware calls, {accesses:,} accesses to hardware."
+    return f"{name}: {cost.insns:,} instructions, {calls:,} firmware calls, {accesses:,} hardware accesses."
 
 
 def _ratio(left: str, right: str, milestone: str, a: int, b: int) -> str:
     less, more, name = (a, b, left) if a <= b else (b, a, right)
     if a == b:
         return f"To {milestone} both take {a:,} instructions."
-    return f"To {milestone} {name} takes {more - less:,} instructions less ({less:,} against {more:,})."
+    return f"To {milestone} {name} takes {more - less:,} fewer instructions ({less:,} against {more:,})."
 
 
 def _more(one: Mapping[str, int], other: Mapping[str, int]) -> list[str]:

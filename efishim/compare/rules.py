@@ -1,4 +1,4 @@
-"""The rules that give a difference its class: data in rules.toml, read and matched here."""
+"""The rules that classify differences: reads and matches the data in rules.toml."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Rule:
     present: bool = False
 
     def applies(self, left: Traits, right: Traits, changed: frozenset[str]) -> bool:
-        """Does the rule speak about such a pair of records?"""
+        """Does the rule apply to such a pair of records?"""
 
         def splits(word: str) -> bool:
             return (word in left.words) != (word in right.words)

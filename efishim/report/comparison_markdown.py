@@ -1,4 +1,4 @@
-"""A comparison as Markdown, for a comment on a change or a job's summary."""
+"""A comparison as Markdown, for a pull request comment or a job summary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROW_LIMIT = 100
 
 def render(comparison: Comparison, *, verbose: bool = False) -> str:
     """The whole document, with its last newline."""
-    lines = ["# Ways into a kernel", "", conclusion(comparison), "", *_runs(comparison)]
+    lines = ["# Comparison of boot routes", "", conclusion(comparison), "", *_runs(comparison)]
     if comparison.skipped:
         lines.append("")
     for one in comparison.skipped:
@@ -75,7 +75,7 @@ def _differences(differences: list[DifferenceView]) -> Iterator[str]:
 
 def _table(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
     told = given_rows(comparison)
-    yield "## What the kernel is told"
+    yield "## Boot information"
     yield ""
     yield "`.` as the first route, `-` without it, a letter another value."
     yield ""

@@ -1,4 +1,4 @@
-"""A comparison as text for people: the answers first, then what is not explained, then what is, and the table."""
+"""A comparison as text: answers first, then the unexplained and the explained differences, and the table."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _explained(pair: PairView, *, verbose: bool) -> Iterator[str]:
     for group in pair.groups:
         yield from _group(group, verbose=verbose)
     if verbose and pair.unused:
-        yield "rules that speak about such a pair and explained nothing: " + ", ".join(pair.unused)
+        yield "rules that apply to this pair and matched nothing: " + ", ".join(pair.unused)
     yield ""
 
 
@@ -176,17 +176,17 @@ def _group(group: Group, *, verbose: bool) -> Iterator[str]:
 
 def _matrix(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
     """Routes against facts: `.` is the reference's value, `-` no such fact, a letter one of the values at the line's end."""
-    yield "Facts in which any two differ: . as the first route, - without it, a letter one of the values behind it."
+    yield "Facts that differ between routes: . is the value of the first, - is none, a letter is a value listed at the end."
     told = [row for row in given_rows(comparison) if verbose or not moved_by_kaslr(row.fact)]
     done = [row for row in comparison.rows if row.side is Side.BEHAVIOUR]
     head = " ".join(run.key for run in comparison.runs)
     lines = [(_cut(row.path), cells(row), _values(row)) for row in told] if verbose else _structures_folded(told)
     shown = lines if verbose else lines[:ROW_LIMIT]
-    yield from columns([("told to the kernel", head, ""), *shown])
+    yield from columns([("boot information", head, ""), *shown])
     if len(shown) < len(lines):
         yield f"... and {len(lines) - len(shown)} more (-v shows all)"
     yield ""
-    yield from columns([("done by the kernel", head, ""), *_folded(done)])
+    yield from columns([("behaviour", head, ""), *_folded(done)])
     yield ""
 
 

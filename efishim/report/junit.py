@@ -1,4 +1,4 @@
-"""JUnit XML, as CI systems read it: one case for each route and check."""
+"""JUnit XML for CI systems, with one test case per route and check."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def render(suite: str, cases: Sequence[Case]) -> str:
 
 
 def comparison_cases(comparison: Comparison) -> list[Case]:
-    """For each route: it reached its goal; what the kernel is told is explained; so is what the kernel did."""
+    """For each route: it reached its goal; differences in boot information are explained; so are those in behaviour."""
     cases = []
     for run in comparison.runs:
         cases.append(Case(run.name, f"reaches {run.goal}", "" if run.met else run.verdict))
         for pair in comparison.pairs:
             if pair.right != run.name:
                 continue
-            for side, check in ((Side.INPUTS, "what the kernel is told"), (Side.BEHAVIOUR, "what the kernel does")):
+            for side, check in ((Side.INPUTS, "boot information"), (Side.BEHAVIOUR, "behaviour")):
                 found = [one for one in pair.unexplained if one.side is side]
                 sentence = f"{len(found)} unexplained against {pair.left}" if found else ""
                 details = "\n".join(f"{one.path}: {one.left or '-'} | {one.right or '-'}" for one in found)

@@ -1,4 +1,4 @@
-"""A record as text for people: how far it came, what it cost, why it ended."""
+"""A record as text: milestones, outcome and cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def summary(record: Record) -> str:
     seconds = record.outcome.seconds
     lines.append(f"{calls:,} firmware {word}, {amount(record.outcome.insns)} instructions in {seconds:.2f} s")
     if not record.outcome.reproducible:
-        lines.append("The host ended this run, so the record cannot be had again byte for byte.")
+        lines.append("The host ended this run, so the record is not reproducible.")
     lines += [f"note: {note}" for note in record.notes]
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ def test_two_routes_of_the_probe_kernel(capsys: pytest.CaptureFixture[str]) -> N
     assert run_command_line(["compare", *ROUTES, *QUICK]) == 0
     out = capsys.readouterr().out
     assert out.endswith("Every difference is explained.\n")
-    assert "Where do the ways meet?" in out
+    assert "Where do the routes converge?" in out
 
 
 def test_records_instead_of_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_json_is_what_its_schema_says() -> None:
 
 def test_text_of_two_has_the_answers_first_and_each_rule_with_its_reason_and_source() -> None:
     text = text_of("text", comparison(2))
-    assert text.index("Did each reach userspace?") < text.index("explained:")
+    assert text.index("Did both reach userspace?") < text.index("explained:")
     for group in comparison(2).pairs[0].groups:
         assert group.reason in text
         assert f"source: {group.source}" in text
@@ -86,7 +86,7 @@ def test_what_is_unexplained_is_shown_in_full_and_said_at_the_end() -> None:
 def test_the_table_of_many_names_runs_by_letters_and_stays_narrow() -> None:
     text = text_of("text", comparison(3))
     assert re.search(r"^A +hvmlite/efi ", text, re.MULTILINE)
-    assert re.search(r"^told to the kernel +A B C", text, re.MULTILINE)
+    assert re.search(r"^boot information +A B C", text, re.MULTILINE)
     row = next(row for row in comparison(3).rows if row.path == "entry.hvm_start_info.magic")
     assert comparison_text.cells(row) == ". . -"
     row = next(row for row in comparison(3).rows if row.path == "entry.cpu.rsi")
@@ -100,7 +100,7 @@ def test_the_reference_without_a_fact_is_a_dash_and_not_a_dot() -> None:
 
 def test_verbose_shows_more() -> None:
     assert len(text_of("text", comparison(2), verbose=True)) > len(text_of("text", comparison(2)))
-    assert "explained nothing" in text_of("text", comparison(2), verbose=True)
+    assert "matched nothing" in text_of("text", comparison(2), verbose=True)
 
 
 def test_routes_without_a_record_are_told_with_the_reason() -> None:
@@ -137,7 +137,7 @@ def test_junit_has_a_case_for_each_route_and_check() -> None:
     root = ElementTree.fromstring(text_of("junit", comparison(3)))
     cases = {(case.get("classname"), case.get("name")) for case in root.iter("testcase")}
     assert ("efishim.compare.hvmlite/efi", "reaches entry") in cases
-    assert ("efishim.compare.hvmlite/pvh", "what the kernel is told, against hvmlite/efi") in cases
+    assert ("efishim.compare.hvmlite/pvh", "boot information, against hvmlite/efi") in cases
     assert len(cases) == 3 + 2 * 2
     assert root.get("failures") == "0"
 
@@ -147,7 +147,7 @@ def test_junit_says_what_failed() -> None:
     root = ElementTree.fromstring(text_of("junit", document))
     failures = {case.get("name"): case.find("failure") for case in root.iter("testcase") if case.find("failure") is not None}
     assert root.get("failures") == str(len(failures))
-    told = failures["what the kernel is told, against hvmlite/efi"]
+    told = failures["boot information, against hvmlite/efi"]
     assert told is not None
     assert "unexplained against hvmlite/efi" in str(told.get("message"))
     assert "entry.cpu.mode" in str(told.text)

@@ -201,7 +201,7 @@ def test_nor_does_a_hostile_one(attacked: dict[str, Any]) -> None:
 
 def test_nothing_of_a_hostile_record_runs(attacked: dict[str, Any]) -> None:
     title, images, scripts, text = attacked["runs"]
-    assert title.startswith("Ways into a kernel")
+    assert title.startswith("Comparison of boot routes")
     assert (images, scripts, text) == (0, 1, True)
 
 
