@@ -1,1 +1,1 @@
-"""Differences between records: facts, rules, where ways meet, and baselines."""
+"""Compares records: facts, rules, convergence, and baselines."""

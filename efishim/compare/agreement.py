@@ -1,4 +1,4 @@
-"""How far a route in efishim agrees with the same way in on real firmware: a count for each class of fields.
+"""Agreement of a route in efishim with the same boot flow on real firmware, counted per class of fields.
 
 What QEMU cannot tell (hardware touched, code that ran, the machine's CPUID) is left out on both sides. Lines of the log in
 which the kernel complains are never explained by a rule that was written for something else.

@@ -1,4 +1,4 @@
-"""Memory maps side by side, as areas: what is said about the same addresses, however it is cut into ranges."""
+"""Compares memory maps by address, however they are split into ranges."""
 
 from __future__ import annotations
 

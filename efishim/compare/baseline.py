@@ -1,4 +1,4 @@
-"""Baselines: what one route told a kernel and what the kernel did, as lines that a person can review in a change.
+"""Baselines: the boot information and behaviour of one route, as lines that can be reviewed in a diff.
 
 Exact, but for what KASLR and time decide: where the kernel proper lies, what leftovers are in registers that no contract
 defines, and how much was done of what is done again and again.

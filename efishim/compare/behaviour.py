@@ -1,4 +1,4 @@
-"""What a record says that the kernel did, as facts."""
+"""Extracts the facts about a kernel's behaviour from a record."""
 
 from __future__ import annotations
 

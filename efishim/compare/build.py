@@ -1,4 +1,4 @@
-"""From records to the document of a comparison."""
+"""Builds a comparison from records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a way in costs: instructions by milestone, firmware calls by service, accesses by kind of hardware."""
+"""The cost of a route: instructions by milestone, firmware calls by service, accesses by kind of hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record as facts: values that can be set side by side.
+"""A record as facts, the values that a comparison works on.
 
 An *input* is something that was given to the kernel or could be found by it: the machine, the native structure, what lies in
 boot_params. *Behaviour* is what the kernel did with it: milestones, firmware calls, hardware, code, log. Counts are no facts,

@@ -1,4 +1,4 @@
-"""What a record says that the kernel was told, as facts."""
+"""Extracts the facts about a kernel's boot information from a record."""
 
 from __future__ import annotations
 

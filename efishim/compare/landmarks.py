@@ -1,4 +1,4 @@
-"""Names for the addresses of one record, so that the same thing at two places is still the same thing."""
+"""Names the addresses of a record, so that the same thing at two addresses compares equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that rules may ask for: what kind of way into the kernel a record is of, and what was chosen differently in two."""
+"""The words that rules match on: traits of a record's route, and the inputs in which two records differ."""
 
 from __future__ import annotations
 

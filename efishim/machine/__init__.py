@@ -1,1 +1,1 @@
-"""The CPU, RAM, buses, interrupts, exceptions and the virtual clock. The only room that imports unicorn."""
+"""CPU, RAM, buses, interrupts, exceptions and the virtual clock. The only package that imports unicorn."""

@@ -1,4 +1,4 @@
-"""Which bytes of some guest-physical memory the guest reads and writes, and by which code, at no cost elsewhere.
+"""Observes reads and writes of selected guest-physical memory, with the code that makes them, at no cost elsewhere.
 
 Unicorn's hooks for loads and stores slow down every access of the guest. This module works on the soft TLB instead
 (docs/adr/0011-observing-memory.md): the function that fills it is replaced by native code, which leaves the entries of watched

@@ -1,4 +1,4 @@
-"""Where in a block the guest was: instruction boundaries, for counts that are exact although blocks are counted whole."""
+"""Instruction boundaries within blocks, which make counts exact although whole blocks are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending a run after exactly so many instructions, although blocks run whole.
+"""Stops a run after an exact number of instructions, although whole blocks are executed.
 
 The last blocks before the end are looked at before they run; the one that would go too far gets a hook at the first
 instruction that must not run any more.

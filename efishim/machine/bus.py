@@ -1,4 +1,4 @@
-"""The port bus and the MMIO bus: who answers at which address, and what an empty address answers.
+"""The port bus and the MMIO bus: address decoding, and the value of addresses without a device.
 
 A device implements `Device`; offsets are relative to the start of the range that it was attached to.
 """

@@ -1,4 +1,4 @@
-"""The signatures of Unicorn's C interface that the engine uses without its Python binding."""
+"""Signatures of Unicorn's C interface, which the engine uses without the Python binding."""
 
 from __future__ import annotations
 

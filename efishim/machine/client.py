@@ -1,4 +1,4 @@
-"""What the engine tells the machine while the guest runs."""
+"""The callbacks from the engine to the machine while the guest runs."""
 
 from __future__ import annotations
 

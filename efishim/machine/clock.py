@@ -1,4 +1,4 @@
-"""The virtual clock: time as the guest experiences it, a function of what it executed and waited for.
+"""The virtual clock: guest time as a function of what the guest executed and waited for.
 
 The unit is the nanosecond since power-on, as an integer. Nothing here knows the host's time.
 """

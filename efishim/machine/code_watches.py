@@ -1,4 +1,4 @@
-"""Places in the guest's code that somebody waits for: an address, the bytes of a piece of code, or the first code of ring 3.
+"""Breakpoints in guest code: an address, a byte pattern, or the first code in ring 3.
 
 Each is met once. The native hook stops before a block that was marked; only what it cannot decide comes here.
 """

@@ -1,4 +1,4 @@
-"""What the rooms below may ask of the processor and the machine around it, without knowing how either is emulated.
+"""The interface of processor and machine for other packages, independent of how they are emulated.
 
 `Cpu` and `Board` are protocols, so that devices and firmware can be tested against a plain object; `Machine`
 (machine.py) is the real one.

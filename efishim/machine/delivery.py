@@ -1,4 +1,4 @@
-"""Delivering interrupts and exceptions through the guest's own IDT (Intel SDM volume 3, chapter 6).
+"""Delivers interrupts and exceptions through the guest's own IDT (Intel SDM volume 3, chapter 6).
 
 Unicorn hands every vector to a hook and never looks at the guest's tables. This module does what the processor does after it
 decided to deliver a vector: read the gate, check it, switch stacks by TSS or IST, push the frame, load CS:RIP. A fault on the

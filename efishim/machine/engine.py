@@ -1,4 +1,4 @@
-"""Unicorn, wired up: memory mapped, hooks in place, translated blocks watched. The run loop is in machine.py.
+"""Sets up Unicorn: memory, hooks, and the observation of translated blocks. The run loop is in machine.py.
 
 Nothing here decides what the guest sees; callbacks go to `EngineClient`. A callback that wants the guest stopped calls
 `stop`, and the emulation ends at the next point where Unicorn looks (a block's start or a memory access).

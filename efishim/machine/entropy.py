@@ -1,4 +1,4 @@
-"""Randomness of a run: everything that looks random to the guest comes from the run's seed."""
+"""Derives everything that looks random to the guest from the run's seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unicorn's CPUX86State, seen in place.
+"""Accesses Unicorn's CPUX86State in place.
 
 Unicorn's register interface cannot load a segment in protected mode, change the privilege level or clear the exception
 that it believes is still in flight (`old_exception`, Unicorn issue 1883). The state itself can: this module lays a

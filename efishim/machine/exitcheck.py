@@ -1,4 +1,4 @@
-"""Leaving out Unicorn's check for a stop request after every load and store.
+"""Omits Unicorn's check for a stop request after every load and store.
 
 Unicorn calls a helper after each memory access of translated code to see whether a hook asked to stop; every block has such
 a check at its start anyway. The checks within blocks cost about a third of a boot. Unicorn can leave them out, but only does so

@@ -1,4 +1,4 @@
-"""The instructions that the machine executes instead of Unicorn: time, randomness, MSRs, PAUSE, and the way into the kernel.
+"""Instructions that the machine executes instead of Unicorn: time, random numbers, MSRs, PAUSE, and system calls.
 
 Intel SDM volume 2 for each; the MSRs that are the emulated processor's own stay with it.
 """

@@ -1,4 +1,4 @@
-"""Instructions that Unicorn executes in its own way and that a deterministic machine must execute in ours.
+"""Finds the instructions that Unicorn would not execute deterministically, and which the machine executes itself.
 
 Unicorn offers instruction hooks for IN, OUT, SYSCALL, SYSENTER and CPUID only. The others are found in the bytes of each
 new block before it runs, and get a hook on their one address. A byte pattern inside another instruction costs a hook that

@@ -1,4 +1,4 @@
-"""What the guest did to the machine: ports, MMIO, MSRs, CPUID leaves, each with the code that did it."""
+"""The ledger: accesses to ports, MMIO, MSRs and CPUID leaves, each with the code that made it."""
 
 from __future__ import annotations
 

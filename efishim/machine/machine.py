@@ -1,4 +1,4 @@
-"""The machine: memory, buses, clock and processor joined, and the loop that runs a guest until a reason to stop.
+"""The machine: memory, buses, clock and processor, and the loop that runs a guest until there is a reason to stop.
 
 Implements the protocol `Board` (cpu.py). One instance boots one guest once.
 """

@@ -1,4 +1,4 @@
-"""Guest-physical memory: RAM and ROM regions over host memory that is not touched until the guest does.
+"""Guest-physical memory: RAM and ROM regions on host memory that is allocated on first access.
 
 Addresses are guest-physical, sizes in bytes. Device memory is not here, it is on the MMIO bus (bus.py).
 """

@@ -1,4 +1,4 @@
-"""The native hooks: block counting and deadlines without a Python call for every block that the guest runs.
+"""The native hooks: count blocks and check deadlines without a Python call per block.
 
 The code is `efishim_firmware_stubs/machine/host_x86_64.asm`, assembled once and committed; this module loads it into executable
 memory and gives it its data. Layouts here and there must agree; `tests/machine/test_native.py` holds them together.

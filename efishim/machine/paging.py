@@ -1,4 +1,4 @@
-"""Walking the guest's page tables, for everything that the host does by linear address.
+"""Walks the guest's page tables for host accesses by linear address.
 
 Covers no paging, 32-bit, PAE and 4-level paging (Intel SDM volume 3, chapter 4). 5-level paging is not offered by CPUID.
 """

@@ -1,4 +1,4 @@
-"""The processor as the other rooms use it: registers by name, memory by linear address (protocol `Cpu`)."""
+"""The processor interface for other packages: registers by name, memory by linear address (protocol `Cpu`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine takes shortcuts through: the inside of one build of Unicorn, which another build may not have.
+"""Shortcuts that depend on the internals of one build of Unicorn, and the check that they are available.
 
 A shortcut looks at power-on whether everything is where it expects it. Where it is not, the machine takes the long way: slower,
 with the same record. `efishim doctor` tells which are on.

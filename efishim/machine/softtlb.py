@@ -1,4 +1,4 @@
-"""Stores that take the fast path, and a soft TLB of a fixed size (docs/adr/0012-the-soft-tlb.md).
+"""Makes stores take the fast path, and fixes the size of the soft TLB (docs/adr/0012-the-soft-tlb.md).
 
 Native code (`firmware_stubs/machine/softtlb_x86_64.asm`) stands in for the function with which Unicorn fills its soft TLB. The
 guest sees nothing of it: what changes is which stores ask whether they overwrite translated code, and how many translations

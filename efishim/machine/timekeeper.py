@@ -1,4 +1,4 @@
-"""Virtual time: how instructions and waiting become nanoseconds, and what the time stamp counter says.
+"""Virtual time: converts instructions and waiting to nanoseconds, and provides the time stamp counter.
 
 The processor executes `INSNS_PER_NS` instructions per virtual nanosecond. A guest that only waits (RDTSC or PAUSE in a tight
 loop, HLT) is moved forward instead of being executed; a delay loop then ends a little late, never early, as on a real machine

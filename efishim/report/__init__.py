@@ -1,1 +1,1 @@
-"""Records as text, JSON, HTML and JUnit."""
+"""Output formats: text, JSON, Markdown, HTML and JUnit."""

@@ -1,4 +1,4 @@
-"""How far efishim agrees with real firmware, as tables for documents: a column for each way, a row for each class of fields."""
+"""Agreement with real firmware as a table: a column per boot flow, a row per class of fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to write a comparison that there are."""
+"""The output formats of a comparison."""
 
 from __future__ import annotations
 

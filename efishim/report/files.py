@@ -1,4 +1,4 @@
-"""Writing result files so that nobody ever sees half of one."""
+"""Writes output files atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to write a record that there are."""
+"""The output formats of a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image is, as one document: headers, entries, sections, payload, notes, and which routes apply to it."""
+"""Describes an image as one document: headers, entries, sections, payload, notes, and the routes that apply."""
 
 from __future__ import annotations
 

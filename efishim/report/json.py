@@ -1,4 +1,4 @@
-"""A record as its canonical JSON."""
+"""A record as canonical JSON."""
 
 from __future__ import annotations
 

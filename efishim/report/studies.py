@@ -1,4 +1,4 @@
-"""The ways to write a study that there are."""
+"""The output formats of a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study as one HTML file that needs nothing else: no network, no script."""
+"""A study as one self-contained HTML file without scripts."""
 
 from __future__ import annotations
 

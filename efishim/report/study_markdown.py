@@ -1,4 +1,4 @@
-"""A study as Markdown: what lies in the documentation."""
+"""A study as Markdown, as in docs/study.md."""
 
 from __future__ import annotations
 

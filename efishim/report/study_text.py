@@ -1,4 +1,4 @@
-"""A study for a terminal: the summary, then each row with its numbers."""
+"""A study as text: the summary, then each row with its numbers."""
 
 from __future__ import annotations
 

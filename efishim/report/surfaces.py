@@ -1,4 +1,4 @@
-"""The ways to write a surface that there are."""
+"""The output formats of a surface."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The study: the claims of the thread of 2016, each turned into an experiment whose verdict is computed from runs."""
+"""The study: claims of the 2016 thread, each an experiment with a verdict computed from runs."""

@@ -1,6 +1,4 @@
-"""The question behind the thread: could the hvm_start_info of HVMLite have used the EFI entry? Numbers of the runs, for each
-kernel by itself.
-"""
+"""Answers the question behind the thread, could HVMLite's hvm_start_info have used the EFI entry, with figures per kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From runs to the document: judging each kernel by itself, then all of them together."""
+"""Builds the study from runs: judges each kernel by itself, then all of them together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment is: statements, the runs that it needs, and a pure function from their records to verdicts."""
+"""Definition of an experiment: statements, the runs that it needs, and a pure function from records to verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records kept in a folder: a run that was made before, by the same efishim with the same inputs, need not be made again.
+"""Reuses records saved in a directory by the same version of efishim with the same inputs.
 
 Runs are deterministic, so a kept record is the one that a new run would give. A study that was
 interrupted goes on where it was.

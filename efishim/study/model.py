@@ -1,4 +1,4 @@
-"""The study as a document: plain values, from which text, Markdown, JSON and HTML are made.
+"""The study document: plain values, from which text, Markdown, JSON and HTML are generated.
 
 Nothing in it comes from the host's clock: the study of the same kernels by the same efishim is the same document.
 """

@@ -1,4 +1,4 @@
-"""The two ramdisks of the study: the reporting init, and an archive with one file that the first has not."""
+"""The two ramdisks of the study: the reporting init, and an archive with one file that the first lacks."""
 
 from __future__ import annotations
 

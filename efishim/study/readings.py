@@ -1,4 +1,4 @@
-"""What experiments read out of a record: pure functions, no opinions."""
+"""The values that experiments read from a record, as pure functions."""
 
 from __future__ import annotations
 

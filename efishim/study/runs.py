@@ -1,4 +1,4 @@
-"""The runs that experiments ask for, and what came of them."""
+"""The runs that experiments need, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first page: sentences made of verdicts and numbers."""
+"""Writes the first page from verdicts and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The surface as the experiments need it, whatever searched for it."""
+"""The surface as experiments use it, whichever way it was obtained."""
 
 from __future__ import annotations
 

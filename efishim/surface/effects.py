@@ -1,4 +1,4 @@
-"""What a kernel does without one item, told by the difference between two runs."""
+"""The effect of removing one item, from the difference between two runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The surface as a document: every item of the firmware with its mark, and what the kernel does without it.
+"""The surface document: every item of the firmware with its mark, and the effect of removing it.
 
 Nothing in it comes from the host's clock: two searches with one plan give the same bytes.
 """

@@ -1,4 +1,4 @@
-"""What the firmware of a plan has to offer: the shim asks its profile about everything before it builds it."""
+"""Lists the items that the firmware of a plan offers, by recording what the shim asks its profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which answers can be weakened together: delta debugging (A. Zeller, R. Hildebrandt: Simplifying and Isolating
+"""Finds answers that can be weakened together, by delta debugging (A. Zeller, R. Hildebrandt: Simplifying and Isolating
 Failure-Inducing Input, 2002) over what a firmware offers.
 """
 

@@ -1,4 +1,4 @@
-"""The surface of a kernel: what of the firmware it needs to reach userspace, found and verified by runs."""
+"""Finds and verifies, by runs, the firmware that a kernel needs to reach userspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials: runs with some answers changed, several at a time, each in a process of its own."""
+"""Trials: runs with some answers changed, in parallel, each in its own process."""
 
 from __future__ import annotations
 

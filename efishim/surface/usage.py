@@ -1,4 +1,4 @@
-"""From a record to what was asked of the firmware, and to a profile that answers the same."""
+"""Extracts the use of the firmware from a record, and a profile that gives the same answers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Byte layouts, one file per specification. No logic."""
+"""Byte layouts, one file per specification, without logic."""

@@ -1,4 +1,4 @@
-"""ACPI tables, byte for byte: ACPI specification 6.5, chapter 5 (section numbers stand at each structure)."""
+"""ACPI tables: ACPI specification 6.5, chapter 5 (each structure cites its section)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GUIDs of UEFI, of the tables of its neighbours, and of Linux, under the names that their specifications give them.
+"""GUIDs of UEFI, related specifications and Linux, under the names of their specifications.
 
 A GUID is kept as its registry text in lower case: texts compare, sort and print as people expect. The bytes in memory
 are mixed-endian (UEFI 2.10, appendix A). The names of the Linux GUIDs are those of include/linux/efi.h.

@@ -1,4 +1,4 @@
-"""Structures, each declared once over a construct.Struct: parsed, built, and asked which field a byte belongs to.
+"""Structures declared over a construct.Struct: parsing, building, and mapping bytes to fields.
 
 A declaration is a class whose fields stand at the offsets that the specification prints:
 

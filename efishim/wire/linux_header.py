@@ -1,4 +1,4 @@
-"""The setup header of a bzImage: which protocol brought which field, what its bits are called, and kernel_info.
+"""The setup header of a bzImage: the protocol version of each field, the names of its bits, and kernel_info.
 
 Source: Documentation/arch/x86/boot.rst of the Linux sources, protocols 2.00 to 2.15. The structure itself is
 `SetupHeader` in bootparams.py, since boot_params repeats it.

@@ -1,4 +1,4 @@
-"""Multiboot 1 and Multiboot 2: headers of the image, and the information that the kernel gets.
+"""Multiboot 1 and Multiboot2: image headers and boot information.
 
 Sources: Multiboot Specification 0.6.96 (section 3.1 for the header, 3.3 for the information); Multiboot2 Specification
 2.0 (section 3.1 for the header and its tags, 3.6 for the information).

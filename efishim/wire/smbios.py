@@ -1,4 +1,4 @@
-"""SMBIOS structures, byte for byte: DMTF DSP0134 version 3.0.0 (section numbers stand at each structure).
+"""SMBIOS structures: DMTF DSP0134 version 3.0.0 (each structure cites its section).
 
 Only the formatted areas are here; the strings that follow each, and the double NUL behind them, are section 6.1.3.
 """

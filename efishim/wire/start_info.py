@@ -1,4 +1,4 @@
-"""struct hvm_start_info: what a PVH (HVMLite) guest finds behind EBX.
+"""struct hvm_start_info, to which EBX points in a PVH (HVMLite) guest.
 
 Source: xen/include/public/arch-x86/hvm/start_info.h; the state of the processor at the entry is in
 docs/misc/pvh.pandoc of the Xen sources.

@@ -1,4 +1,4 @@
-"""The structures of UEFI 2.10 that cross between firmware and images, chapters 4 to 8.
+"""Structures that firmware and images exchange: UEFI 2.10, chapters 4 to 8.
 
 UEFI types its structures in UINTN and pointers and aligns them as C does on the processor (2.3.1), so each has a 32-bit and
 a 64-bit form with one declaration: width 8 is x64, width 4 is IA-32 (which the mixed mode of Linux needs). Section numbers

@@ -1,4 +1,4 @@
-"""The interfaces of UEFI 2.10's protocols and what they take and give, chapters 9 to 37. See uefi.py for the two widths."""
+"""Interfaces of protocols and their data structures: UEFI 2.10, chapters 9 to 37. See uefi.py for the two pointer widths."""
 
 from __future__ import annotations
 

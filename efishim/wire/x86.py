@@ -1,4 +1,4 @@
-"""Registers, page tables and descriptors of the x86 processor, bit by bit.
+"""Bits of registers, page tables and descriptors of the x86 processor.
 
 Sources: Intel SDM volume 3, sections 2.3 and 2.5 (EFLAGS, control registers), 2.2.1 (IA32_EFER), 3.4.5 (segment
 descriptors), 4.3 to 4.5 (page tables) and 4.7 (page-fault error codes).

@@ -1,4 +1,4 @@
-"""Numbers of Xen's interface, release 4.17: xen/include/public/, the header stands at each group."""
+"""Constants of Xen's public interface, release 4.17 (xen/include/public/; each group cites its header)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record: one run as a JSON document, its schema, its canonical bytes, and reading it back.
+"""The record: one run as a JSON document, with its schema, encoder and decoder.
 
 One declaration, msgspec structs, gives the encoder, the strict decoder and the JSON Schema. Addresses and values of registers
 and fields are numbers here and hexadecimal strings in JSON ("0xffffffff81000000"), because JSON numbers lose bits above 2**53

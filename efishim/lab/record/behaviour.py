@@ -1,4 +1,4 @@
-"""What the guest did: calls into firmware, what it touched of the machine, the code that ran; what is wrong at its entry."""
+"""What the guest did: firmware calls, hardware accesses, code that ran; and ABI violations at its entry."""
 
 from __future__ import annotations
 

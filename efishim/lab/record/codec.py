@@ -1,4 +1,4 @@
-"""A record as bytes and back: the canonical encoder, the strict decoder and the JSON Schema, all of the one declaration."""
+"""The canonical encoder, the strict decoder and the JSON Schema of the record, from one declaration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read and written: the structures that the guest was given, field by field, and legacy memory."""
+"""Reads and writes of the boot structures, field by field, and of legacy memory."""
 
 from __future__ import annotations
 

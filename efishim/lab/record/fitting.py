@@ -1,4 +1,4 @@
-"""A record that is within its own limits: what a hostile guest makes too long is cut, counted, and said.
+"""Keeps a record within its limits: what a hostile guest makes too long is cut, counted and noted.
 
 Everything that is written can be read back. What does not fit the schema is rare (a symbol of a thousand characters,
 a million firmware calls with long arguments), so it is cut after the fact and not watched for while a run goes on.

@@ -1,4 +1,4 @@
-"""Records of schema 1, which had CPUID leaves and MSRs as objects with numbers for keys, brought to the shape of schema 2.
+"""Converts records of schema 1, which had CPUID leaves and MSRs as objects with numeric keys, to schema 2.
 
 It looks at nothing else and believes nothing: what does not look like schema 1 stays as it is, for the strict decoder to
 refuse.

@@ -1,4 +1,4 @@
-"""What the parts of a record are made of: numbers that are written in hexadecimal, fields under the names of a layout, bounds.
+"""Value types of a record: hexadecimal numbers, fields by the names of a layout, limits.
 
 A JSON reader that keeps numbers as binary64 loses bits above 2**53 (RFC 8259, section 6), and addresses and registers have
 64. So they are ints here and hexadecimal strings in JSON; the three hooks below do that for encoder, decoder and schema.

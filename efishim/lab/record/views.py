@@ -1,4 +1,4 @@
-"""What there was in memory: at the entry what the provider wrote, later what the kernel was told, and the machine around it.
+"""Views: the native structure at the entry, the boot information later on, and the machine.
 
 Nothing in a view is believed: where a pointer leads nowhere stands a `problem`, and every list has a bound. Numbers are
 hexadecimal in JSON, sizes included. Sources: Documentation/arch/x86/boot.rst, zero-page.rst and the kernel's uapi headers.

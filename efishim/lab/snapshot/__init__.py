@@ -1,1 +1,1 @@
-"""What guest memory and the processor hold at one moment, decoded."""
+"""Decodes guest memory and processor state at one moment."""

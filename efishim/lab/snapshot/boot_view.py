@@ -1,4 +1,4 @@
-"""The boot view: what the kernel was told, decoded from guest memory under the names of the kernel's own headers.
+"""Decodes the boot view from guest memory, under the names of the kernel's own headers.
 
 Taken at `startup_64` (and wherever else RSI, or another register, holds boot_params). Nothing in it is believed: a
 pointer that leads nowhere gives a `problem` in its place, never an exception, and every list has a bound.

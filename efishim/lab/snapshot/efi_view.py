@@ -1,4 +1,4 @@
-"""What boot_params.efi_info points to: the EFI memory map and the system table with its configuration tables.
+"""Decodes what boot_params.efi_info points to: the EFI memory map and the system table with its configuration tables.
 
 Source: UEFI Specification 2.10, sections 4.3 (system table), 4.6 (configuration tables) and 7.2 (memory descriptors).
 """

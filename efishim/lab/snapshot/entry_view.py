@@ -1,4 +1,4 @@
-"""What there was at the entry: the processor, the native structure field by field, and the modules."""
+"""Captures the state at the entry: processor, native structure field by field, and modules."""
 
 from __future__ import annotations
 

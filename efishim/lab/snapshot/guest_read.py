@@ -1,4 +1,4 @@
-"""Reading what a guest or a loader left in memory: bounded, and a failed read is a sentence instead of an exception."""
+"""Bounded reads of guest memory; a failed read yields a sentence instead of an exception."""
 
 from __future__ import annotations
 

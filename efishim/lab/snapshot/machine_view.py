@@ -1,4 +1,4 @@
-"""The machine as the guest can find it, whether it looks or not: memory map, CPUID, MSRs at power-on, ACPI tables."""
+"""The machine as a guest could discover it: memory map, CPUID, MSRs at power-on, ACPI tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processor's state at one moment, decoded as Intel SDM volume 3 and AMD APM volume 2 define it.
+"""The processor state at one moment, decoded as Intel SDM volume 3 and AMD APM volume 2 define it.
 
 What cannot be read is said in a `problem` and never raised: at an entry, the guest's tables are whatever somebody left there.
 """

@@ -1,4 +1,4 @@
-"""The setup_data chain of boot_params: every node, and the body of each type that the kernel knows.
+"""Decodes the setup_data chain of boot_params: every node, and the body of each type known to the kernel.
 
 Source: Documentation/arch/x86/boot.rst ("setup_data", "setup_indirect"), arch/x86/include/uapi/asm/setup_data.h. The
 kernel itself walks the chain without bounds; here loops and wild pointers end it and are named.

@@ -1,4 +1,4 @@
-"""Structures that firmware and the kernel have in memory, named for the observer: ACPI, EFI, the kernel's own boot_params.
+"""Names the structures in memory for the observer: ACPI, EFI, the kernel's own boot_params.
 
 What a provider wrote it names itself (`provider.native_structures`). All of this reads what a guest may have changed: it stops
 where something makes no sense.

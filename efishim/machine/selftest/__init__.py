@@ -1,4 +1,4 @@
-"""The CPU self-test: small guest programs whose every comparison is with what the manuals say.
+"""The CPU self-test: small guest programs that check the CPU layer against the manuals.
 
 The programs are `efishim_firmware_stubs/machine/selftest.asm`; they run on real machines as well, and
 `tests/machine/test_selftest.py` has QEMU run them as an independent witness.

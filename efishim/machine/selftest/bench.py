@@ -1,4 +1,4 @@
-"""The machine that the self-test's programs run on: memory, a few devices that a real PC has too, and the entry state.
+"""The machine of the self-test: memory, a few devices that a real PC has too, and the entry state.
 
 The devices are the least that the programs need, at the addresses where a PC has something that behaves alike, so that
 the same programs say the same on a real one.

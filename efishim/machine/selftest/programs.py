@@ -1,4 +1,4 @@
-"""The self-test's image: its list of cases, and the log that a case leaves in memory."""
+"""The self-test image: its list of cases, and the log that each case writes to memory."""
 
 from __future__ import annotations
 

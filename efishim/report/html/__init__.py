@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing else: no network, no script for what is essential."""
+"""A comparison as one self-contained HTML file: no network, and scripts only for extras."""
 
 from __future__ import annotations
 

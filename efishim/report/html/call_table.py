@@ -1,4 +1,4 @@
-"""Firmware calls of two runs side by side: what both asked in the same order stands on one line."""
+"""Firmware calls of two runs side by side, aligned by their common sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that did not run alike on all runs."""
+"""Functions that ran differently between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger by what people call things: how often each run touched them, and who was first."""
+"""The ledger by group of hardware: accesses per run, and the first code to touch it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs by their letters, as short lists."""
+"""Short lists of runs by their letters."""
 
 from __future__ import annotations
 

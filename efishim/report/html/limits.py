@@ -1,4 +1,4 @@
-"""How much of everything is shown. What is cut is counted where it was cut."""
+"""Limits on what is shown. Whatever is cut is counted in its place."""
 
 from __future__ import annotations
 

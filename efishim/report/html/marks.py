@@ -1,4 +1,4 @@
-"""The classes of differences as people see them: a colour, a symbol and a word, so that none of them is needed alone."""
+"""Presentation of the classes of differences: a colour, a symbol and a word, none of which is needed alone."""
 
 from __future__ import annotations
 

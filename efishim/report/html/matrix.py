@@ -1,4 +1,4 @@
-"""Routes against facts: every fact in which any two differ."""
+"""The table of facts by route: every fact that differs between any two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory maps as pictures: one axis of physical addresses for all runs, on which small ranges stay visible.
+"""Draws memory maps on one axis of physical addresses for all runs; small ranges stay visible.
 
 The axis is made of the pieces between all edges of all maps; a piece is as wide as the logarithm of its size, and where
 nobody says anything it is broken.

@@ -1,4 +1,4 @@
-"""Puts the page together from templates. The same records give the same bytes."""
+"""Assembles the page from templates. The same records give the same bytes."""
 
 from __future__ import annotations
 

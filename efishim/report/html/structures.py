@@ -1,4 +1,4 @@
-"""What was read of the structures that the kernel was given, and what nobody ever read."""
+"""The fields of boot structures that were read, and those that never were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the instructions went: between milestones, and in which part of the code.
+"""Instructions between milestones and by part of the code.
 
 A boot spends a thousand times more in one phase than in the next, so each phase has a scale of its own.
 """

@@ -1,4 +1,4 @@
-"""One experiment in each file; the order is that of the document."""
+"""One experiment per file, in the order of the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hardware of 1981 on a machine that says it has none."""
+"""Accesses to legacy PC hardware on a machine that reports none."""
 
 from __future__ import annotations
 

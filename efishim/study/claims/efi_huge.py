@@ -1,4 +1,4 @@
-"""How much EFI a kernel needs, and who has to supply it."""
+"""How much EFI a kernel needs, and which side has to supply it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GetMemoryMap and ExitBootServices, and what else."""
+"""Whether GetMemoryMap and ExitBootServices suffice, and what else is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the ways meet, and what one of them leaves out."""
+"""Where the routes converge, and what one of them skips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who makes boot_params, and what the makers have in common."""
+"""Which code fills in boot_params, and what the variants have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The EFI stub beside the entry that GRUB 2 uses on a BIOS."""
+"""The EFI stub compared with the entry that GRUB 2 uses on a BIOS."""
 
 from __future__ import annotations
 
