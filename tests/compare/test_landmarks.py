@@ -9,12 +9,12 @@ MARKS = Landmarks({0x1FFF_C000: "initrd", 0x9_0000: "command_line"}, kernel=0x10
 
 
 def test_a_pointer_to_something_with_a_name_is_that_name() -> None:
-    assert MARKS.pointer("hdr.ramdisk_image", Hex(0x1FFFC000)) == "&initrd"
+    assert MARKS.pointer("ramdisk_image", Hex(0x1FFFC000)) == "&initrd"
     assert MARKS.pointer("cmdline_paddr", Hex(0x90000)) == "&command_line"
 
 
 def test_a_number_that_is_no_pointer_stays() -> None:
-    assert MARKS.pointer("hdr.ramdisk_size", Hex(0x90000)) == "0x90000"
+    assert MARKS.pointer("ramdisk_size", Hex(0x90000)) == "0x90000"
     assert MARKS.pointer("cmdline_paddr", Hex(0x0)) == "0x0"
     assert MARKS.pointer("cmdline_paddr", Hex(0x90001)) == "0x90001"
     assert MARKS.pointer("cmdline_paddr", "no number") == "no number"
