@@ -291,9 +291,11 @@ class NativeHooks:
 
     def times_entered(self) -> dict[tuple[int, int], int]:
         """How often each block was entered so far, by (pc, size)."""
-        words = array("Q", b"".join(self._used_pieces()))
-        columns = (words[column :: ENTRY_SIZE // 8] for column in range(3))
-        found = {(pc, size & 0xFFFF): count & COUNT_MASK for pc, size, count in zip(*columns, strict=True) if pc}
+        found: dict[tuple[int, int], int] = {}
+        for piece in self._used_pieces():
+            words = array("Q", piece)
+            columns = (words[column :: ENTRY_SIZE // 8] for column in range(3))
+            found.update({(pc, size & 0xFFFF): count & COUNT_MASK for pc, size, count in zip(*columns, strict=True) if pc})
         for block, count in self._entered.items():
             found[block] = found.get(block, 0) + count
         return found
