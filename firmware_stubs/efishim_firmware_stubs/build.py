@@ -121,6 +121,7 @@ def build(chosen: list[Path]) -> dict[Path, str]:
             new.unlink(missing_ok=True)
             continue
         hashes[binary_of(source).as_posix()] = hashlib.sha256(new.read_bytes()).hexdigest()
+        new.chmod(0o644)  # the linker makes it executable, which it is not for the host
         new.replace(binary)
     kept = {name: digest for name, digest in hashes.items() if name in present}
     MANIFEST.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
