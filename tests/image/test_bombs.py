@@ -85,10 +85,10 @@ def kernel(content: bytes, *, before: bytes = b"") -> bytes:
 def test_tokens_that_expand(monkeypatch: pytest.MonkeyPatch) -> None:
     """60 KiB of tables for 6 GiB of names."""
 
-    def pack(_names: list[str]) -> tuple[list[bytes], list[bytes]]:
+    def pack(names: list[str]) -> tuple[list[bytes], list[bytes]]:
         tokens = [bytes([code]) if 32 < code < 127 else b"%c" % (code % 64 + 64) for code in range(256)]
         tokens[200] = b"A" * 40_000
-        return tokens, [bytes([200] * 100)] * 1500
+        return tokens, [bytes([200] * 100)] * len(names)
 
     monkeypatch.setattr(images, "pack_names", pack)
     tables = build_kallsyms(linux_symbols(1500), layout="new", place=0, base=BASE)
