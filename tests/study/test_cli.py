@@ -58,7 +58,7 @@ def test_the_ramdisks_of_the_commands(tmp_path: Path) -> None:
     ("words", "status", "said"),
     [
         (("nowhere",), 4, "does not exist"),
-        (("--surface", "nowhere.json"), 2, "cannot be read"),
+        (("--surface", "nowhere.json"), 2, "nowhere.json does not exist"),
         (("-o", "/nowhere/study.md"), 2, "does not exist"),
         (("--other", "nowhere"), 4, "does not exist"),
     ],
