@@ -1,6 +1,6 @@
 """Assembles and compiles the guest programs and writes their hashes. Only developers need it.
 
-    python -m efishim_firmware_stubs.build              # everything
+    python -m efishim_firmware_stubs.build              # everything; what is compiled only with the same compiler
     python -m efishim_firmware_stubs.build probe init   # only sources whose paths begin so
 
 Convention: every `NAME.asm` below a folder of this package becomes `NAME` next to it, and `NAME.bin` where NAME has no
@@ -24,7 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 MANIFEST = ROOT / "hashes.json"
-SUFFIXES = (".asm", ".lds")
+ASSEMBLED, LINKED = ".asm", ".lds"
+SUFFIXES = (ASSEMBLED, LINKED)
 
 COMPILER = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0"
 LINKER = "GNU ld (GNU Binutils for Debian) 2.40"
@@ -74,7 +75,7 @@ def make(source: Path, destination: Path) -> None:
     """Assemble or link one source, given relative to this package. Raises CalledProcessError with the tool's words in
     `stderr`.
     """
-    if source.suffix == ".lds":
+    if source.suffix == LINKED:
         _link(source, destination)
     else:
         _assemble(source, destination)
@@ -131,7 +132,11 @@ def build(chosen: list[Path]) -> dict[Path, str]:
 def main(arguments: list[str]) -> int:
     """Make the binaries of the sources whose paths begin with one of the arguments, or all. Returns an exit status."""
     prefixes = tuple(arguments) or ("",)
-    refused = build([source for source in sources() if source.as_posix().startswith(prefixes)])
+    chosen = [source for source in sources() if source.as_posix().startswith(prefixes)]
+    if not arguments and not same_tools():
+        chosen = [source for source in chosen if source.suffix != LINKED]
+        sys.stderr.write(f"left alone, since they are from {COMPILER} and {LINKER}: everything that is compiled\n")
+    refused = build(chosen)
     sys.stderr.writelines(refused.values())
     return 1 if refused else 0
 
