@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def _delivered(what: str, fetch: Callable[[], Path]) -> Path:
         if os.environ.get(OFFLINE) == "1":
             pytest.skip(f"{OFFLINE}=1 and {what} is not in the cache: {error.sentence}")
         pytest.fail(f"{what} cannot be had: {error.sentence} ({error.hint}). Set {OFFLINE}=1 to skip such tests.")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C through to the programs that tests start: a shell that runs the tests in the background ignores it for all."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efishim.cli.run import Interruption, interruptible
-from efishim.compare.model import Skipped
 from efishim.report.figures import amount
 from efishim.report.plain import plain_line
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
+    from efishim.compare.model import Skipped
     from efishim.lab.matrix import MatrixProgress, Result
     from efishim.lab.plan.plan import Plan
     from efishim.lab.record import MilestonePoint, Record
@@ -66,6 +66,7 @@ def _plans(
     state: State, kernel: str | None, routes: tuple[str, ...], words: Mapping[str, Any], *, quiet: bool
 ) -> tuple[list[Plan], list[Skipped]]:
     from efishim.cli.kernel import find_image
+    from efishim.compare.model import Skipped
     from efishim.image.cachedir import cache_directory
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
@@ -85,6 +86,8 @@ def _name(plan: Plan) -> str:
 
 
 def _outcome(results: list[Result], skipped: list[Skipped], interruption: Interruption) -> Outcome:
+    from efishim.compare.model import Skipped
+
     outcome = Outcome(skipped=list(skipped), interrupted=interruption.exit_status)
     for result in results:
         name = _name(result.plan)

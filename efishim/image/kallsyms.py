@@ -240,7 +240,9 @@ def _unpacked_size(data: bytes | bytearray, start: int, end: int, tokens: tuple[
     """Bytes of all names, the length bytes taken for tokens too."""
     budget.spend((end - start) // 64)
     packed = bytes(data[start:end])
-    return sum(packed.count(code) * len(token) for code, token in enumerate(tokens))
+    lengths = [len(token) for token in tokens]
+    size = sum(packed.translate(bytes(min(length, 0xFF) for length in lengths)))
+    return size + sum(packed.count(code) * (length - 0xFF) for code, length in enumerate(lengths) if length > 0xFF)
 
 
 def _marker_tables(data: bytes | bytearray, end: int, budget: Budget) -> Iterator[tuple[int, tuple[int, ...]]]:

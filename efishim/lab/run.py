@@ -110,13 +110,24 @@ def run_plan(
     plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     booted.at_entry(at_entry)
-    limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds)
     salvage = Salvage()
-    stop = salvage.run(lambda: _run(machine, plan, milestones, limits, progress, seconds))
+    stop = salvage.run(
+        lambda: _run(
+            machine,
+            plan,
+            milestones,
+            RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
+            progress,
+            seconds,
+        )
+    )
     progress.phase("collecting")
     if names.symbols is None and plan.observers and names.facts is not None:
         names.symbols = salvage.part("the image's symbols", lambda: image.symbols, None)
     calls, points = booted.calls(), milestones.points
+    consumed = salvage.part("consumed", structures.result, None) if structures is not None else None
+    notes = [*booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]())]
+    machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
         image=collect.image(image, plan),
@@ -134,8 +145,8 @@ def run_plan(
         ledger=salvage.part("ledger", lambda: collect.ledger(machine, booted.resources, names), []),
         ledger_dropped=machine.ledger.dropped,
         coverage=salvage.part("coverage", lambda: code.coverage(calls, names) if plan.observers else Coverage(), Coverage()),
-        consumed=salvage.part("consumed", structures.result, None) if structures is not None else None,
-        notes=[*booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]()), *salvage.notes],
+        consumed=consumed,
+        notes=[*notes, *salvage.notes],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),

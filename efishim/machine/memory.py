@@ -98,6 +98,11 @@ class PhysicalMemory:
         offset = address - region.start
         region.host[offset : offset + size] = bytes(data)
 
+    def discard(self) -> None:
+        """Give the host's memory back; the guest's reads as zeroes from here on."""
+        for region in self:
+            region.host.madvise(mmap.MADV_DONTNEED)
+
     def fill(self, address: int, size: int, byte: int = 0) -> None:
         """Fill a range with one byte value. Raises BusError."""
         chunk = bytes([byte]) * min(size, 1 << 20)

@@ -134,3 +134,11 @@ def test_against_a_dictionary(writes: list[tuple[int, bytes]], where: int, size:
             model.update({address + number: byte for number, byte in enumerate(data)})
     if where + size <= 2 * PAGE:
         assert memory.read(where, size) == bytes(model[where + number] for number in range(size))
+
+
+def test_what_was_discarded_reads_as_zero() -> None:
+    memory = PhysicalMemory()
+    memory.add(0, 0x2000)
+    memory.write(0x1000, b"x")
+    memory.discard()
+    assert memory.read(0, 0x2000) == bytes(0x2000)
