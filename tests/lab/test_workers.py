@@ -143,7 +143,8 @@ def spinning(folder: Path) -> Path:
     """An EFI program that never ends, and changes something all the time."""
     from tests.support.images import SectionSpec, build_pe  # noqa: PLC0415
 
-    code = b"\x48\xff\xc0\x0f\x31\xeb\xf9"  # 1: inc rax; rdtsc; jmp 1b
+    # 1: mov ecx, 100000; 2: dec ecx; jnz 2b; rdtsc; jmp 1b
+    code = b"\xb9\xa0\x86\x01\x00\xff\xc9\x75\xfc\x0f\x31\xeb\xf3"
     path = folder / "spins.efi"
     path.write_bytes(build_pe([SectionSpec(b".text", 0x1000, code.ljust(0x200, b"\x90"), 0x200)]))
     return path
