@@ -1,5 +1,5 @@
 # Two commands for people: `make demo` and `make test`. Both set up .venv from nothing.
-# While you work: `make quick` (no kernel, no QEMU, under two minutes), `make test ROOM=firmware` (the tests of one room,
+# While you work: `make quick` (no kernel, no QEMU), `make test ROOM=firmware` (the tests of one room,
 # all of them), `make check` (what CI asks for besides the tests).
 
 VENV   := .venv
