@@ -18,7 +18,7 @@ from efishim.errors import EfishimError
 from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
-    *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "plugins"),
+    *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules", "plugins"),
     *("doctor", "schema", "completion"),
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""

@@ -20,7 +20,7 @@ from efishim.lab import record as rec
 from efishim.lab.abi import CHECKERS, check_entry
 from efishim.lab.boot.firmware_protocols import Traced, traced_protocols
 from efishim.lab.observe.address_names import AddressNames
-from efishim.lab.observe.views import FLOATING
+from efishim.lab.observe.views import FLOATING, recorded
 from efishim.lab.plan.plan import DEFAULT_EPOCH, DEFAULT_MEMORY, DEFAULT_TIMEOUT, Blob, printable, shell_word
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import BootView, EntryView, Milestone, MilestonePoint, Reason, Record
@@ -213,7 +213,7 @@ class _Run:
         if loaded is not None and self.flow.entry.value in CHECKERS:
             floating = {name: cpu.get(name) for name in FLOATING}
             found = check_entry(self.flow.entry.value, state, ram, loaded, floating=floating)
-            self.abi = [rec.AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
+            self.abi = recorded(found)
         self.entry = entry_view(ram, state, structures, modules)
 
     def _loaded(self) -> Loaded | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.record import Outcome, Record
 from efishim.report.figures import amount
+from efishim.report.violations import violations
 
 
 class Text:
@@ -19,7 +20,7 @@ class Text:
 
 
 def summary(record: Record) -> str:
-    """The milestones as a table and the outcome as sentences; no line end after the last."""
+    """The milestones as a table, the outcome as sentences, and what is wrong at the entry; no line end after the last."""
     lines = [f"{record.image.path} through {record.route.provider}/{record.route.entry} on {record.route.platform}", ""]
     lines.append(f"  {'milestone':<20}{'instructions':>18}{'seconds':>10}{'guest clock':>14}")
     for point in record.milestones:
@@ -35,6 +36,9 @@ def summary(record: Record) -> str:
     if not record.outcome.reproducible:
         lines.append("The host ended this run, so the record is not reproducible.")
     lines += [f"note: {note}" for note in record.notes]
+    wrong = violations(record)
+    if wrong:
+        lines += ["", *wrong]
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "providers": ("providers", "hvmlite"),
     "platforms": ("platforms",),
     "plugins": ("plugins",),
+    "rules": ("rules", "pvh"),
     "doctor": ("doctor",),
     "schema": ("schema",),
     "completion": ("completion", "bash"),

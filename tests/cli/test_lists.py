@@ -64,3 +64,21 @@ def test_completion_scripts_are_valid_in_their_shells(shell: str, capsys: pytest
 
 def test_nothing_is_padded_outside_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line == line.rstrip() for line in shown(capsys, "providers").splitlines())
+
+
+def test_rules_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [line.split()[0] for line in shown(capsys, "rules").splitlines()[1:]]
+    assert {"pvh/start-info", "linux64/gdt", "image/intact"} <= set(names)
+    text = shown(capsys, "rules", "pvh/start-info")
+    for word in ("EBX", "pvh.pandoc", "checked at the entries: pvh"):
+        assert word in text
+    group = json.loads(shown(capsys, "rules", "boot_params", "--format", "json"))
+    assert {one["rule"].partition("/")[0] for one in group} == {"boot_params"}
+    entry = json.loads(shown(capsys, "rules", "linux32", "--format", "json"))
+    assert {"linux32/zero", "boot_params/e820"} <= {one["rule"] for one in entry}
+    assert all("linux32" in one["entries"] for one in entry)
+
+
+def test_a_rule_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "pvh/nonsense"]) == 2
+    assert "there are groups of rules" in capsys.readouterr().err

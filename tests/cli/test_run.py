@@ -109,6 +109,21 @@ def test_every_end_has_its_exit_status(stand_in: Any, image: str) -> None:
         assert main(["run", "-q", image]) == statuses.get(reason, 0)
 
 
+@pytest.mark.parametrize(("strict", "abi", "status"), [(True, [], 0), (True, None, 1), (True, "wrong", 1), (False, "wrong", 0)])
+def test_strict_abi_turns_a_violated_rule_into_a_failure(
+    strict: bool, abi: Any, status: int, stand_in: Any, image: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [records.AbiViolation(rule="pvh/cr4", sentence="CR4 is clear; it is 1.", found="it is 1", source="pvh.pandoc")]
+    stand_in(lambda *_: a_record(abi=wrong if abi == "wrong" else abi))
+    assert main(["run", image, *(["--strict-abi"] if strict else [])]) == status
+    assert ("pvh/cr4: CR4 is clear" in capfd.readouterr().err) == (abi == "wrong")
+
+
+def test_strict_abi_wants_the_entry_to_be_observed(stand_in: Any, image: str) -> None:
+    stand_in(well)
+    assert main(["run", "-q", image, "--strict-abi", "--no-observers"]) == 2
+
+
 @pytest.mark.parametrize(("error", "status"), [(RouteError("no"), 77), (MachineError("no", hint="buy one"), 3)])
 def test_expected_failures_are_a_sentence_and_a_hint(
     error: Exception, status: int, stand_in: Any, image: str, capfd: pytest.CaptureFixture[str]

@@ -98,7 +98,9 @@ def check(moment: Moment, findings: Findings, address: int) -> BootParams | None
         findings.demand(READABLE, False, str(error))
         return None
     hdr = params.hdr
-    if not findings.demand(HEADER, hdr.header == HDRS_MAGIC, f"its magic is {hdr.header:#x}"):
+    if not findings.demand(
+        HEADER, hdr.header == HDRS_MAGIC, f"RSI is {address:#x}, and the magic of the header there is {hdr.header:#x}"
+    ):
         return None
     findings.demand(ZEROED, params.sentinel == 0, f"it is {params.sentinel:#x}")
     findings.demand(LOADER, hdr.type_of_loader != 0, "it is 0, which is for loaders before protocol 2.00")

@@ -84,7 +84,9 @@ def _start_info(moment: Moment, findings: Findings, address: int) -> None:
     except Unreadable as error:
         findings.demand(MEMORY, False, str(error))
         return
-    if not findings.demand(MAGIC, info.magic == XEN_HVM_START_MAGIC_VALUE, f"it begins with {info.magic:#x}"):
+    if not findings.demand(
+        MAGIC, info.magic == XEN_HVM_START_MAGIC_VALUE, f"EBX is {address:#x}, and what is there begins with {info.magic:#x}"
+    ):
         return
     findings.demand(SIF, not info.flags & ~KNOWN_FLAGS, f"it is {info.flags:#x}")
     pointers = {"modlist_paddr": info.modlist_paddr, "cmdline_paddr": info.cmdline_paddr, "rsdp_paddr": info.rsdp_paddr}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from efishim.image.loading import Piece
 from efishim.lab.record import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.paging import Walker
@@ -36,20 +37,30 @@ class Violation:
 
     rule: str
     """Id of the rule."""
-    sentence: str
-    """What the specification demands, and what was found instead."""
+    demand: str
+    """What the specification demands."""
+    found: str
+    """What is there instead, a clause."""
     reference: str
     """Document and section."""
+
+    @property
+    def sentence(self) -> str:
+        """Both in one."""
+        return f"{self.demand}; {self.found}."
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An entry, before the image's first instruction. `floating` has fcw and mxcsr where somebody looked."""
+    """An entry, before the image's first instruction. `floating` has fcw and mxcsr where somebody looked, `pieces` what was
+    loaded where no firmware did it.
+    """
 
     cpu: ProcessorState
     memory: PhysicalMemory
     loaded: Loaded
     floating: Mapping[str, int] = field(default_factory=dict)
+    pieces: tuple[Piece, ...] = ()
 
     def register(self, name: str) -> int:
         """A general register, by its 64-bit name; its lower half outside long mode."""
@@ -79,5 +90,5 @@ class Findings:
     def demand(self, rule: Requirement, holds: bool, found: str) -> bool:
         """Note a violation unless the rule holds; `found` is a clause. Gives `holds`."""
         if not holds and len(self.violations) < MAX_VIOLATIONS:
-            self.violations.append(Violation(rule.id, f"{rule.demand}; {found}.", rule.reference))
+            self.violations.append(Violation(rule.id, rule.demand, found, rule.reference))
         return holds

@@ -11,6 +11,7 @@ from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
+from efishim.image.loading import Piece
 from efishim.lab.abi import EFI_IA32
 from efishim.lab.boot.guest_shim import WIDTH, GuestShim
 from efishim.logged_call import LoggedCall
@@ -44,6 +45,8 @@ class Booted:
     bios: Bios | None = None
     handover: Handover | None = None
     platform: PlatformFacts | None = None
+    pieces: tuple[Piece, ...] = ()
+    """What was put into memory of the image before the provider wrote anything; none where firmware loads it."""
     structures: tuple[Structure, ...] = ()
     modules: tuple[Module, ...] = ()
 

@@ -196,7 +196,7 @@ def _load(bench: Bench) -> Loaded:
     plan = plan_load(bench.image, ImageEntry(bench.entry.name), bench.arena, high=bench.entry.high)
     native_entry.put_image(bench.machine, plan)
     bench.booted.loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
-    bench.booted.kernel_slide = plan.kernel_slide
+    bench.booted.kernel_slide, bench.booted.pieces = plan.kernel_slide, plan.pieces
     return bench.booted.loaded
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from efishim.lab.abi import CHECKERS, check_entry
+from collections.abc import Iterable
+
+from efishim.lab.abi import CHECKERS, Violation, check_entry
 from efishim.lab.boot.booted import Booted
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import AbiViolation, BootView, EntryView, MachineView
@@ -16,6 +18,11 @@ FLOATING = ("fcw", "mxcsr")
 
 BOOT_PARAMS = "boot_params"
 """The kernel's own copy (arch/x86/kernel/setup.c), which x86_64_start_kernel() makes."""
+
+
+def recorded(found: Iterable[Violation]) -> list[AbiViolation]:
+    """What a checker found, as a record has it."""
+    return [AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference, found=one.found) for one in found]
 
 
 class Views:
@@ -40,8 +47,9 @@ class Views:
         abi = booted.abi(entry)
         if abi in CHECKERS:
             floating = {name: machine.cpu.get(name) for name in FLOATING}
-            found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating)
-            self.abi = [AbiViolation(rule=one.rule, sentence=one.sentence, source=one.reference) for one in found]
+            found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating, pieces=booted.pieces)
+            self.abi = recorded(found)
+        booted.pieces = ()  # they keep the unpacked image alive
         self.entry = entry_view(machine.memory, state, booted.structures, booted.modules)
 
     def at_startup(self) -> None:

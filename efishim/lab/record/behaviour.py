@@ -45,9 +45,11 @@ class AbiViolation(Part, frozen=True, kw_only=True):
     rule: Name
     """Name of the rule."""
     sentence: Text
-    """What was found."""
+    """What it demands, and what was found instead."""
     source: Text
     """The specification, and where in it."""
+    found: Text = ""
+    """What is there, a clause; the sentence says it too. Empty in older records."""
 
 
 class LedgerKind(StrEnum):

@@ -221,7 +221,7 @@ def _start_info(memory: PhysicalMemory, info: dict[str, Any]) -> None:
 
 def check(entry: str, one: Moment) -> tuple[Violation, ...]:
     """What the checker of an entry says about a moment."""
-    return check_entry(entry, one.cpu, one.memory, one.loaded, floating=one.floating)
+    return check_entry(entry, one.cpu, one.memory, one.loaded, floating=one.floating, pieces=one.pieces)
 
 
 def with_registers(one: Moment, **registers: int) -> Moment:

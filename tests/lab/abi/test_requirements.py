@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
-from efishim.lab.abi import CHECKERS, check_entry
+from efishim.image.loading import Piece
+from efishim.lab.abi import CHECKERS, all_rules, check_entry
 from efishim.lab.abi.requirements import MAX_VIOLATIONS, Findings, Moment
 from efishim.provider import Loaded
 from efishim.wire.bootparams import BootParams
@@ -331,9 +332,33 @@ STRUCTURES = [
     Break(MB2, "multiboot2/requested", tag("map", b"")),
 ]
 
+LOADED_WITHOUT_FIRMWARE = (*ALL_LINUX, *L16, *PVH, *HANDOVER, *MB, *MB2)
+CODE_AT = 0x1800_0000
+
+
+def loaded(*pieces: tuple[int, bytes, int], then: tuple[int, bytes] = (CODE_AT, b"")) -> Change:
+    """The image is put into memory, and then something else."""
+
+    def change(one: Moment) -> Moment:
+        for address, data, size in pieces:
+            one.memory.write(address, data.ljust(size, b"\0"))
+        one.memory.write(*then)
+        return replace(one, pieces=tuple(Piece(address, data, size) for address, data, size in pieces))
+
+    return change
+
+
+IMAGE = [
+    Break(LOADED_WITHOUT_FIRMWARE, "image/intact", loaded((CODE_AT, b"code", 4), then=(CODE_AT + 3, b"X"))),
+    Break(LOADED_WITHOUT_FIRMWARE, "image/intact", loaded((CODE_AT, b"code", 0x2000), then=(CODE_AT + 0x1FFF, b"X"))),
+    Break(PVH, "image/intact", loaded((CODE_AT, b"code" * 0x8_0000, 0x20_0001), then=(CODE_AT + 0x20_0000, b"X"))),
+    Break(PVH, "image/intact", lambda one: replace(one, pieces=(Piece(NOWHERE, b"code", 4),))),
+]
+
+BREAKS = [*PROCESSOR, *STRUCTURES, *IMAGE]
 CASES = [
     pytest.param(entry, case, id=f"{entry}-{case.rule}-{number}")
-    for number, case in enumerate([*PROCESSOR, *STRUCTURES])
+    for number, case in enumerate(BREAKS)
     for entry in case.entries
 ]
 
@@ -354,8 +379,8 @@ def test_a_rule_that_is_broken_is_named(entry: str, case: Break) -> None:
 @pytest.mark.parametrize("entry", CHECKERS)
 def test_every_rule_was_broken(entry: str) -> None:
     rules = {rule.id for rule in CHECKERS[entry].requirements}
-    broken = {case.rule for case in [*PROCESSOR, *STRUCTURES] if entry in case.entries}
-    everywhere = {case.rule for case in [*PROCESSOR, *STRUCTURES]}
+    broken = {case.rule for case in BREAKS if entry in case.entries}
+    everywhere = {case.rule for case in BREAKS}
     assert rules <= everywhere
     assert {rule for rule in rules if rule.startswith(f"{entry}/")} <= broken
     assert broken <= rules
@@ -379,6 +404,33 @@ def test_a_rule_says_what_it_demands_and_where_that_stands(entry: str) -> None:
     for rule in rules:
         assert not rule.demand.endswith(".")
         assert any(name in rule.reference for name in DOCUMENTS)
+
+
+@pytest.mark.parametrize("entry", LOADED_WITHOUT_FIRMWARE)
+def test_an_image_that_is_where_it_was_put_is_intact(entry: str) -> None:
+    """Beside it, and in a header that is there to be filled, anything may stand."""
+    around = loaded((CODE_AT, b"code", 0x1000), then=(CODE_AT + 0x1000, b"X"))
+    assert check(entry, around(GOOD[entry]())) == ()
+    setup = GOOD["linux16"]().loaded.setup
+    if entry == "linux16" and setup is not None:
+        one = replace(GOOD[entry](), pieces=(Piece(setup, b"as in the file", 0x400),))
+        assert check(entry, one) == ()
+
+
+def test_pieces_that_overlap_are_not_judged() -> None:
+    """The later one is on top, rightly."""
+    one = loaded((CODE_AT, b"first", 5), (CODE_AT + 2, b"second", 6))(GOOD["pvh"]())
+    assert check("pvh", one) == ()
+
+
+def test_all_rules_have_the_entries_that_they_are_checked_at() -> None:
+    known = all_rules()
+    assert known["pvh/magic"][1] == ("pvh",)
+    assert {"linux32", "linux64"} <= set(known["boot_params/e820"][1])
+    for name, (rule, entries) in known.items():
+        assert name == rule.id
+        assert all(rule in CHECKERS[entry].requirements for entry in entries)
+    assert {rule.id for checker in CHECKERS.values() for rule in checker.requirements} == set(known)
 
 
 def test_an_entry_that_nobody_knows_is_not_judged() -> None:
