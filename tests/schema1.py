@@ -17,7 +17,9 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def undone(document: Any) -> Any:
-    """A document of schema 2 as schema 1 had it: CPUID leaves and MSRs were objects with numbers for keys."""
+    """A document of schema 2 as schema 1 had it: CPUID leaves and MSRs were objects with numbers for keys, and what led to
+    blocks was not written down.
+    """
     assert document["schema"] == 2
     machine = document["machine"]
     if machine is not None:
@@ -25,7 +27,9 @@ def undone(document: Any) -> Any:
             "cpuid": {_name(one): " ".join(one[register] for register in REGISTERS) for one in machine["cpuid"]},
             "msrs": {one["number"]: one["value"] for one in machine["msrs"]},
         }
-    return document | {"schema": 1, "machine": machine}
+    functions = [{key: one[key] for key in one if key != "after"} for one in document["coverage"]["functions"]]
+    coverage = document["coverage"] | {"functions": functions}
+    return document | {"schema": 1, "machine": machine, "coverage": coverage}
 
 
 def _name(leaf: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from efishim.machine.native import BlockFlag, Cause, NativeHooks
 from efishim.machine.processor import Processor
 from efishim.machine.selfcounting import BLOCK, begin
 from efishim.machine.shortcuts import NotHere, Shortcut
-from efishim.machine.softtlb import ENTRIES, SoftTlb
+from efishim.machine.softtlb import ENTRIES, FAST_OFFSET, SoftTlb
 
 PHYSICAL_LIMIT = 1 << 40
 TCG_BUFFER = 256 << 20
@@ -69,6 +69,7 @@ class Engine:
         env, self.pending = self._learn_env()
         pages = max(region.end for region in memory) // PAGE
         self.softtlb = self._fast_stores(pages)
+        self.state.fast = self.state.env + FAST_OFFSET if self.softtlb else 0
         self.processor = Processor(self.uc, env, memory)
         self.observer = Observer(
             env=self.state.env,

@@ -345,6 +345,7 @@ class Machine:
     def _deliver(self, event: Exception_) -> None:
         if self.on_exception is not None:
             self.on_exception(event, self.engine.env.pc)
+        self.engine.native.interrupted(self.engine.env.pc, event.vector)
         self._delivery.deliver(event)
 
     def _after(self, error: int) -> None:

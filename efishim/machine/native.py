@@ -20,12 +20,17 @@ from efishim.machine.memory import MAP_NORESERVE
 
 ENTRIES_SHIFT = 18
 ENTRY_SIZE, LOG_ENTRY_SIZE = 32, 16
-"""Of the block table: pc in 64 bits; size, instructions, flags and age in 16 each; times entered in 64; 64 are free."""
+"""Of the block table: pc in 64 bits; size, instructions, flags and age in 16 each; times entered in 64; its origin in 64."""
 PIECE = 256
 """Entries of the block table that are looked at together."""
 NEVER = (1 << 64) - 1
 FAR = 1 << 62
 """A deadline that is never reached, and small enough to count down from."""
+ORIGIN_OFFSET = 24
+EVENT = 1 << 31
+"""In an origin: not a block, but the interrupt or exception whose vector the low bits have."""
+RESUMED_LIMIT = 1 << 16
+"""Addresses at which the guest was interrupted that are remembered."""
 COUNT_MASK = (1 << 63) - 1
 """Of how often a block was entered: the bit above says that something is special about it."""
 MAP_32BIT = 0x40
@@ -94,6 +99,9 @@ class State(ctypes.Structure):
         ("rewrite", ctypes.c_uint64),
         ("rewritten", ctypes.c_uint64),
         ("refused", ctypes.c_uint64),
+        ("event", ctypes.c_uint64 * (ENTRY_SIZE // 8)),
+        ("fast", ctypes.c_uint64),
+        ("stack_log", ctypes.c_uint64),
     )
     left: int
     target: int
@@ -115,6 +123,9 @@ class State(ctypes.Structure):
     rewrite: int
     rewritten: int
     refused: int
+    event: ctypes.Array[ctypes.c_uint64]
+    fast: int
+    stack_log: int
     log_size: int
     uc: int
     forced: int
@@ -149,6 +160,8 @@ class State(ctypes.Structure):
         """Linear address of the block that runs now, 0 before the first."""
         return ctypes.c_uint64.from_address(self.last_entry).value if self.last_entry else 0
 
+
+_EVENT_OFFSET: int = getattr(State, "event").offset  # noqa: B009 - of the descriptor
 
 NEW_BLOCK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 
@@ -200,6 +213,9 @@ class NativeHooks:
         self._table = low_if_possible(ENTRY_SIZE << ENTRIES_SHIFT)
         self._shared = low_if_possible(mmap.PAGESIZE)
         self._log = private(LOG_ENTRY_SIZE << ENTRIES_SHIFT)
+        self._stack_log = private(8 << ENTRIES_SHIFT)
+        self.resumed: dict[int, int] = {}
+        """By the address at which an interrupt or exception was delivered first: the origin of the block that goes on there."""
         self._buffer = private(2 * CODE_BUFFER)
         self._entered: dict[tuple[int, int], int] = {}
         self._callback = NEW_BLOCK(new_block)
@@ -209,6 +225,7 @@ class NativeHooks:
         state.slow = base + slow
         state.table, state.buffer = address_of(self._table), address_of(self._buffer)
         state.block_log, state.log_size = address_of(self._log), 1 << ENTRIES_SHIFT
+        state.stack_log = address_of(self._stack_log)
         state.emu_stop, state.vmem_read, state.new_block = emu_stop, vmem_read, callback or 0
 
     @property
@@ -231,7 +248,10 @@ class NativeHooks:
         """Empty the block table (after all translations were dropped); the log of first translations stays."""
         if self.state.used:
             self._entered = self.times_entered()
+            origin = self._origin()
             self._empty()
+            if origin:
+                self._stand_in(origin)
 
     def _empty(self) -> None:
         self._table.madvise(mmap.MADV_DONTNEED)  # it reads as zeroes, and takes no memory until it is written to
@@ -240,11 +260,30 @@ class NativeHooks:
     def reset(self) -> None:
         """As if no block had ever run (after all translations were dropped)."""
         self._empty()
-        self._entered = {}
+        self._entered, self.resumed = {}, {}
         state = self.state
         state.log_used = state.cause = state.forced = state.rewritten = state.refused = 0
         state.insns = 0
         state.deadline = state.limit = NEVER
+
+    def interrupted(self, pc: int, vector: int) -> None:
+        """An interrupt or exception is delivered before the instruction at `pc`. The block that runs next is its handler's, and
+        does not follow from the one that ran before.
+        """
+        if len(self.resumed) < RESUMED_LIMIT:
+            self.resumed.setdefault(pc, self._origin())
+        self._stand_in(EVENT | vector)
+
+    def _origin(self) -> int:
+        """Of a block that would run for the first time now."""
+        entry = self.state.last_entry
+        return ctypes.c_uint32.from_address(entry + ORIGIN_OFFSET).value if entry else 0
+
+    def _stand_in(self, origin: int) -> None:
+        """Until the next block runs, an entry without address and size stands for the last one."""
+        state = self.state
+        state.event[ORIGIN_OFFSET // 8] = origin
+        state.last_entry = self.state_address + _EVENT_OFFSET
 
     def learn(self, handle: int, pc: int, size: int, icount: int) -> None:
         """Enter a block that the edge hook was not called for. `handle` is the engine's."""
@@ -320,3 +359,10 @@ class NativeHooks:
         """
         raw = self._log[: self.state.log_used * LOG_ENTRY_SIZE]
         return list(struct.iter_unpack("<QHH4x", raw))
+
+    def origins(self) -> tuple[array[int], array[int]]:
+        """For each row of `blocks`: what ran before the block when it ran for the first time, which is a row's number + 1,
+        EVENT and a vector, or 0 when that is not known; and the word at the top of the kernel's stack, 0 likewise.
+        """
+        used = self.state.log_used
+        return array("I", self._log[: used * LOG_ENTRY_SIZE])[3 :: LOG_ENTRY_SIZE // 4], array("Q", self._stack_log[: 8 * used])

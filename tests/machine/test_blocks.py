@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import capstone
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from efishim.machine.blocks import BlockIndex
 from efishim.machine.disassembly import starts
-from tests.machine.guest import ORIGIN, protected
+from efishim.machine.machine import Machine
+from tests.machine.guest import ORIGIN, long_mode, protected
 
 CODE = b"\x90\xb8\x01\x00\x00\x00\x01\xc0\x8b\x1d\x00\x90\x00\x00\xeb\x00\xf4"
 BEGINS = [0, 1, 6, 8, 14]
@@ -75,3 +78,15 @@ def test_starts_of_known_instructions(pieces: list[bytes]) -> None:
         expected.append(where)
         where += len(piece)
     assert starts(b"".join(pieces), 0, 64) == expected
+
+
+@pytest.mark.parametrize("mode", [protected, long_mode])
+def test_a_called_block_has_its_return_address(mode: Callable[[bytes], Machine]) -> None:
+    """Through a jump, too: mov eax, there; call jump; back: hlt; jump: jmp eax; nop; there: ret."""
+    start, back, jump, there = (ORIGIN + offset for offset in (0, 10, 11, 14))
+    machine = mode(bytes.fromhex("b8 0e800000 e8 01000000 f4 ffe0 90 c3"))
+    assert machine.run().reason == "halted"
+    blocks, (before, stack) = machine.engine.native.blocks(), machine.engine.native.origins()
+    rows = {pc: row for row, (pc, _, _) in enumerate(blocks)}
+    assert [before[rows[pc]] - 1 for pc in (jump, there, back)] == [rows[start], rows[jump], rows[there]]
+    assert [stack[rows[pc]] & 0xFFFF_FFFF for pc in (jump, there)] == [back, back]

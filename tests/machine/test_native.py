@@ -13,6 +13,7 @@ import pytest
 from efishim.errors import MachineError
 from efishim.machine import env, native
 from efishim.machine.native import BlockFlag, Cause, NativeHooks, State
+from efishim.machine.softtlb import ENTRY_SIZE, Entry, Fast
 
 SOURCE = (Path(efishim_firmware_stubs.__file__).parent / "machine/host_x86_64.asm").read_text()
 DEFINES = {
@@ -38,6 +39,7 @@ def test_constants() -> None:
     assert BlockFlag.WATCHED == 1 << 1
     assert (DEFINES["E_PC"], DEFINES["E_SIZE"], DEFINES["E_ICOUNT"], DEFINES["E_FLAGS"], DEFINES["E_AGE"]) == (0, 8, 10, 12, 14)
     assert DEFINES["E_COUNT"] == 16
+    assert DEFINES["E_ORIGIN"] == native.ORIGIN_OFFSET
     assert 1 << DEFINES["E_SLOW_BIT"] == native.COUNT_MASK + 1
     assert native.ENTRY_SIZE == 32
     assert native.LOG_ENTRY_SIZE == 16
@@ -45,9 +47,18 @@ def test_constants() -> None:
 
 def test_what_is_read_of_the_processor() -> None:
     assert DEFINES["ENV_EFLAGS"] == env.Env.eflags.offset  # type: ignore[attr-defined] # of the descriptor
+    assert DEFINES["ENV_RSP"] == env.Env.regs.offset + 4 * 8  # type: ignore[attr-defined] # of the descriptor
     assert DEFINES["ENV_HFLAGS"] == env.Env.hflags.offset  # type: ignore[attr-defined] # of the descriptor
+    assert (DEFINES["CPL_BITS"], 1 << DEFINES["CS64_BIT"]) == (env.HF_CPL, env.HF_CS64)
     assert 1 << DEFINES["INHIBIT_IRQ_BIT"] == env.HF_INHIBIT_IRQ
     assert DEFINES["IF_BIT"] == 9
+
+
+def test_what_is_read_of_the_soft_tlb() -> None:
+    assert (DEFINES["F_MASK"], DEFINES["F_TABLE"]) == (Fast.mask.offset, Fast.table.offset)  # type: ignore[attr-defined] # likewise
+    assert DEFINES["F_SIZE"] == ctypes.sizeof(Fast)
+    assert (DEFINES["T_READ"], DEFINES["T_ADDEND"]) == (Entry.read.offset, Entry.addend.offset)  # type: ignore[attr-defined] # likewise
+    assert 1 << 12 - DEFINES["T_SHIFT"] == ENTRY_SIZE
 
 
 def test_table_of_offsets() -> None:
@@ -279,3 +290,43 @@ def test_counts_of_many_blocks_all_over_the_table() -> None:
     assert bare.hooks.times_entered() == {(pc, 10): 1 for pc in addresses[:-1]} | {(addresses[-1], 10): 2}
     bare.hooks.reset()
     assert bare.hooks.times_entered() == {}
+
+
+def origins(bare: Bare) -> list[int]:
+    before, _ = bare.hooks.origins()
+    return list(before)
+
+
+def test_a_block_knows_which_one_began_before_it() -> None:
+    bare = Bare()
+    for pc in (0x1000, 0x2000, 0x3000, 0x2000, 0x4000):
+        bare.hooks.learn(0, pc, 10, 4)
+        bare.enter(pc, 10)
+    assert origins(bare) == [0, 1, 2, 2], "of the second time nothing is written down, and the last follows from that"
+
+
+def test_behind_an_interrupt_nothing_follows_from_what_ran_before() -> None:
+    bare = Bare()
+    bare.hooks.learn(0, 0x1000, 10, 4)
+    bare.enter(0x1000, 10)
+    bare.hooks.interrupted(0x100A, 0x30)
+    for pc in (0x8000, 0x9000, 0x100A):
+        bare.hooks.learn(0, pc, 10, 4)
+        bare.enter(pc, 10)
+    assert origins(bare) == [0, native.EVENT | 0x30, 2, 3]
+    assert bare.hooks.resumed == {0x100A: 1}, "where it went on: behind the first block"
+    bare.hooks.interrupted(0x100A, 0x31)
+    assert bare.hooks.resumed == {0x100A: 1}, "the first time counts"
+
+
+def test_what_led_to_a_block_outlives_its_translation() -> None:
+    bare = Bare()
+    bare.hooks.learn(0, 0x1000, 10, 4)
+    bare.enter(0x1000, 10)
+    bare.hooks.forget_blocks()
+    assert bare.state.last_pc == 0
+    bare.hooks.learn(0, 0x2000, 10, 4)
+    assert origins(bare) == [0, 1]
+    bare.hooks.reset()
+    bare.hooks.learn(0, 0x2000, 10, 4)
+    assert origins(bare) == [0]

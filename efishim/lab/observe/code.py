@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from efishim.image.opened import Image
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.code_parts import CodeLayout, coverage
+from efishim.lab.observe.code_ways import Notes
 from efishim.lab.observe.image_code import ImageCode
 from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.record import Coverage, Milestone, MilestonePoint
@@ -61,7 +62,8 @@ class CodeObserver:
             at_userspace=self._blocks_at.get(Milestone.USERSPACE),
         )
         native = self._machine.engine.native
-        return coverage(native.blocks(), native.times_entered(), layout, names, self._code)
+        notes = Notes(*native.origins(), native.resumed)
+        return coverage(native.blocks(), native.times_entered(), layout, names, self._code, notes)
 
     def _stub_start(self, calls: Sequence[LoggedCall]) -> int | None:
         """The lowest place in the file that is the EFI entry or called firmware before the kernel proper ran."""

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET, UnsetType
+
 from efishim.lab import record as rec
 from efishim.lab.observe.address_names import AddressNames
+from efishim.lab.observe.code_ways import Notes, Rows, leads, vector_of
 from efishim.lab.observe.image_code import ImageCode
 
 SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE = "setup", "decompressor", "stub", "kernel", "user", "elsewhere"
@@ -36,15 +39,28 @@ class CodeLayout:
     at_userspace: int | None = None
 
 
+ROW_BITS = 32
+"""Of an offset and a row in one number, which sorts by the offset: objects by the thousand would be looked through again and
+again by Python's garbage collection.
+"""
+
+
 @dataclass
 class _Function:
+    number: int
     part: str
-    offsets: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """Of each block its offset << ROW_BITS, and its row in the list of all."""
     insns: int = 0
 
 
 def coverage(
-    blocks: Sequence[Block], entered: dict[tuple[int, int], int], layout: CodeLayout, names: AddressNames, code: ImageCode
+    blocks: Sequence[Block],
+    entered: dict[tuple[int, int], int],
+    layout: CodeLayout,
+    names: AddressNames,
+    code: ImageCode,
+    notes: Notes | None = None,
 ) -> rec.Coverage:
     """Every block that ran, folded. `entered` says how often each ran; instructions are counted by whole blocks.
 
@@ -53,40 +69,79 @@ def coverage(
     """
     functions: dict[tuple[str, str], _Function] = {}
     trace: list[str] = []
-    seen: set[int] = set()
+    rows = Rows(blocks)
+    first = rows.first
     known = names.kernel_functions(pc for pc, _, _ in blocks)
     for index, (pc, size, icount) in enumerate(blocks):
         kernel = known.get(pc)
         part, name, offset = _place(index, pc, layout, names, code) if kernel is None else (KERNEL, *kernel)
-        function = functions.setdefault((part, name), _Function(part))
+        function = functions.get((part, name))
+        if function is None:
+            function = functions[part, name] = _Function(len(functions), part)
+            rows.names.append(name)
+        rows.function.append(function.number)
+        rows.offset.append(offset)
         function.insns += entered.pop((pc, size), 0) * icount
-        if pc in seen:
+        if pc in first:
+            rows.again[index] = first[pc]
             continue
-        seen.add(pc)
-        function.offsets.append(offset)
+        first[pc] = index
+        function.rows.append(offset << ROW_BITS | index)
         if part == KERNEL and len(trace) < TRACE_LIMIT:
             trace.append(f"{name}+{offset:#x}")
+    ordered = sorted(functions.items())
+    for _, function in ordered:
+        function.rows.sort()
+    after: Sequence[str | UnsetType] = [UNSET] * len(ordered)
+    if notes is not None:
+        after = _after([function for _, function in ordered], rows, notes)
     return rec.Coverage(
-        blocks=len(seen),
+        blocks=len(first),
         parts=_parts(functions.values()),
         functions=[
             rec.FunctionCoverage(
                 name=name,
                 part=part,
-                blocks=len(function.offsets),
+                blocks=len(function.rows),
                 insns=function.insns,
-                offsets=" ".join(f"{offset:x}" for offset in sorted(function.offsets)),
+                offsets=" ".join([f"{row >> ROW_BITS:x}" for row in function.rows]),
+                after=text,
             )
-            for (part, name), function in sorted(functions.items())
+            for ((part, name), function), text in zip(ordered, after, strict=True)
         ],
         trace=trace,
     )
 
 
+def _after(functions: Sequence[_Function], rows: Rows, notes: Notes) -> list[str]:
+    """`FunctionCoverage.after` of each."""
+    places, found = [0] * len(rows.blocks), leads(rows, notes)
+    numbers = [0] * len(functions)
+    mask = (1 << ROW_BITS) - 1
+    for number, function in enumerate(functions):
+        numbers[function.number] = number
+        for place, row in enumerate(function.rows):
+            places[row & mask] = place
+    texts = []
+    for function in functions:
+        words = []
+        for place, row in enumerate(function.rows):
+            lead = found[row & mask]
+            if lead < 0:
+                vector = vector_of(lead)
+                words.append("?" if vector is None else f"!{vector:x}")
+            elif (number := rows.function[lead]) == function.number:
+                words.append(str(place - places[lead]))
+            else:
+                words.append(f"{numbers[number]}.{places[lead]}")
+        texts.append(" ".join(words))
+    return texts
+
+
 def _parts(functions: Iterable[_Function]) -> list[rec.PartCoverage]:
     blocks, insns = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     for function in functions:
-        blocks[function.part] += len(function.offsets)
+        blocks[function.part] += len(function.rows)
         insns[function.part] += function.insns
     return [rec.PartCoverage(name=name, blocks=blocks[name], insns=insns[name]) for name in PARTS if blocks[name]]
 

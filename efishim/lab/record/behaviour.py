@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from efishim.lab.record.run import CodeRef
 from efishim.lab.record.values import Count, Name, Part, Text
@@ -99,6 +99,12 @@ class FunctionCoverage(Part, frozen=True, kw_only=True):
     """Instructions that ran in it, by whole blocks."""
     offsets: str = ""
     """Where its blocks begin, hexadecimal and in ascending order: offsets in the function, or in the image file."""
+    after: str | UnsetType = UNSET
+    """What led to each of these blocks when it ran for the first time: how many places before it in `offsets` the block
+    stands that did, when that is one of the same function; `7.2` for block 2 of function 7 in the list of functions, both
+    counted from 0: behind a call it is the block that called; `!ec` for an interrupt or exception, with its vector; `?` when it
+    is not known. Records that were made before it was written down are without it.
+    """
 
 
 class PartCoverage(Part, frozen=True, kw_only=True):

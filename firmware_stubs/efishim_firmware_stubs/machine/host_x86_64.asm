@@ -25,7 +25,7 @@ org 0
 %define USED       0x48   ; entries in use
 %define EMU_STOP   0x50   ; uc_emu_stop
 %define NEW_BLOCK  0x58   ; int32_t (*)(uint64_t pc, uint32_t size, uint32_t icount), returns the flags of the block
-%define BLOCK_LOG  0x60   ; 16 bytes for each block in the order of first translation: pc, size, icount
+%define BLOCK_LOG  0x60   ; 16 bytes for each block in the order of first translation: pc, size, icount, what ran before it
 %define LOG_USED   0x68
 %define LOG_SIZE   0x70
 %define UC         0x78   ; uc_engine
@@ -41,6 +41,9 @@ org 0
 %define REWRITE    0x118  ; 1: blocks may be rewritten to count themselves; State and block table lie below 2 GiB
 %define REWRITTEN  0x120  ; translations that were
 %define REFUSED    0x128  ; translations that do not call the hook as expected
+%define EVENT      0x130  ; an entry that stands for an interrupt or exception, whose handler comes next
+%define FAST       0x150  ; CPUTLB.f, the soft TLB's tables; 0 when they are laid out in another way
+%define STACK_LOG  0x158  ; 8 bytes for each block: what lay at the top of the kernel's stack, 0 when that is not known
 
 ; struct Entry
 %define E_PC     0        ; 64 bit
@@ -50,14 +53,26 @@ org 0
 %define E_AGE    14       ; 16 bit, how often this block was translated
 %define E_COUNT  16       ; 64 bit, how often this block was entered; the sign bit sends code that counts itself to slow_hook
 %define E_SLOW_BIT 63
+%define E_ORIGIN 24       ; 32 bit, what the log of a block says that runs behind this one: number in the log + 1, or an event
 %define ENTRY    32
 %define ENTRY_SHIFT 5
 
 %define ENTRIES_SHIFT 18
 %define GOLDEN 0x9E3779B97F4A7C15
+%define ENV_RSP 32
 %define ENV_EFLAGS 136
 %define IF_BIT 9
 %define ENV_HFLAGS 176
+%define CPL_BITS 3
+%define CS64_BIT 15
+%define PAGE 0x1000
+; struct CPUTLBDescFast and CPUTLBEntry (efishim/machine/softtlb.py)
+%define F_MASK   0
+%define F_TABLE  8
+%define F_SIZE   16
+%define T_READ   0
+%define T_ADDEND 32
+%define T_SHIFT  6        ; from an address to its entry's offset
 %define INHIBIT_IRQ_BIT 3   ; the instruction after STI or MOV SS
 %define ENV_EXIT (-16)      ; icount_decr, which lies in front of CPUX86State: negative when somebody asked for a stop
 
@@ -437,7 +452,21 @@ free_slot:
         mov [r11 + rax], r13
         mov [r11 + rax + 8], r14w
         mov [r11 + rax + 10], r15w
-        inc qword [rbx + LOG_USED]
+        ; A block is translated when it is about to run for the first time: the one that began last leads to it.
+        xor edx, edx
+        mov rcx, [rbx + LAST_ENTRY]
+        test rcx, rcx
+        jz from_nowhere
+        mov edx, [rcx + E_ORIGIN]
+from_nowhere:
+        mov [r11 + rax + 12], edx
+        call top_of_stack
+        mov r11, [rbx + STACK_LOG]
+        mov rax, [rbx + LOG_USED]
+        mov [r11 + 8 * rax], rdx
+        inc rax
+        mov [rbx + LOG_USED], rax
+        mov [r9 + E_ORIGIN], eax
 have_slot:
         mov r12, r9
         cmp word [r12 + E_AGE], 0
@@ -548,6 +577,52 @@ edge_done:
         pop r12
         pop rbp
         pop rbx
+        ret
+
+; rbx State. Returns in rdx the word at the guest's RSP, if the kernel runs and the soft TLB knows the page: a block that was
+; called has its return address there, which the call just stored. Nothing is looked up, so nothing can fault. May change rax, rcx,
+; rsi, rdi and r11.
+top_of_stack:
+        xor edx, edx
+        mov r11, [rbx + FAST]
+        test r11, r11
+        jz no_stack
+        mov rax, [rbx + ENV]
+        test rax, rax
+        jz no_stack
+        test dword [rax + ENV_HFLAGS], CPL_BITS
+        jnz no_stack
+        mov rdi, [rax + ENV_RSP]
+        mov rsi, rdi
+        and rsi, -PAGE
+        lea rcx, [rdi + 7]
+        bt dword [rax + ENV_HFLAGS], CS64_BIT
+        jc wide_stack
+        lea rcx, [rdi + 3]
+wide_stack:
+        xor rcx, rsi
+        test rcx, -PAGE
+        jnz no_stack                    ; it reaches into the next page
+        mov eax, [rax + ENV_HFLAGS]     ; CS64_BIT is in AH
+        mov al, 3                       ; MMU modes: kernel with SMAP, user, kernel
+next_mode:
+        mov rcx, rdi
+        shr rcx, T_SHIFT
+        and rcx, [r11 + F_MASK]
+        add rcx, [r11 + F_TABLE]
+        cmp [rcx + T_READ], rsi         ; with a flag in it, it is no plain memory
+        jne another_mode
+        add rdi, [rcx + T_ADDEND]
+        mov edx, [rdi]
+        bt eax, CS64_BIT
+        jnc no_stack
+        mov rdx, [rdi]
+no_stack:
+        ret
+another_mode:
+        add r11, F_SIZE
+        dec al
+        jnz next_mode
         ret
 
 align 8
