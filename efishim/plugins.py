@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
-from inspect import getattr_static
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
 
 from efishim import hookspecs
 from efishim.errors import UsageError
+from efishim.plugin_guard import Guarded, PluginError, described, has
+from efishim.plugin_identity import OURS, Identity, distribution_of, module_of, sha256_of
 
 if TYPE_CHECKING:
     import click
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from efishim.provider import FirmwareProtocol, Observer, Platform, Provider, ReportFormat
 
 GROUP = "efishim_v1"
+
+BLOCKED = "EFISHIM_BLOCK_PLUGINS"
+"""Environment variable: names of plugins, separated by commas, that are not loaded; `*` stands for all but efishim's own."""
+
+CHOSEN = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports", "efishim_commands"})
+"""Hooks whose objects users choose by name: of two with one name, each has its distribution's in front (`dist:name`)."""
+GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports"})
 
 Thing = TypeVar("Thing")
 
@@ -55,6 +63,8 @@ class Problem:
 
     plugin: str
     sentence: str
+    hook: str = ""
+    """The hook that failed, where one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +85,19 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self._problems: list[Problem] = []
         self._cache: dict[str, dict[str, Any]] = {}
-        self._versions: dict[str, str] = {}
+        self._distributions: dict[str, tuple[str, str]] = {}
         self._owners: dict[tuple[str, str], str] = {}
-        for source in sorted(sources, key=lambda source: source.name):
-            self._load(source)
+        self._same: dict[str, dict[str, list[str]]] = {}
+        sources = sorted(sources, key=lambda source: (source.name, *distribution_of(source)))
+        names = [source.name for source in sources]
+        for source in sources:
+            self._load(source, twice=names.count(source.name) > 1)
 
-    def _load(self, source: EntryPointLike) -> None:
-        name = source.name
+    def _load(self, source: EntryPointLike, *, twice: bool) -> None:
+        distribution = distribution_of(source)
+        name = f"{distribution[0]}:{source.name}" if twice and distribution[0] else source.name
         if self._manager.has_plugin(name):
-            self._problems.append(Problem(name, "two installed packages have a plugin of this name; the first is used"))
+            self._problems.append(Problem(name, "one installed package has two plugins of this name; the first is used"))
             return
         try:
             plugin = source.load()
@@ -93,10 +107,9 @@ class Registry:
         except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may raise anything and must not end the others
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
-            self._problems.append(Problem(name, f"it does not load: {_sentence(error)}"))
+            self._problems.append(Problem(name, f"it does not load: {described(error)}"))
             return
-        distribution = getattr(source, "dist", None)
-        self._versions[name] = str(getattr(distribution, "version", "") or "")
+        self._distributions[name] = distribution
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -111,36 +124,45 @@ class Registry:
             if plugin is None:
                 continue
             callers = self._manager.get_hookcallers(plugin) or []
-            module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
             hooks = tuple(sorted(caller.name for caller in callers))
-            found.append(Plugin(name, module, self._versions.get(name, ""), hooks))
+            found.append(Plugin(name, module_of(plugin), self._distributions[name][1], hooks))
         return tuple(found)
 
-    def _ask(self, hook: str, key: Callable[[Any], str] = lambda thing: str(thing.name)) -> dict[str, Any]:
+    def _ask(self, hook: str) -> dict[str, Any]:
         """All objects of a hook by name, asking each plugin by itself."""
-        found: dict[str, Any] = {}
+        given: dict[str, list[tuple[str, Any]]] = {}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         for implementation in sorted(implementations, key=lambda one: str(one.plugin_name)):
             plugin = str(implementation.plugin_name)
             try:
-                things = list(implementation.function())
-                for thing in things:
-                    name = self._checked(hook, thing, key)
-                    if name in found:
-                        self._problems.append(Problem(plugin, f"{name} of {hook} exists already and is left out"))
-                    else:
-                        found[name] = thing
-                        self._owners[hook, name] = plugin
+                for thing in list(implementation.function()):
+                    given.setdefault(self._checked(hook, thing), []).append((plugin, thing))
             except (Exception, SystemExit) as error:  # noqa: BLE001 as above
-                self._problems.append(Problem(plugin, f"{hook} failed: {_sentence(error)}"))
+                module = module_of(implementation.plugin)
+                self._problems.append(Problem(plugin, f"{hook} failed: {described(error, module)}", hook))
+        found: dict[str, Any] = {}
+        for name, things in given.items():
+            for plugin, thing in things:
+                known_as = name if len(things) == 1 or hook not in CHOSEN else self._qualified(plugin, name)
+                if known_as in found:
+                    self._problems.append(Problem(plugin, f"{known_as} of {hook} exists already and is left out"))
+                    continue
+                found[known_as] = Guarded(hook, known_as, plugin, thing) if hook in GUARDED else thing
+                self._owners[hook, known_as] = plugin
+                if known_as != name:
+                    self._same.setdefault(hook, {}).setdefault(name, []).append(known_as)
         return dict(sorted(found.items()))
 
+    def _qualified(self, plugin: str, name: str) -> str:
+        """`distribution:name`, or `plugin:name` for a plugin that no package brought."""
+        return f"{self._distributions[plugin][0] or plugin}:{name}"
+
     @staticmethod
-    def _checked(hook: str, thing: Any, key: Callable[[Any], str]) -> str:
-        missing = [need for need in ("name", *_NEEDS[hook]) if not _has(thing, need)]
+    def _checked(hook: str, thing: Any) -> str:
+        missing = [need for need in ("name", *_NEEDS[hook]) if not has(thing, need)]
         if missing:
             raise TypeError(f"{type(thing).__name__} lacks {', '.join(missing)}")
-        name = key(thing)
+        name = str(thing.name)
         if hook != "efishim_firmware_protocols" and not _NAME.match(name):
             raise TypeError(f"{name!r} is not a name of lower-case letters, digits, - and _")
         return name
@@ -187,50 +209,70 @@ class Registry:
         return tuple(self._ask("efishim_observers").values())
 
     def provider(self, name: str) -> Provider:
-        """A provider. Raises UsageError naming those that exist."""
-        return _pick(self.providers, name, "provider", self._problems)
+        """A provider, by its name or as `distribution:name`. Raises UsageError naming those that exist, or those that have
+        this name; PluginError when a plugin failed that may have it.
+        """
+        return self._pick("efishim_providers", self.providers, name)
 
     def default_provider(self) -> Provider:
         """The one that says of itself that it is the default (`default = True`), else the first by name. Raises UsageError."""
-        for provider in self.providers.values():
-            if getattr(provider, "default", False) is True:
-                return provider
-        return self.provider(next(iter(self.providers), ""))
+        defaults = [one for one in self.providers.values() if getattr(one, "default", False) is True]
+        if len(defaults) > 1:
+            names = ", ".join(one.name for one in defaults)
+            raise UsageError("several providers say that they are the default", hint=f"say with -p which: {names}")
+        return defaults[0] if defaults else self.provider(next(iter(self.providers), ""))
 
     def platform(self, name: str) -> Platform:
         """A platform. Raises UsageError naming those that exist."""
-        return _pick(self.platforms, name, "platform", self._problems)
+        return self._pick("efishim_platforms", self.platforms, name)
+
+    def owner(self, hook: str, name: str) -> str:
+        """Name of the plugin that gave an object."""
+        return self._owners.get((hook, name), "")
+
+    def took_part(self, provider: str, platform: str, *, protocols: bool, observers: bool) -> tuple[Identity, ...]:
+        """The plugins of other installed packages that take part in a run, by name."""
+        hooks = {"efishim_firmware_protocols": protocols, "efishim_observers": observers}
+        plugins = [owner for (hook, _), owner in self._owners.items() if hooks.get(hook)]
+        plugins += [self.owner("efishim_providers", provider), self.owner("efishim_platforms", platform)]
+        found = []
+        for name in sorted(set(plugins) & self._distributions.keys()):
+            one = Identity(name, *self._distributions[name], "")
+            if one.foreign:
+                found.append(replace(one, sha256=sha256_of(self._manager.get_plugin(name))))
+        return tuple(found)
+
+    def _pick(self, hook: str, things: Mapping[str, Thing], name: str) -> Thing:
+        if name in things:
+            return things[name]
+        what = hook.removeprefix("efishim_").removesuffix("s")
+        same = self._same.get(hook, {}).get(name)
+        if same:
+            raise UsageError(f"{len(same)} plugins have a {what} {name!r}", hint=f"say which: {' or '.join(sorted(same))}")
+        distribution, _, bare = name.partition(":")
+        if bare in things and self._qualified(self._owners[hook, bare], bare) == f"{distribution}:{bare}":
+            return things[bare]
+        hint = f"there are: {', '.join(things) or 'none'}"
+        failed = [problem for problem in self._problems if problem.hook == hook]
+        if failed:
+            first = failed[0]
+            raise PluginError(f"there is no {what} {name!r}; of the plugin {first.plugin}, {first.sentence}", hint=hint)
+        if self._problems:
+            hint += f"; these plugins had problems: {', '.join(sorted({problem.plugin for problem in self._problems}))}"
+        raise UsageError(f"there is no {what} {name!r}", hint=hint)
 
 
 def load_plugins() -> Registry:
-    """The plugins of all installed packages. Importing them is cheap as long as they import their rooms when used."""
-    return Registry(entry_points(group=GROUP))
+    """The plugins of all installed packages, but for those that EFISHIM_BLOCK_PLUGINS names. Importing them is cheap as long
+    as they import their rooms when used.
+    """
+    blocked = {name.strip() for name in os.environ.get(BLOCKED, "").split(",")}
+    return Registry(source for source in entry_points(group=GROUP) if not _is_blocked(source, blocked))
 
 
-def _pick(things: Mapping[str, Thing], name: str, what: str, problems: list[Problem]) -> Thing:
-    try:
-        return things[name]
-    except KeyError:
-        listed = ", ".join(things) or "none"
-        hint = f"there are: {listed}"
-        if problems:
-            hint += f"; these plugins had problems: {', '.join(sorted({problem.plugin for problem in problems}))}"
-        raise UsageError(f"there is no {what} {name!r}", hint=hint) from None
-
-
-def _has(thing: Any, attribute: str) -> bool:
-    """Is the attribute there? It is not evaluated: a property may import a whole room."""
-    try:
-        getattr_static(thing, attribute)
-    except AttributeError:
-        return False
-    return True
-
-
-def _sentence(error: BaseException) -> str:
-    """An exception in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+def _is_blocked(source: EntryPointLike, blocked: set[str]) -> bool:
+    distribution, _ = distribution_of(source)
+    return bool({source.name, f"{distribution}:{source.name}"} & blocked) or ("*" in blocked and distribution != OURS)
 
 
 def attempt(action: Callable[[], Any]) -> str:
@@ -238,5 +280,5 @@ def attempt(action: Callable[[], Any]) -> str:
     try:
         action()
     except Exception as error:  # noqa: BLE001 a plugin may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return described(error)
     return ""

@@ -15,6 +15,7 @@ from efishim_plugins.firmware.provider import Firmware
 from efishim import plugins
 from efishim.errors import UsageError
 from efishim.hookspecs import hookimpl
+from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
 
 
@@ -24,6 +25,7 @@ class Source:
 
     name: str
     plugin: Any
+    dist: Any = None
 
     def load(self) -> Any:
         if isinstance(self.plugin, BaseException):
@@ -104,11 +106,106 @@ def test_one_bad_hook_leaves_the_plugins_other_hooks_alone() -> None:
     assert [problem.plugin for problem in registry.problems] == ["half"]
 
 
-def test_the_first_of_two_with_the_same_name_is_used() -> None:
+@dataclass
+class Distribution:
+    """What installed an entry point."""
+
+    name: str
+    version: str = "1.0"
+
+
+def installed(name: str, plugin: Any, distribution: str) -> Source:
+    return Source(name, plugin, Distribution(distribution))
+
+
+def test_of_two_with_the_same_name_the_user_says_which() -> None:
     first, second = provider("same"), provider("same")
-    registry = Registry([Source("b", plugin(providers=[second])), Source("a", plugin(providers=[first]))])
-    assert registry.provider("same") is first
-    assert [problem.plugin for problem in registry.problems] == ["b"]
+    first.summary, second.summary = "first", "second"
+    registry = Registry(
+        [
+            installed("b", plugin(providers=[second, provider("only")]), "theirs"),
+            installed("a", plugin(providers=[first]), "ours"),
+        ]
+    )
+    with pytest.raises(UsageError) as caught:
+        registry.provider("same")
+    assert "ours:same or theirs:same" in caught.value.hint
+    assert (registry.provider("ours:same").summary, registry.provider("theirs:same").summary) == ("first", "second")
+    assert registry.provider("theirs:same").name == "theirs:same"
+    assert registry.provider("only").name == registry.provider("theirs:only").name == "only"
+    assert list(registry.providers) == ["only", "ours:same", "theirs:same"]
+    assert registry.problems == ()
+    with pytest.raises(UsageError):
+        registry.provider("ours:only")
+
+
+def test_two_packages_may_call_their_plugins_the_same() -> None:
+    registry = Registry(
+        [
+            installed("grub", plugin(providers=[provider("a")]), "one"),
+            installed("grub", plugin(providers=[provider("b")]), "two"),
+        ]
+    )
+    assert list(registry.providers) == ["a", "b"]
+    assert [one.name for one in registry.plugins] == ["one:grub", "two:grub"]
+    assert registry.problems == ()
+
+
+def test_a_default_that_two_claim_is_nobodys() -> None:
+    registry = Registry([Source("a", plugin(providers=[provider("a"), provider("b")]))])
+    with pytest.raises(UsageError) as caught:
+        registry.default_provider()
+    assert "a, b" in caught.value.hint
+
+
+def test_a_provider_that_is_missing_since_its_hook_failed_is_the_plugins_failure() -> None:
+    registry = Registry([GOOD, Source("bad", plugin(providers=RuntimeError("boom")))])
+    with pytest.raises(PluginError) as caught:
+        registry.provider("nope")
+    for word in ("bad", "efishim_providers", "RuntimeError: boom", "test_plugins.py, line"):
+        assert word in caught.value.sentence
+    assert registry.provider("good").name == "good"
+
+
+def test_who_took_part_is_named_when_another_package_brought_it() -> None:
+    sources = [
+        installed("theirs", plugin(providers=[provider("a")]), "their-package"),
+        installed("ours", plugin(providers=[provider("b")]), "efishim"),
+        installed("machine", plugin(platforms=[SimpleNamespace(name="m", summary="", options=(), build=None)]), "machines"),
+        Source("nobodys", plugin(providers=[provider("c")])),
+    ]
+    registry = Registry(sources)
+    assert registry.providers.keys() == {"a", "b", "c"}
+    assert registry.platforms.keys() == {"m"}
+
+    def took_part(name: str, machine: str) -> list[tuple[str, str, str]]:
+        found = registry.took_part(name, machine, protocols=True, observers=True)
+        assert all(len(one.sha256) == 64 for one in found)
+        return [(one.name, one.distribution, one.version) for one in found]
+
+    assert took_part("a", "m") == [("machine", "machines", "1.0"), ("theirs", "their-package", "1.0")]
+    assert took_part("b", "pc") == []
+    assert took_part("c", "pc") == []
+
+
+@pytest.mark.parametrize(
+    ("blocked", "left"),
+    [
+        ("", {"ours", "theirs", "more"}),
+        ("*", {"ours"}),
+        ("theirs", {"ours", "more"}),
+        ("pack:more, ours", {"theirs"}),
+        ("other:more", {"ours", "theirs", "more"}),
+    ],
+)
+def test_plugins_can_be_left_out(blocked: str, left: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [
+        installed(name, plugin(providers=[provider(name)]), distribution)
+        for name, distribution in (("ours", "efishim"), ("theirs", "x"), ("more", "pack"))
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: sources if group == plugins.GROUP else [])
+    monkeypatch.setenv(plugins.BLOCKED, blocked)
+    assert {one.name for one in plugins.load_plugins().plugins} == left
 
 
 def test_asking_for_what_is_not_there_names_what_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from efishim.cli import INTERRUPTED
 from efishim.cli.streams import READER_GONE, Streams, guarded
 from efishim.cli.talk import Talk
 from efishim.errors import EfishimError
-from efishim.plugins import Registry, load_plugins
+from efishim.plugin_guard import PluginError, described
+from efishim.plugins import BLOCKED, Registry, load_plugins
 
 OWN_COMMANDS = (
     *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules", "plugins"),
@@ -33,6 +35,10 @@ class State:
     def __init__(self, streams: Streams | None = None) -> None:
         self.talk = Talk()
         self.streams = streams or Streams()
+        self.traceback = False
+        """Print the traceback of a plugin's failure."""
+        self.plugin_command = ""
+        """The plugin whose command runs."""
 
     @cached_property
     def registry(self) -> Registry:
@@ -52,7 +58,11 @@ class Group(click.RichGroup):
         if cmd_name in OWN_COMMANDS:
             command: click.Command = importlib.import_module(f"efishim.cli.{cmd_name}").command
             return command
-        return self._state(ctx).registry.commands.get(cmd_name)
+        state = self._state(ctx)
+        found = state.registry.commands.get(cmd_name)
+        if found is not None:
+            state.plugin_command = state.registry.owner("efishim_commands", cmd_name)
+        return found
 
     @staticmethod
     def _state(ctx: click.Context) -> State:
@@ -71,9 +81,22 @@ class Group(click.RichGroup):
     "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to the image; "
     "130 interrupted; 141 the reader of standard output went away.",
 )
+@click.option(
+    "--no-plugins",
+    is_flag=True,
+    help="Load no plugins but those that come with efishim. The environment variable EFISHIM_BLOCK_PLUGINS='*' does the same.",
+)
+@click.option(
+    "--block-plugin",
+    "blocked",
+    metavar="NAME",
+    multiple=True,
+    help="Do not load this plugin; repeatable. NAME is as in `efishim plugins`, or DISTRIBUTION:NAME.",
+)
+@click.option("--traceback", "traceback_wanted", is_flag=True, help="If a plugin fails, print where in its code.")
 @click.version_option(__version__, "-V", "--version", message="efishim %(version)s")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, no_plugins: bool, blocked: tuple[str, ...], traceback_wanted: bool) -> None:
     """Boot one x86 kernel through every entry point it has, in one deterministic emulator, and diff what it sees.
 
     efishim boots an unmodified kernel through a chosen entry point (EFI stub, PVH, Linux boot protocol, Multiboot) and
@@ -85,6 +108,10 @@ def cli(context: click.Context) -> None:
         efishim inspect vmlinuz                  list the entry points of an image
         efishim compare vmlinuz                  boot it through each of them and diff the runs
     """
+    # Worker processes load their plugins themselves.
+    if no_plugins or blocked:
+        os.environ[BLOCKED] = ",".join(filter(None, (os.environ.get(BLOCKED), *blocked, "*" if no_plugins else "")))
+    context.ensure_object(State).traceback = traceback_wanted
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -116,12 +143,19 @@ def _run(state: State, args: Sequence[str] | None) -> int:
         state.talk.error(error.format_message(), f"see `{path} --help`")
         return error.exit_code
     except EfishimError as error:
+        if state.traceback and error.__cause__ is not None:
+            state.talk.lines("".join(traceback.format_exception(error.__cause__)))
         state.talk.error(error.sentence, error.hint)
         return error.exit_status
     except MemoryError:
         state.talk.error("there is not enough memory", "a guest takes what -m says, and each job (-j) has one")
         return EfishimError.exit_status
-    except Exception:  # noqa: BLE001 - whatever it is, its text may come from a hostile file
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may come from a hostile file
+        if state.plugin_command:
+            if state.traceback:
+                state.talk.lines(traceback.format_exc())
+            state.talk.error(f"the plugin {state.plugin_command} failed in its command: {described(error)}")
+            return PluginError.exit_status
         state.talk.defect(traceback.format_exc())
         return BUG
     return status if isinstance(status, int) else 0

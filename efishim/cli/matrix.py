@@ -78,7 +78,7 @@ def _plans(
         # What is found out about the kernel inside goes to the cache, where the workers find it.
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
         plans, skipped = plan_routes(state.registry, image, blob, routes, words)
-    return plans, [Skipped(route=one.route, reason=one.reason) for one in skipped]
+    return plans, [Skipped(route=one.route, reason=one.reason, failed=one.failed) for one in skipped]
 
 
 def _name(plan: Plan) -> str:

@@ -57,11 +57,15 @@ class Talk:
 
         self.console.print(Text(plain_line(text), style=style))
 
-    def defect(self, report: str) -> None:
-        """A traceback, which nobody should ever see."""
+    def lines(self, text: str) -> None:
+        """Several lines, as they are."""
         from rich.text import Text
 
-        self.console.print(Text(plain(report.rstrip())))
+        self.console.print(Text(plain(text.rstrip())))
+
+    def defect(self, report: str) -> None:
+        """A traceback, which nobody should ever see."""
+        self.lines(report)
         self.error("this is a defect of efishim", "please report it with what is printed above")
 
     @contextmanager

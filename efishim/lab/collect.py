@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from efishim.image.opened import Image
 from efishim.lab import record as rec
+from efishim.lab.boot.booted import Booted
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
@@ -13,6 +15,7 @@ from efishim.logged_call import LoggedCall
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.machine import Machine, Stop
 from efishim.platform.resources import Resource, hypercall_name
+from efishim.plugins import Registry
 
 REASONS = {
     "shutdown": Reason.SHUTDOWN,
@@ -68,6 +71,17 @@ def named(point: MilestonePoint, names: AddressNames) -> MilestonePoint:
     if point.at is None:
         return point
     return msgspec.structs.replace(point, at=names.ref(point.at.address, point.insns))
+
+
+def plugins(registry: Registry, plan: Plan, booted: Booted) -> list[rec.PluginUse] | UnsetType:
+    """The plugins of other packages that took part; nothing when there are none."""
+    shim = booted.shim is not None or booted.guest_shim is not None
+    found = registry.took_part(plan.provider, plan.platform, protocols=shim, observers=plan.observers)
+    if not found:
+        return UNSET
+    return [
+        rec.PluginUse(name=one.name, distribution=one.distribution, version=one.version, sha256=one.sha256) for one in found
+    ]
 
 
 def image(opened: Image, plan: Plan) -> rec.Image:
@@ -165,4 +179,4 @@ def console(data: bytearray) -> str:
     return rec.console_text(bytes(data))[0]
 
 
-__all__ = ["Milestone", "console", "firmware_calls", "image", "ledger", "named", "outcome", "reason_of"]
+__all__ = ["Milestone", "console", "firmware_calls", "image", "ledger", "named", "outcome", "plugins", "reason_of"]

@@ -130,6 +130,7 @@ def run_plan(
     machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
+        plugins=collect.plugins(registry, plan, booted),
         image=collect.image(image, plan),
         route=plan.route_name(),
         options=plan.record_options(),

@@ -27,7 +27,7 @@ def completed(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "answers"),
     [
-        ("efishim ru", ["plain,run"]),
+        ("efishim ru", ["plain,run", "plain,rules"]),
         ("efishim run vml", ["file,vml"]),
         ("efishim run -i x", ["file,x"]),
         ("efishim run -p fi", ["plain,firmware"]),

@@ -26,6 +26,7 @@ from efishim.machine.memory import BusError
 from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.definition import PlatformFacts, PlatformOptions
 from efishim.platform.xen.inquiry import xen_memory_map
+from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
 from efishim.provider import (
     Arena,
@@ -228,8 +229,13 @@ def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
     booted.handover, booted.modules = handover, request.modules
     try:
         booted.structures = native_structures(bench.provider, bench.machine.memory, handover)
-    except (ProviderError, BusError, IndexError) as error:
-        booted.notes.append(f"the native structure is not shown in parts: {error}")
+    except ProviderError as error:
+        reason: BaseException | None = error
+        if isinstance(error, PluginError):
+            reason = error.__cause__
+            if not isinstance(reason, BusError | IndexError):
+                raise
+        booted.notes.append(f"the native structure is not shown in parts: {reason}")
     booted.notes += handover.notes
     return handover
 

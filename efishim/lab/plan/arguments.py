@@ -72,7 +72,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
     plan = Plan(
         provider=provider.name,
         entry=entry.name,
-        platform=words.platform,
+        platform=platform.name,
         cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
         initrds=_initrds(words),
         default_initrd=not words.initrds and not words.no_initrd,

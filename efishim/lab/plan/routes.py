@@ -11,6 +11,7 @@ from efishim.errors import UsageError
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
 from efishim.lab.plan.plan import Blob, Plan
+from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
 
 _ROUTE = re.compile(r"([^/@]+)(?:/([^/@]+))?(?:@([^/@]+))?")
@@ -23,6 +24,8 @@ class NoRoute:
 
     route: str
     reason: str
+    failed: bool = False
+    """It is a plugin's failure, and has nothing to do with the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,22 @@ def plan_routes(
     An option (`group.name=value`) goes to the routes that know it. Raises UsageError, also when no route knows it.
     """
     base = Words(**words)
-    wanted = [_parse(registry, text, base.platform) for text in routes] or _every(registry, base.platform)
+    without: list[NoRoute] = []
+    wanted = [_parse(registry, text, base.platform) for text in routes]
+    if not routes:
+        wanted, without = _every(registry, base.platform)
     doors = {door.entry.value: door for door in image.doors}
     plans: list[Plan] = []
-    without: list[NoRoute] = []
     used: set[str] = set()
     known_anywhere: set[str] = set()
     for route in wanted:
         provider, platform = registry.provider(route.provider), registry.platform(route.platform)
         entry = next(one for one in provider.entries if one.name == route.entry)
-        known = known_options(provider, entry, platform)
+        try:
+            known = known_options(provider, entry, platform)
+        except PluginError as error:
+            without.append(NoRoute(route.name, error.sentence, failed=True))
+            continue
         known_anywhere |= known.keys()
         mine = tuple(option for option in base.options if _name(option) in known)
         used.update(mine)
@@ -95,12 +104,17 @@ def _parse(registry: Registry, text: str, platform: str) -> _Route:
     entry = match[2] or names[0]
     if entry not in names:
         raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=f"it has: {', '.join(names)}")
-    place = match[3] or platform
-    registry.platform(place)
+    place = registry.platform(match[3] or platform).name
     return _Route(provider.name, entry, place)
 
 
-def _every(registry: Registry, platform: str) -> list[_Route]:
-    return [
-        _Route(provider.name, entry.name, platform) for provider in registry.providers.values() for entry in provider.entries
-    ]
+def _every(registry: Registry, platform: str) -> tuple[list[_Route], list[NoRoute]]:
+    """All routes of all providers; a plugin that fails when it is asked has none."""
+    routes: list[_Route] = []
+    without: list[NoRoute] = []
+    for provider in registry.providers.values():
+        try:
+            routes += [_Route(provider.name, entry.name, platform) for entry in provider.entries]
+        except PluginError as error:
+            without.append(NoRoute(provider.name, error.sentence, failed=True))
+    return routes, without

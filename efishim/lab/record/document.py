@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from efishim.lab.record.behaviour import AbiViolation, Coverage, FirmwareCall, LedgerEntry
 from efishim.lab.record.consumed import Consumed
-from efishim.lab.record.run import Image, Milestone, MilestonePoint, Options, Outcome, RouteName, Tool
+from efishim.lab.record.run import Image, Milestone, MilestonePoint, Options, Outcome, PluginUse, RouteName, Tool
 from efishim.lab.record.values import Count, Part, Text
 from efishim.lab.record.views import BootView, EntryView, MachineView
 
@@ -29,6 +29,10 @@ class Record(Part, frozen=True, kw_only=True):
     """Number of the schema that this document follows."""
     tool: Tool
     """What made it."""
+    plugins: Annotated[list[PluginUse], Meta(max_length=256)] | UnsetType = UNSET
+    """The plugins of other packages that took part: provider, platform, firmware protocols, observers. Those that come with
+    efishim have its version; without others the field is not there.
+    """
     image: Image
     """What was booted."""
     route: RouteName

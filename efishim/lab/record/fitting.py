@@ -75,7 +75,7 @@ def clipped(document: dict[str, Any], form: type[msgspec.Struct]) -> dict[str, A
 
 def opened(record: msgspec.Struct) -> dict[str, Any]:
     """A record as dictionaries, as deep as the parts go that may be cut."""
-    document = msgspec.structs.asdict(record)
+    document = {name: part for name, part in msgspec.structs.asdict(record).items() if part is not msgspec.UNSET}
     for name in {part.partition(".")[0] for part in LISTS if "." in part}:
         if document[name] is not None:
             document[name] = msgspec.structs.asdict(document[name])

@@ -63,6 +63,19 @@ class Tool(Part, frozen=True, kw_only=True):
     """Version of the CPU emulator; its translation decides instruction counts at the margin of a fault."""
 
 
+class PluginUse(Part, frozen=True, kw_only=True):
+    """A plugin that took part in the run and does not come with efishim."""
+
+    name: Name
+    """Of its entry point."""
+    distribution: Name
+    """The package that it was installed with."""
+    version: Name
+    """Of that package."""
+    sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
+    """Over the names and contents of the files of its Python package; empty when they could not be read."""
+
+
 class Image(Part, frozen=True, kw_only=True):
     """The file that was booted."""
 
