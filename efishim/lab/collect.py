@@ -27,6 +27,8 @@ REASONS = {
     "insn limit": Reason.INSN_LIMIT,
     "timeout": Reason.TIMEOUT,
     "interrupted": Reason.INTERRUPTED,
+    "wild jump": Reason.WILD_JUMP,
+    "too much work": Reason.TOO_MUCH_WORK,
 }
 PREFIXES = (
     ("firmware exception", Reason.FIRMWARE_EXCEPTION),

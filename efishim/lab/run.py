@@ -205,7 +205,7 @@ def _run(
             progress.tick(machine.insns, machine.clock.now)
         return limits()
 
-    stop = machine.run(max_insns=plan.max_insns, poll=poll)
+    stop = machine.run(max_insns=plan.max_insns, poll=poll, overdue=limits.overdue)
     if stop.reason == "shutdown":
         milestones.reach(Milestone.SHUTDOWN)
     return stop

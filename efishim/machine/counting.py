@@ -35,6 +35,16 @@ class InstructionCount:
             return False
         return env.pc == pc + size and self._blocks.ends_in_halt(pc, size)
 
+    def halted(self) -> bool:
+        """Was it a HLT that ended the block that began last, and not somebody from outside in the middle?"""
+        state, pc = self._engine.state, self._engine.env.pc
+        if pc == state.last_pc + self._blocks.size(state.last_entry) and self._blocks.ends_in_halt(
+            state.last_pc, self._blocks.size(state.last_entry)
+        ):
+            return True
+        self.stopped(faulted=False)
+        return False
+
     def meet(self, pc: int) -> None:
         """A block that the native hook does not know.
 

@@ -21,6 +21,7 @@ from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
 from efishim.machine.env import HF2_NMI_MASK, HF_INHIBIT_IRQ, NO_EXCEPTION
+from efishim.machine.host_work import Overdue, TooMuchWork
 from efishim.machine.instructions import Instructions
 from efishim.machine.intercepts import IN_DX, TRAP_PORT, Intercept, Op
 from efishim.machine.ledger import Kind, Ledger
@@ -28,10 +29,11 @@ from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import NoProcessor
 from efishim.machine.timekeeper import Timekeeper
+from efishim.machine.watchdog import watched
 from efishim.wire.x86 import EFLAGS_IF
 
 SLICE = 40_000_000
-"""Instructions after which control comes back even if nothing is due, so that limits and Ctrl-C are seen."""
+"""Instructions after which control comes back even if nothing is due, so that limits are seen."""
 UC_ERR_INSN_INVALID, UC_ERR_WRITE_PROT, UC_ERR_FETCH_PROT = 10, 12, 14
 SPURIOUS_WAKEUPS = 1_000_000
 STANDSTILL = 20_000
@@ -78,7 +80,8 @@ class Machine:
         self._nmi = False
         self._stop: Stop | None = None
         self._budget: Budget | None = None
-        self._used_up = False
+        self._used_up = self._barked = False
+        self._poll: Callable[[], Stop | None] = lambda: None
         self.watches = CodeWatches()
         self._engine: Engine | None = None
         self.clock.on_change = self._deadline_changed
@@ -90,6 +93,7 @@ class Machine:
         if self._engine is not None:
             raise MachineError("the machine is on already")
         self._engine = Engine(self.memory, self)
+        self._pages = self.memory.pages
         self.cpu = self._engine.processor
         self.time = Timekeeper(self.clock, self._engine.state, tsc_hz=self.tsc_hz, seed=self.seed)
         self._delivery = Delivery(self._engine.processor, self.memory)
@@ -280,8 +284,35 @@ class Machine:
 
     # The loop
 
-    def run(self, *, max_insns: int | None = None, poll: Callable[[], Stop | None] = lambda: None) -> Stop:
-        """Run until a reason to stop. `poll` is asked between slices and may end the run (timeout, Ctrl-C)."""
+    def run(
+        self,
+        *,
+        max_insns: int | None = None,
+        poll: Callable[[], Stop | None] = lambda: None,
+        overdue: Callable[[], bool] | None = None,
+    ) -> Stop:
+        """Run until a reason to stop. `poll` is asked between slices and may end the run; `overdue` is asked from a thread of
+        its own, whatever the guest does, and says whether `poll` will end it for a reason of the host's (timeout, Ctrl-C).
+        """
+        self._poll = poll
+        with watched(overdue, self._look_up):
+            try:
+                return self._run(max_insns)
+            except TooMuchWork as error:
+                return Stop("too much work", f"{error.sentence}, before {self.engine.env.pc:#x}")
+            except Overdue as error:
+                return poll() or Stop("interrupted", error.sentence)
+            except TripleFault:
+                return Stop("triple fault", f"at {self.engine.env.pc:#x}")
+
+    def _look_up(self, overdue: bool) -> None:
+        """From another thread: have `poll` asked soon."""
+        self._barked = True
+        if overdue:
+            self.memory.work.hurry()
+        self.engine.stop()
+
+    def _run(self, max_insns: int | None) -> Stop:
         engine = self.engine
         self._budget = None if max_insns is None else Budget(engine, self._blocks, max_insns)
         insns, still = -1, 0
@@ -290,7 +321,7 @@ class Machine:
             insns = self.insns
             if still > STANDSTILL:
                 return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.pc:#x}")
-            asked = poll()
+            asked = self._poll()
             if asked is not None:
                 return asked
             self.now()
@@ -301,16 +332,16 @@ class Machine:
                 break
             if max_insns is not None and self.insns >= max_insns:
                 return Stop("insn limit", f"{self.insns} instructions were executed")
-            try:
-                self._take_interrupt()
-                self._set_limit()
-                error = engine.run()
-                if engine.failure is not None:
-                    failure, engine.failure = engine.failure, None
-                    raise failure
-                self._after(error)
-            except TripleFault:
-                return Stop("triple fault", f"at {engine.env.pc:#x}")
+            self._take_interrupt()
+            self._set_limit()
+            error = engine.run()
+            if engine.failure is not None:
+                failure, engine.failure = engine.failure, None
+                raise failure
+            barked, self._barked = self._barked, False
+            if barked and (asked := self._poll()) is not None:
+                return asked
+            self._after(error, barked)
         return self._stop
 
     def _set_limit(self) -> None:
@@ -348,8 +379,8 @@ class Machine:
         self.engine.native.interrupted(self.engine.env.pc, event.vector)
         self._delivery.deliver(event)
 
-    def _after(self, error: int) -> None:
-        """Something ended the emulation: find out what, and do it."""
+    def _after(self, error: int, barked: bool) -> None:
+        """Something ended the emulation: find out what, and do it. It may have been the watchdog, for nothing."""
         engine = self.engine
         state, env = engine.state, engine.env
         cause = state.cause
@@ -368,12 +399,14 @@ class Machine:
         elif self._trap_after is not None and self._on_trap is not None:
             env.pc, self._trap_after = self._trap_after, None
             self.now()
-            self._on_trap(env.regs[0] & 0xFF)
+            with self.memory.work.bounded(self._pages):
+                self._on_trap(env.regs[0] & 0xFF)
         elif self._hypercall_at is not None and self.hypercall is not None:
             call, self._hypercall_at = self._hypercall_at, None
             env.pc = call.address + call.length
             self.now()
-            name = self.hypercall()
+            with self.memory.work.bounded(self._pages):
+                name = self.hypercall()
             self.ledger.note(Kind.HYPERCALL, name, True, call.address, self.insns, env.regs[0])
         elif cause == Cause.FLAGGED:
             self._flagged(env.pc)
@@ -398,7 +431,7 @@ class Machine:
             self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.pc:#x}")
         elif self._stop is None and not env.pc:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
-        elif self._stop is None:
+        elif self._stop is None and (not barked or self._count.halted()):
             self._halt()
 
     def _opened(self, event: Exception_) -> bool:
@@ -445,6 +478,8 @@ class Machine:
                 return
             self.time.skip_to(deadline)
             self.clock.fire()
+            if self._barked:
+                self._barked, self._stop = False, self._stop or self._poll()
             if self._stop is not None:
                 return
         self._stop = Stop("halted", f"HLT before {pc:#x}: events fire but none interrupts")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from efishim.errors import MachineError
+from efishim.machine.host_work import PAGE_SHIFT, HostWork
 
 PAGE = 0x1000
 MAP_NORESERVE = 0x4000
@@ -47,6 +48,8 @@ class PhysicalMemory:
 
     def __init__(self) -> None:
         self._regions: list[Region] = []
+        self.work = HostWork()
+        """Each access here is an operation, and each page beyond its first one more."""
 
     def add(self, start: int, size: int, *, name: str = "ram", writable: bool = True) -> Region:
         """Add a region of zeroes. `writable` is what the guest may do; the host side can always write."""
@@ -80,6 +83,10 @@ class PhysicalMemory:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at a physical address. Raises BusError unless one region holds them all."""
+        work = self.work
+        work.left -= 1 + (size >> PAGE_SHIFT)
+        if work.left < 0:
+            work.over()
         region = self.find(address, size)
         if region is None or size < 0:
             raise BusError(address, size)
@@ -91,12 +98,20 @@ class PhysicalMemory:
 
         Writing over code that already ran needs `Machine.flush_code` as well.
         """
-        size = len(data)
+        size, work = len(data), self.work
+        work.left -= 1 + (size >> PAGE_SHIFT)
+        if work.left < 0:
+            work.over()
         region = self.find(address, size)
         if region is None:
             raise BusError(address, size)
         offset = address - region.start
         region.host[offset : offset + size] = bytes(data)
+
+    @property
+    def pages(self) -> int:
+        """How many there are."""
+        return sum(region.size for region in self) // PAGE
 
     def discard(self) -> None:
         """Give the host's memory back; the guest's reads as zeroes from here on."""

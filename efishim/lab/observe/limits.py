@@ -48,11 +48,18 @@ class RunLimits:
 
     def __call__(self) -> Stop | None:
         """A reason to stop now."""
+        return self._host() or self._endless()
+
+    def overdue(self) -> bool:
+        """Is there a reason that does not lie in the guest? May be asked at any moment, from another thread too."""
+        return self._host() is not None
+
+    def _host(self) -> Stop | None:
         if self._interrupt is not None and self._interrupt.is_set():
             return Stop("interrupted", "the user ended the run")
         if self._timeout and self._seconds() > self._timeout:
             return Stop("timeout", f"{self._timeout:g} seconds of host time were used up")
-        return self._endless()
+        return None
 
     def _endless(self) -> Stop | None:
         machine = self._machine

@@ -42,6 +42,8 @@ class Reason(StrEnum):
     ENDLESS_LOOP = "endless loop"
     HALTED = "guest halted for ever"
     FIRMWARE_EXCEPTION = "firmware exception"
+    WILD_JUMP = "wild jump"
+    TOO_MUCH_WORK = "too much work"
     INSN_LIMIT = "insn limit"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
