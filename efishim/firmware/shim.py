@@ -95,7 +95,7 @@ class Shim:
         self._modules = config.ramdisks_in(board.memory)
         reserved = (*config.reserved, *((module.address, module.size) for module in self._modules))
         width = config.architecture.width
-        self.guest = Guest(board.cpu, width)
+        self.guest = Guest(board.cpu, width, board.memory)
         self.memory_map = placement.build_map(
             board.memory, config.memory, config.mmio, reserved, config.held[:-1], top=self.guest.end
         )

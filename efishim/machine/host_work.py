@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from efishim.errors import EfishimError
 
 OPERATIONS = 1 << 18
-"""Accesses to guest memory, steps of a search and the like that any action may take: one or two seconds of the host's time."""
+"""Accesses to guest memory, steps of a search and the like that any action may take: a second or two of the host."""
 PER_PAGE = 16
-"""Operations on top of that for each page that the guest has: moving all of its memory takes about ten, as each page's address is
-translated twice."""
+"""Operations on top of that for each page that the guest has: moving all of its memory takes about ten, as each page's address
+is translated twice."""
 PAGE_SHIFT = 12
 UNBOUNDED = 1 << 62
 

@@ -396,18 +396,9 @@ class Machine:
         elif self._syscall is not None:
             sysenter, self._syscall = self._syscall, None
             self._instructions.enter_kernel(sysenter)
-        elif self._trap_after is not None and self._on_trap is not None:
-            env.pc, self._trap_after = self._trap_after, None
-            self.now()
+        elif self._trap_after is not None or self._hypercall_at is not None:
             with self.memory.work.bounded(self._pages):
-                self._on_trap(env.regs[0] & 0xFF)
-        elif self._hypercall_at is not None and self.hypercall is not None:
-            call, self._hypercall_at = self._hypercall_at, None
-            env.pc = call.address + call.length
-            self.now()
-            with self.memory.work.bounded(self._pages):
-                name = self.hypercall()
-            self.ledger.note(Kind.HYPERCALL, name, True, call.address, self.insns, env.regs[0])
+                self._called()
         elif cause == Cause.FLAGGED:
             self._flagged(env.pc)
         elif cause == Cause.UNKNOWN:
@@ -433,6 +424,21 @@ class Machine:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
         elif self._stop is None and (not barked or self._count.halted()):
             self._halt()
+
+    def _called(self) -> None:
+        """The guest called the host, by a trap or a hypercall, and goes on behind that."""
+        env = self.engine.env
+        after, self._trap_after = self._trap_after, None
+        call, self._hypercall_at = self._hypercall_at, None
+        if after is not None and self._on_trap is not None:
+            env.pc = after
+            self.now()
+            self._on_trap(env.regs[0] & 0xFF)
+        elif call is not None and self.hypercall is not None:
+            env.pc = call.address + call.length
+            self.now()
+            name = self.hypercall()
+            self.ledger.note(Kind.HYPERCALL, name, True, call.address, self.insns, env.regs[0])
 
     def _opened(self, event: Exception_) -> bool:
         """A fetch from a page that its owner (firmware, for its own tables) opens for execution now."""

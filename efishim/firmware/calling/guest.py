@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.machine.cpu import Cpu, GuestFault
-from efishim.machine.memory import BusError
+from efishim.machine.host_work import HostWork
+from efishim.machine.memory import PAGE, BusError, PhysicalMemory
 from efishim.wire.guids import guid_bytes, guid_text
 
 STRING_LIMIT = 0x8000
@@ -32,11 +33,15 @@ def wild_pointers() -> Iterator[None]:
 class Guest:
     """Memory of the running guest by linear address. `width` is the size of its pointers: 8, or 4 in mixed mode."""
 
-    def __init__(self, cpu: Cpu, width: int = 8) -> None:
+    def __init__(self, cpu: Cpu, width: int = 8, memory: PhysicalMemory | None = None) -> None:
         self.cpu = cpu
         self.width = width
         self.end = 1 << 8 * width
         """First address that no pointer can name."""
+        self.work = memory.work if memory is not None else HostWork()
+        """For searches that read nothing of the guest's memory."""
+        self.size = memory.pages * PAGE if memory is not None else self.end
+        """Bytes of memory. A longer range is no range of memory, although the guest's page tables may repeat some."""
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes. Raises EfiError(INVALID_PARAMETER) where nothing is mapped, also when the range wraps around."""

@@ -24,8 +24,6 @@ from efishim.wire.uefi_protocols import DriverBindingProtocol
 
 SUPPORTED, START, STOP = 0, 1, 2
 DRIVER_LIMIT = 1024
-DEPTH_LIMIT = 32
-"""How deep a recursive connect follows children."""
 
 Bindings = Generator[Call | Idle, int, list[int]]
 
@@ -53,13 +51,21 @@ class Drivers:
             wanted.append(handle)
         return self.connect(controller, wanted, remaining, recursive=bool(recursive))
 
-    def connect(self, controller: int, wanted: list[int], remaining: int, *, recursive: bool, depth: int = 0) -> Steps:
-        """Start every driver that supports the controller; with `recursive` also on the children that appear."""
+    def connect(self, controller: int, wanted: list[int], remaining: int, *, recursive: bool) -> Steps:
+        """Start every driver that supports the controller; with `recursive` also on the children that appear.
+
+        Each controller is met once, and those below it before its next sibling: handles may be each other's children.
+        """
         status = yield from self._connect_one(controller, wanted, remaining)
-        if recursive and depth < DEPTH_LIMIT:
-            for child in self._handles.children(controller):
-                if child in self._handles:
-                    yield from self.connect(child, [], 0, recursive=True, depth=depth + 1)
+        met, waiting = {controller}, [iter(self._handles.children(controller) if recursive else ())]
+        while waiting:
+            child = next(waiting[-1], None)
+            if child is None:
+                waiting.pop()
+            elif child in self._handles and child not in met:
+                met.add(child)
+                yield from self._connect_one(child, [], 0)
+                waiting.append(iter(self._handles.children(child)))
         return status
 
     def _connect_one(self, controller: int, wanted: list[int], remaining: int) -> Steps:

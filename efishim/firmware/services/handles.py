@@ -23,6 +23,8 @@ BY_CHILD_CONTROLLER, BY_DRIVER, EXCLUSIVE = 8, 0x10, 0x20
 HANDLE_SIZE = 0x20
 HANDLE_LIMIT = 1 << 16
 OPEN_LIMIT = 1 << 12
+STEPS = 16
+"""Of a search through these tables, for about as much of the host's time as one access to the guest's memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +92,7 @@ class HandleDatabase:
 
     def interfaces(self, guid: str) -> list[Interface]:
         """Everything that carries a protocol, in the order of installation."""
+        self._guest.work.spend(len(self._handles) // STEPS)
         found = (protocols[guid] for protocols in self._handles.values() if guid in protocols)
         return sorted(found, key=lambda interface: interface.order)
 
@@ -188,6 +191,7 @@ class HandleDatabase:
         """Who manages a controller: the agents that opened any of its protocols BY_DRIVER, each once."""
         found: dict[int, None] = {}
         for interface in self._handles.get(controller, {}).values():
+            self._guest.work.spend(len(interface.opens) // STEPS)
             for entry in interface.opens:
                 if entry.attributes & BY_DRIVER:
                     found[entry.agent] = None
@@ -197,6 +201,7 @@ class HandleDatabase:
         """The child controllers of a controller (of one agent), each once."""
         found: dict[int, None] = {}
         for interface in self._handles.get(controller, {}).values():
+            self._guest.work.spend(len(interface.opens) // STEPS)
             for entry in interface.opens:
                 if entry.attributes & BY_CHILD_CONTROLLER and agent in (None, entry.agent):
                     found[entry.controller] = None

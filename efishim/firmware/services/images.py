@@ -137,7 +137,7 @@ class Images:
         if source == 0:
             return self._load_from_path(policy, parent, path, path_data, out)
         demand(size, Status.LOAD_ERROR)
-        demand(size <= SOURCE_LIMIT, Status.OUT_OF_RESOURCES)
+        demand(size <= min(SOURCE_LIMIT, self._guest.size), Status.OUT_OF_RESOURCES)
         self._load_to(self._guest.read(source, size), parent, path_data, out)
         return Status.SUCCESS
 

@@ -105,8 +105,8 @@ class MemoryServices:
         return 0
 
     def _probe(self, address: int, size: int) -> None:
-        """Refuse a range whose ends are not memory before a byte of it is touched."""
-        if address + size > self._guest.end:
+        """Refuse a range whose ends are not memory, or that is longer than all of it, before a byte of it is touched."""
+        if address + size > self._guest.end or size > self._guest.size:
             raise EfiError(Status.INVALID_PARAMETER)
         self._guest.read(address, 1)
         self._guest.read(address + size - 1, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Bases
 from dataclasses import dataclass
 
@@ -99,14 +100,14 @@ class VirtualMode:
     def _check(self, mappings: list[Mapping]) -> None:
         """NO_MAPPING when a runtime range has no virtual address, NOT_FOUND for one that is not in the memory map."""
         known = self._map.descriptors()
+        mapped = _Ranges((m.start, m.end) for m in mappings)
         for descriptor in known:
             if descriptor.attributes & EFI_MEMORY_RUNTIME:
-                covered = [m for m in mappings if m.start < descriptor.end and descriptor.start < m.end]
-                demand(_covers(covered, descriptor.start, descriptor.end), Status.NO_MAPPING)
-        spans = [Mapping(d.start, d.end, 0, 0) for d in known]
+                demand(mapped.cover(descriptor.start, descriptor.end), Status.NO_MAPPING)
+        spans = _Ranges((d.start, d.end) for d in known)
         for mapping in mappings:
             if mapping.attributes & EFI_MEMORY_RUNTIME:
-                demand(_covers(spans, mapping.start, mapping.end), Status.NOT_FOUND)
+                demand(spans.cover(mapping.start, mapping.end), Status.NOT_FOUND)
 
     def _switch(self, mappings: list[Mapping]) -> Steps:
         self._mappings = mappings
@@ -140,12 +141,22 @@ class VirtualMode:
         return Status.SUCCESS
 
 
-def _covers(mappings: list[Mapping], start: int, end: int) -> bool:
-    """Do the mappings together hold all of start..end?"""
-    at = start
-    for mapping in sorted(mappings, key=lambda m: m.start):
-        if mapping.start <= at < mapping.end:
-            at = mapping.end
-        if at >= end:
-            return True
-    return False
+class _Ranges:
+    """What ranges cover together. A map may have thousands, and each is looked up in another."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in sorted(ranges):
+            if start >= end:
+                continue
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def cover(self, start: int, end: int) -> bool:
+        """All of start..end?"""
+        at = bisect_right(self._starts, start) - 1
+        return at >= 0 and start < self._ends[at] and end <= self._ends[at]

@@ -41,6 +41,8 @@ class Memory:
         self._copy = copy
         self._grants: dict[int, Frame] = {}
         self._ballooned = 0
+        self._gone = bytearray()
+        """A byte for each frame of RAM, up to the last that the balloon met: 1 says that it has it."""
         self._table: bytes | None = None
 
     def call(self, command: int, argument: int, wide: bool) -> int:
@@ -115,7 +117,10 @@ class Memory:
         return 0
 
     def _reserve(self, argument: int, wide: bool, *, give: bool) -> int:
-        """The balloon: pages go and come back. What is gone reads as all ones, but a store to it is not lost."""
+        """The balloon: pages go and come back. What is gone reads as all ones, but a store to it is not lost.
+
+        No page goes twice (guest_remove_page()), and no more come back than went (the domain has no more than it began with).
+        """
         start, count, order, _, domain = self._copy.take(argument, "QQIIH" if wide else "IIIIH")
         own(domain)
         if order > 9:
@@ -128,8 +133,15 @@ class Memory:
             region = self._physmap.board.memory.find(first, size)
             if region is None or not region.writable:
                 break
+            gone = self._gone
+            if len(gone) < frame + (1 << order):
+                gone.extend(bytes(frame + (1 << order) - len(gone)))
+            extent = slice(frame, frame + (1 << order))
+            if (self._ballooned < 1 << order) if give else any(gone[extent]):
+                break
             self._physmap.board.memory.fill(first, size, 0 if give else 0xFF)
             self._ballooned += (-1 if give else 1) << order
+            gone[extent] = bytes([not give]) * (1 << order)
             done += 1
         return done
 

@@ -17,6 +17,7 @@ from tests.platform.xen.guest import (
     ESRCH,
     GRANT_TABLE_OP,
     MEMORY_OP,
+    MULTICALL,
     SELF,
     Guest,
 )
@@ -182,3 +183,38 @@ def test_grant_table() -> None:
     assert op(6, "H", SELF) == 0
     assert guest.took("I", 4) == (2,)
     assert op(5, "H", SELF) == ENOSYS
+
+
+def test_no_page_goes_twice() -> None:
+    """guest_remove_page(): the second time there is none, and the call says how far it came."""
+    guest = Guest()
+    guest.board.memory.write(BUFFER, struct.pack("<3Q", 0x500, 0x501, 0x500))
+    assert guest.op(MEMORY_OP, 1, "QQIIH", BUFFER, 3, 0, 0, SELF) == 2
+    assert guest.op(MEMORY_OP, 1, "QQIIH", BUFFER, 3, 0, 0, SELF) == 0
+    guest.board.memory.write(BUFFER, struct.pack("<Q", 0x400))
+    assert guest.op(MEMORY_OP, 1, "QQIIH", BUFFER, 1, 9, 0, SELF) == 0, "a large page with two that are gone"
+    assert guest.op(MEMORY_OP, 6, "QQIIH", BUFFER, 1, 9, 0, SELF) == 0, "and more than the domain has a right to"
+    guest.board.memory.write(BUFFER, struct.pack("<2Q", 0x501, 0x500))
+    assert guest.op(MEMORY_OP, 6, "QQIIH", BUFFER, 2, 0, 0, SELF) == 2
+    assert guest.op(MEMORY_OP, 1, "QQIIH", BUFFER, 2, 0, 0, SELF) == 2
+    assert guest.op(MEMORY_OP, 3, "H", SELF) == (64 * MIB >> 12) - 2
+
+
+def test_no_more_come_back_than_went() -> None:
+    guest = Guest()
+    guest.board.memory.write(0x50_0000, b"kept")
+    guest.board.memory.write(BUFFER, struct.pack("<Q", 0x500))
+    assert guest.op(MEMORY_OP, 6, "QQIIH", BUFFER, 1, 0, 0, SELF) == 0
+    assert guest.board.memory.read(0x50_0000, 4) == b"kept"
+
+
+def test_a_multicall_costs_what_it_moves() -> None:
+    """A thousand times all of memory: each page goes once."""
+    guest = Guest()
+    frames = 0x1000
+    guest.board.memory.write(0x200_0000, struct.pack(f"<{frames}Q", *range(0x400, 0x400 + frames)))
+    guest.board.memory.write(ARGUMENT, struct.pack("<QQIIH", 0x200_0000, frames, 0, 0, SELF))
+    entry = struct.pack("<8Q", MEMORY_OP, 0, 1, ARGUMENT, 0, 0, 0, 0)
+    guest.board.memory.write(0x300_0000, entry * 1024)
+    with guest.board.memory.work.bounded(64 * MIB >> 12):
+        assert guest.call(MULTICALL, 0x300_0000, 1024) == 0
