@@ -95,12 +95,18 @@ class Browser:
             *(*options, f"http://127.0.0.1:{self.port}{path}"),
         ]
 
-    def seconds_to_paint(self, path: str = "/report.html", tries: int = TRIES) -> float:
+    def seconds_to_paint(self, path: str = "/report.html", enough: float = float("inf")) -> float:
         """Processor seconds that the page's main thread takes from the navigation to the painted page: parsing, scripts, style,
         layout and paint. On a host with nothing else to do that is the time that a reader waits. The host's clock would tell
-        how busy the host is; the best of a few tries leaves out what shared caches cost.
+        how busy the host is. Shared caches still tell a little: the best of several tries counts, and the first that takes no
+        more than `enough` is the last.
         """
-        return min(self._main_thread_seconds(path) for _ in range(tries))
+        best = self._main_thread_seconds(path)
+        for _ in range(TRIES - 1):
+            if best <= enough:
+                break
+            best = min(best, self._main_thread_seconds(path))
+        return best
 
     def _main_thread_seconds(self, path: str) -> float:
         """From Chromium's own trace, whose events have the processor time of their thread (`tdur`, microseconds)."""
