@@ -133,10 +133,11 @@ def rows(facts: Sequence[Facts]) -> list[Row]:
     found: dict[tuple[object, tuple[int, ...], tuple[str, ...]], Row] = {}
     for side in Side:
         tables = [one.of(side) for one in facts]
-        for fact in sorted({fact for table in tables for fact in table}, key=_by_stage):
+        first = tables[0]
+        every = {fact for table in tables for fact in table}
+        differing = {fact for table in tables[1:] for fact in every if table.get(fact, ABSENT) != first.get(fact, ABSENT)}
+        for fact in sorted(differing, key=_by_stage):
             texts = [table.get(fact, ABSENT) for table in tables]
-            if len(set(texts)) == 1:
-                continue
             values = list(dict.fromkeys(text for text in texts if text))
             cells = [values.index(text) if text else -1 for text in texts]
             key = (fact.stageless, tuple(cells), tuple(values))

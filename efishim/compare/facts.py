@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NoReturn, final
 
@@ -167,14 +168,18 @@ by_path = attrgetter("path")
 """The order in which people see facts."""
 
 
+_fact = lru_cache(maxsize=1 << 16)(Fact)
+"""Records share most of their facts. One that stands for all of them is made once, and found in tables by its identity."""
+
+
 def given(stage: Stage, subject: str, *field: str, kind: Kind = Kind.VALUE) -> Fact:
     """An input."""
-    return Fact(Side.INPUTS, stage, subject, field, kind)
+    return _fact(Side.INPUTS, stage, subject, field, kind)
 
 
 def did(kind: Kind, subject: str = "", *field: str) -> Fact:
     """A piece of behaviour."""
-    return Fact(Side.BEHAVIOUR, Stage.RUN, subject, field, kind)
+    return _fact(Side.BEHAVIOUR, Stage.RUN, subject, field, kind)
 
 
 _STAGES = {stage.value: stage for stage in Stage if stage not in (Stage.USERSPACE, Stage.RUN)}
