@@ -68,7 +68,7 @@ class Kind(StrEnum):
     HARDWARE = "hardware"
     """`subject` is the group, `field` what was touched."""
     CODE = "code"
-    """A function ran."""
+    """A function ran; as a difference, `function -> function`: the branch behind which it and others did (roots.py)."""
     LOG = "log"
     """A line of the kernel's log."""
     USERSPACE = "userspace"

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from efishim.compare.facts import Fact, Side, read_fact
+from efishim.compare.facts import Fact, Side, Stage, read_fact
 
 SCHEMA = 1
 """Number of this document's schema."""
@@ -76,12 +76,17 @@ class DifferenceView(_Struct, frozen=True, kw_only=True):
     right: str
     side: Side
     also: list[Fact] = []
-    """The same difference at later stages."""
+    """The same difference at later stages; of code, the functions that ran behind the branch."""
 
     @property
     def path(self) -> str:
         """The fact as people see it."""
         return self.fact.path
+
+    @property
+    def stages(self) -> list[str]:
+        """The later stages."""
+        return [fact.stage.value for fact in self.also if fact.stage is not Stage.RUN]
 
 
 class Group(_Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import behaviour
 from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by_path
 from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
+from efishim.compare.roots import rooted
 from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
 from efishim.compare.traits import changed, told_words, traits
 from efishim.lab.record import Record
@@ -64,6 +65,7 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
     for side in Side:
         found[side], same = _differences(one.of(side), other.of(side))
         identical += same
+    found[Side.BEHAVIOUR] = rooted(left, right, found[Side.BEHAVIOUR])
     areas, same = map_differences(one.maps, other.maps)
     found[Side.INPUTS] = fold_stages([*found[Side.INPUTS], *areas])
     words = changed(left, right) | told_words(found[Side.INPUTS])

@@ -131,15 +131,18 @@ def _thing(fact: Fact) -> str:
 
 def _ran(name: str, pair: Pair, side: int) -> str:
     found: dict[Kind, list[str]] = {}
+    functions = 0
     for one in pair.judged:
         if one.side is not Side.BEHAVIOUR or not (one.difference.left, one.difference.right)[side]:
             continue
         if not (one.difference.left, one.difference.right)[1 - side]:
             found.setdefault(one.difference.fact.kind, []).append(one.difference.fact.subject)
-    functions, lines = found.get(Kind.CODE, []), len(found.get(Kind.LOG, []))
+            if one.difference.fact.kind is Kind.CODE:
+                functions += len(one.difference.also)
+    branches, lines = found.get(Kind.CODE, []), len(found.get(Kind.LOG, []))
     calls, hardware = (sorted(set(found.get(kind, []))) for kind in (Kind.CALL, Kind.HARDWARE))
     parts = [
-        _counted(len(functions), "function", _some(functions)),
+        _counted(functions, "function", f"behind {_counted(len(branches), 'branch', '', 'branches')}: {_some(branches)}"),
         _counted(len(calls), "firmware service", _some(calls)),
         _counted(len(hardware), "kind of hardware", _some(hardware), "kinds of hardware"),
         _counted(lines, "line of the kernel's log", "", "lines of the kernel's log"),

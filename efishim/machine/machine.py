@@ -376,7 +376,8 @@ class Machine:
     def _deliver(self, event: Exception_) -> None:
         if self.on_exception is not None:
             self.on_exception(event, self.engine.env.pc)
-        self.engine.native.interrupted(self.engine.env.pc, event.vector)
+        if not event.software:  # INT n is a call: its handler follows from the code that has it
+            self.engine.native.interrupted(self.engine.env.pc, event.vector)
         self._delivery.deliver(event)
 
     def _after(self, error: int, barked: bool) -> None:

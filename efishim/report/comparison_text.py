@@ -141,9 +141,11 @@ def _unexplained(pair: PairView, *, verbose: bool) -> Iterator[str]:
 
 def _difference(one: DifferenceView) -> Iterator[str]:
     if one.side is Side.BEHAVIOUR and not (one.left and one.right):
-        yield f"  {'<' if one.left else '>'} {one.path}"
+        # What ran behind a branch is more than that it did.
+        said = f": {one.left or one.right}" if one.fact.kind is Kind.CODE else ""
+        yield f"  {'<' if one.left else '>'} {one.path}{said}"
         return
-    also = f"   also at {', '.join(fact.stage for fact in one.also)}" if one.also else ""
+    also = f"   also at {', '.join(one.stages)}" if one.also else ""
     yield f"  {one.path}: {short(one.left)} | {short(one.right)}{also}"
 
 

@@ -224,12 +224,17 @@ ON_XEN = {"@hvmlite"}
         ),
         (EFI | ON_XEN, PVH | ON_XEN, differs("log.reboot: Power down", "", "said"), None),
         (EFI, PVH, differs("log.reboot: Power down", "said", ""), None),
-        (EFI | ON_XEN, PVH | ON_XEN, differs("code.kernel_halt", "", "ran"), "halt where nothing can power off"),
-        (EFI | ON_XEN, PVH | ON_XEN, differs("code.kernel_halt", "ran", ""), None),
-        (EFI, PVH, differs("code.kernel_halt", "", "ran"), None),
+        (
+            EFI | ON_XEN,
+            PVH | ON_XEN,
+            differs("code.__do_sys_reboot -> kernel_halt", "", "ran"),
+            "halt where nothing can power off",
+        ),
+        (EFI | ON_XEN, PVH | ON_XEN, differs("code.__do_sys_reboot -> kernel_halt", "ran", ""), None),
+        (EFI, PVH, differs("code.__do_sys_reboot -> kernel_halt", "", "ran"), None),
         # arch/x86/kernel/setup.c keeps EFI from the VGA console.
-        (EFI, PVH, differs("code.vgacon_startup", "", "ran"), "VGA console that EFI forbids"),
-        (EFI, PVH, differs("code.vgacon_startup", "ran", ""), None),
+        (EFI, PVH, differs("code.do_take_over_console -> vgacon_startup", "", "ran"), "VGA console that EFI forbids"),
+        (EFI, PVH, differs("code.do_take_over_console -> vgacon_startup", "ran", ""), None),
         # should_map_region() maps RAM for 32-bit firmware only.
         (
             EFI,

@@ -20,18 +20,18 @@ BEGINS = [0, 1, 6, 8, 14]
 """NOP; MOV EAX, 1; ADD EAX, EAX; MOV EBX, [0x9000]; JMP +0 are one block."""
 
 
-def index() -> tuple[BlockIndex, int]:
-    """The index of a machine that ran CODE, and the native table's entry of its block."""
+def index() -> tuple[BlockIndex, int, Machine]:
+    """The index of a machine that ran CODE, the native table's entry of its block, and the machine, which has the table."""
     machine = protected(CODE)
     places: list[int] = []
     machine.watches.add(ORIGIN + 16, lambda: places.append(machine.engine.state.last_entry))
     assert machine.run().reason == "halted"
     assert (ORIGIN, 16, 5) in machine.engine.native.blocks()
-    return BlockIndex(machine.engine.processor), places[0]
+    return BlockIndex(machine.engine.processor), places[0], machine
 
 
 def test_what_did_not_run() -> None:
-    blocks, entry = index()
+    blocks, entry, _machine = index()
     for number, offset in enumerate(BEGINS):
         assert blocks.not_executed(ORIGIN, entry, ORIGIN + offset, faulted=True) == 5 - number
         assert blocks.not_executed(ORIGIN, entry, ORIGIN + offset, faulted=False) == (5 - number if offset else 0)
@@ -41,7 +41,7 @@ def test_what_did_not_run() -> None:
 
 
 def test_starts_by_number_and_by_address() -> None:
-    blocks, entry = index()
+    blocks, entry, _machine = index()
     assert [blocks.start(ORIGIN, 16, number) - ORIGIN for number in range(5)] == BEGINS
     assert blocks.next_start(ORIGIN, 16, ORIGIN + 1) == ORIGIN + 6
     assert blocks.next_start(ORIGIN, 16, ORIGIN + 14) == ORIGIN + 16

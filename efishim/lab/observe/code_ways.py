@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from efishim.machine.native import EVENT
 
-TRAMPOLINES = ("__x86_indirect_", "__SCT__")
-"""Functions that only jump on: arch/x86/lib/retpoline.S, arch/x86/kernel/static_call.c."""
+TRAMPOLINES = ("__x86_indirect_", "__x86_return_thunk", "__SCT__")
+"""Functions that only jump on (arch/x86/lib/retpoline.S, arch/x86/kernel/static_call.c): an indirect jump may end in one."""
 COLD = ".cold"
 """Behind the name of a function whose unlikely blocks the compiler put elsewhere (GCC, -freorder-blocks-and-partition)."""
 LOOK_BACK = 16
