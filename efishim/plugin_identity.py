@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,12 @@ class Identity:
 
 def distribution_of(source: Any) -> tuple[str, str]:
     """(name, version) of the distribution of an entry point, empty where there is none."""
-    distribution = getattr(source, "dist", None)
+    return _name_and_version(getattr(source, "dist", None))
+
+
+@lru_cache(maxsize=64)
+def _name_and_version(distribution: Any) -> tuple[str, str]:
+    """Kept, since importlib.metadata reads and parses the file of a distribution each time it is asked."""
     return str(getattr(distribution, "name", "") or ""), str(getattr(distribution, "version", "") or "")
 
 
