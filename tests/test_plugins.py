@@ -106,7 +106,7 @@ def test_one_bad_hook_leaves_the_plugins_other_hooks_alone() -> None:
     assert [problem.plugin for problem in registry.problems] == ["half"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Distribution:
     """What installed an entry point."""
 
