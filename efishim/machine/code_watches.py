@@ -1,4 +1,4 @@
-"""Breakpoints in guest code: an address, a byte pattern, or the first code in ring 3.
+"""Breakpoints in guest code: an address, a byte pattern, or the first code of a program.
 
 Each is met once. The native hook stops before a block that was marked; only what it cannot decide comes here.
 """
@@ -12,8 +12,10 @@ from functools import partial
 from efishim.machine.cpu import GuestFault
 from efishim.machine.engine import Engine
 from efishim.machine.native import BlockFlag
+from efishim.wire.x86 import EFLAGS_VM
 
 Callback = Callable[[], None]
+WRAPPED = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class CodeWatches:
         self._patterns: list[_Pattern] = []
         self._engine: Engine | None = None
         self.on_ring3: Callback | None = None
+        """Called before the first code of a program runs in ring 3."""
         self._on_block: Callable[[int, bytes], None] | None = None
 
     def on_block(self, callback: Callable[[int, bytes], None] | None) -> None:
@@ -53,7 +56,8 @@ class CodeWatches:
         self._places.setdefault(linear, []).append(callback)
         self._tell()
         if self._engine is not None:
-            self._engine.native.mark(linear, BlockFlag.WATCHED)
+            for pc in _names(linear):
+                self._engine.native.mark(pc, BlockFlag.WATCHED)
 
     def discard(self, linear: int) -> None:
         """Nobody waits for this linear address any more."""
@@ -66,7 +70,9 @@ class CodeWatches:
         self._tell()
 
     def judge(self, pc: int, code: bytes) -> int:
-        """A block was translated: its flags (`BlockFlag`)."""
+        """A block was translated, which Unicorn knows by `pc` (`Env.pc`): its flags (`BlockFlag`)."""
+        if self._engine is not None:
+            pc = self._engine.env.linear_of(pc)
         if self._on_block is not None:
             self._on_block(pc, code)
         for pattern in self._patterns:
@@ -75,13 +81,25 @@ class CodeWatches:
                 self._places.setdefault(pc, []).append(partial(pattern.callback, pc))
                 self._tell()
                 break
-        if self.on_ring3 is not None and self._engine is not None and self._engine.processor.cpl == 3:
+        if self.on_ring3 is not None and self._is_program(pc):
             self._places.setdefault(pc, []).append(self.on_ring3)
             self.on_ring3 = None
         return BlockFlag.WATCHED if pc in self._places else 0
 
+    def _is_program(self, pc: int) -> bool:
+        """Is this code of a program, and not of a kernel that a hypervisor has put into ring 3?
+
+        In long mode kernels have the upper half, and a paravirtualised one, which runs in ring 3 as its programs do, keeps it
+        (Xen, public/arch-x86/xen-x86_64.h); such a kernel of 32 bits runs in ring 1. Virtual-8086 mode is ring 3 by name, and
+        what kernels use it for is the BIOS.
+        """
+        engine = self._engine
+        return engine is not None and engine.processor.cpl == 3 and not (pc >> 63 or engine.env.eflags & EFLAGS_VM)
+
     def meet(self, pc: int) -> list[Callback]:
         """The guest is about to run the block at `pc`: who waited for that, once."""
+        if self._engine is not None:
+            pc = self._engine.env.linear_of(pc)
         callbacks = self._places.pop(pc, [])
         if callbacks:
             self._tell()
@@ -91,7 +109,8 @@ class CodeWatches:
         """The native code asks about these."""
         if self._engine is not None:
             patterns = [(one.mask, one.value) for one in self._patterns]
-            self._engine.native.listen(sorted(self._places), patterns, all_blocks=self._on_block is not None)
+            places = sorted({pc for linear in self._places for pc in _names(linear)})
+            self._engine.native.listen(places, patterns, all_blocks=self._on_block is not None)
 
     def _begins(self, pc: int, code: bytes, expected: bytes) -> bool:
         if len(code) < len(expected) and self._engine is not None:
@@ -100,3 +119,8 @@ class CodeWatches:
             except GuestFault:
                 return False
         return code.startswith(expected)
+
+
+def _names(linear: int) -> tuple[int, ...]:
+    """What Unicorn may call a block at a linear address: base and instruction pointer may wrap (`Env.pc`)."""
+    return (linear, linear | WRAPPED) if linear < WRAPPED else (linear,)

@@ -85,9 +85,20 @@ class Env(ctypes.Structure):
     idt: Segment
 
     @property
-    def pc(self) -> int:
+    def linear(self) -> int:
         """Linear address of the next instruction: the code segment's base and the instruction pointer."""
-        return (self.cs.base + self.eip) & (0xFFFF_FFFF_FFFF_FFFF if self.hflags & HF_CS64 else 0xFFFF_FFFF)
+        return self.linear_of(self.pc)
+
+    def linear_of(self, pc: int) -> int:
+        """The linear address that a `pc` of Unicorn's stands for in the present mode."""
+        return pc if self.hflags & HF_CS64 else pc & 0xFFFF_FFFF
+
+    @property
+    def pc(self) -> int:
+        """The same as Unicorn knows it, which names blocks and hooks by it. Outside of 64-bit mode linear addresses are taken
+        modulo 2^32 (SDM volume 3, 3.3), where Unicorn lets the sum of base and pointer have its 33rd bit.
+        """
+        return (self.cs.base + self.eip) & 0xFFFF_FFFF_FFFF_FFFF
 
     @pc.setter
     def pc(self, linear: int) -> None:

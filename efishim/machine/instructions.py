@@ -101,7 +101,7 @@ class Instructions:
         msr = env.regs[1] & 0xFFFFFFFF
         value: int | None
         if msr in ENGINE_MSRS:
-            machine.ledger.note(Kind.MSR, msr, False, env.pc, machine.insns, 0)
+            machine.ledger.note(Kind.MSR, msr, False, env.linear, machine.insns, 0)
             return False
         if msr == MSR_TSC:
             value = self._time.tsc()
@@ -113,7 +113,7 @@ class Instructions:
             return False
         else:
             value = machine.msrs.read(msr)
-        machine.ledger.note(Kind.MSR, msr, False, env.pc, machine.insns, value or 0)
+        machine.ledger.note(Kind.MSR, msr, False, env.linear, machine.insns, value or 0)
         if value is None:
             machine.raise_exception(Exception_(delivery.GP, 0))
             return False
@@ -127,7 +127,7 @@ class Instructions:
             return False
         msr = env.regs[1] & 0xFFFFFFFF
         value = (env.regs[2] & 0xFFFFFFFF) << 32 | env.regs[0] & 0xFFFFFFFF
-        machine.ledger.note(Kind.MSR, msr, True, env.pc, machine.insns, value)
+        machine.ledger.note(Kind.MSR, msr, True, env.linear, machine.insns, value)
         if msr in ENGINE_MSRS:
             return False
         if msr == MSR_TSC:

@@ -152,7 +152,7 @@ class Machine:
 
     def wait_for_interrupt(self) -> None:
         """See `Board.wait_for_interrupt`."""
-        self._idle(self.engine.env.pc)
+        self._idle(self.engine.env.linear)
 
     def skip_to(self, when: int) -> None:
         """See `Board.skip_to`."""
@@ -186,7 +186,7 @@ class Machine:
         """IN."""
         self.time.port_access()
         value = self.ports.read(port, size)
-        self.ledger.note(Kind.PORT, port, False, self.engine.env.pc, self.insns, value)
+        self.ledger.note(Kind.PORT, port, False, self.engine.env.linear, self.insns, value)
         return value
 
     def port_write(self, port: int, size: int, value: int) -> None:
@@ -194,7 +194,7 @@ class Machine:
         engine = self.engine
         self.time.port_access()
         value &= (1 << (8 * size)) - 1
-        self.ledger.note(Kind.PORT, port, True, engine.env.pc, self.insns, value)
+        self.ledger.note(Kind.PORT, port, True, engine.env.linear, self.insns, value)
         self.ports.write(port, size, value)
 
     def _check_port(self, site: Intercept) -> None:
@@ -208,21 +208,26 @@ class Machine:
         """A load where no memory is."""
         self.now()
         value = self.mmio.read(address, size)
-        self.ledger.note(Kind.MMIO, address, False, self.engine.state.last_pc, self.insns, value)
+        self.ledger.note(Kind.MMIO, address, False, self._block(), self.insns, value)
         return value
 
     def mmio_write(self, address: int, size: int, value: int) -> None:
         """A store where no memory is."""
         self.now()
         value &= (1 << (8 * size)) - 1
-        self.ledger.note(Kind.MMIO, address, True, self.engine.state.last_pc, self.insns, value)
+        self.ledger.note(Kind.MMIO, address, True, self._block(), self.insns, value)
         self.mmio.write(address, size, value)
+
+    def _block(self) -> int:
+        """Linear address of the block that runs."""
+        engine = self.engine
+        return engine.env.linear_of(engine.state.last_pc)
 
     def cpuid_hook(self) -> bool:
         """CPUID through the platform's model, or the engine's own when there is none."""
         env = self.engine.env
         leaf, subleaf = env.regs[0] & 0xFFFFFFFF, env.regs[1] & 0xFFFFFFFF
-        self.ledger.note(Kind.CPUID, leaf << 32 | subleaf, False, env.pc, self.insns, 0)
+        self.ledger.note(Kind.CPUID, leaf << 32 | subleaf, False, env.linear, self.insns, 0)
         if self.cpuid is None:
             return False
         eax, ebx, ecx, edx = self.cpuid(leaf, subleaf)
@@ -299,11 +304,11 @@ class Machine:
             try:
                 return self._run(max_insns)
             except TooMuchWork as error:
-                return Stop("too much work", f"{error.sentence}, before {self.engine.env.pc:#x}")
+                return Stop("too much work", f"{error.sentence}, before {self.engine.env.linear:#x}")
             except Overdue as error:
                 return poll() or Stop("interrupted", error.sentence)
             except TripleFault:
-                return Stop("triple fault", f"at {self.engine.env.pc:#x}")
+                return Stop("triple fault", f"at {self.engine.env.linear:#x}")
 
     def _look_up(self, overdue: bool) -> None:
         """From another thread: have `poll` asked soon."""
@@ -320,7 +325,7 @@ class Machine:
             still = still + 1 if insns == self.insns else 0
             insns = self.insns
             if still > STANDSTILL:
-                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.pc:#x}")
+                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.linear:#x}")
             asked = self._poll()
             if asked is not None:
                 return asked
@@ -375,7 +380,7 @@ class Machine:
 
     def _deliver(self, event: Exception_) -> None:
         if self.on_exception is not None:
-            self.on_exception(event, self.engine.env.pc)
+            self.on_exception(event, self.engine.env.linear)
         if not event.software:  # INT n is a call: its handler follows from the code that has it
             self.engine.native.interrupted(self.engine.env.pc, event.vector)
         self._delivery.deliver(event)
@@ -413,14 +418,14 @@ class Machine:
             # A fetch where no memory is reads all ones, and FF FF is no instruction.
             software = error == UC_ERR_INSN_INVALID and bool(engine.pending.exception_is_int)
             if software:  # INT 6: Unicorn takes it for an invalid instruction, too
-                env.pc = engine.pending.exception_next_eip
+                env.eip = engine.pending.exception_next_eip
             self._count.stopped(faulted=not software)
             self._deliver(Exception_(delivery.UD, software=software))
         elif error == UC_ERR_WRITE_PROT:
             if self._count.store_lost():
                 self._halt()
         elif error:
-            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.pc:#x}")
+            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.linear:#x}")
         elif self._stop is None and not env.pc:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
         elif self._stop is None and (not barked or self._count.halted()):
@@ -439,7 +444,7 @@ class Machine:
             env.pc = call.address + call.length
             self.now()
             name = self.hypercall()
-            self.ledger.note(Kind.HYPERCALL, name, True, call.address, self.insns, env.regs[0])
+            self.ledger.note(Kind.HYPERCALL, name, True, env.linear_of(call.address), self.insns, env.regs[0])
 
     def _opened(self, event: Exception_) -> bool:
         """A fetch from a page that its owner (firmware, for its own tables) opens for execution now."""
@@ -470,9 +475,9 @@ class Machine:
         if self._nmi and not env.hflags2 & HF2_NMI_MASK:
             return
         if not env.eflags & EFLAGS_IF:
-            self._stop = Stop(self.dead_halt, f"HLT with interrupts off before {env.pc:#x}")
+            self._stop = Stop(self.dead_halt, f"HLT with interrupts off before {env.linear:#x}")
             return
-        self._idle(env.pc)
+        self._idle(env.linear)
 
     def _idle(self, pc: int) -> None:
         interrupts = self.interrupts
