@@ -65,6 +65,8 @@ class Machine:
         self.hypercall: Callable[[], int] | None = None
         self.dead_halt = "halted"
         self.on_fetch_fault: Callable[[int], bool] = lambda _address: False
+        self.halt_ends: Callable[[], int | None] = lambda: None
+        """When an interrupt that no controller knows of ends HLT (ns): firmware has a timer of its own."""
         self.on_exception: Callable[[Exception_, int], None] | None = None
         self.tsc_hz = tsc_hz
         self.halts = 0
@@ -477,14 +479,19 @@ class Machine:
         if not env.eflags & EFLAGS_IF:
             self._stop = Stop(self.dead_halt, f"HLT with interrupts off before {env.linear:#x}")
             return
-        self._idle(env.linear)
+        self._idle(env.linear, self.halt_ends())
 
-    def _idle(self, pc: int) -> None:
-        interrupts = self.interrupts
+    def _idle(self, pc: int, end: int | None = None) -> None:
+        """Let time pass until an interrupt is pending or somebody made the processor go on elsewhere, at most to `end` (ns)."""
+        interrupts, env = self.interrupts, self.engine.env
+        eip = env.eip
         for _ in range(SPURIOUS_WAKEUPS):
             if interrupts is not None and interrupts.pending():
                 return
             deadline = self.clock.next_deadline()
+            if end is not None and (deadline is None or end < deadline):
+                self.time.skip_to(end)
+                return
             if deadline is None:
                 self._stop = Stop("halted", f"HLT before {pc:#x} with nothing left that could wake the processor")
                 return
@@ -492,7 +499,7 @@ class Machine:
             self.clock.fire()
             if self._barked:
                 self._barked, self._stop = False, self._stop or self._poll()
-            if self._stop is not None:
+            if self._stop is not None or env.eip != eip:
                 return
         self._stop = Stop("halted", f"HLT before {pc:#x}: events fire but none interrupts")
 

@@ -39,6 +39,7 @@ def shim_on_machine(**config: Any) -> tuple[Shim, Machine, list[str]]:
     chosen = replace(ShimConfig(memory=((0, 0xA0000, 1), (1 << 20, RAM - (1 << 20), 1))), **config)
     shim = Shim(machine, chosen, console.append, add_shipped)
     machine.on_fetch_fault = shim.on_fetch_fault
+    machine.halt_ends = shim.events.halt_ends
     return shim, machine, console
 
 
@@ -218,3 +219,51 @@ def test_a_handover_gets_the_registers_of_its_loader() -> None:
     """mov rax, rdx; ret"""
     _, shim = handed_over("4889d0c3", rdx=0x9_0000)
     assert shim.result == 0x9_0000
+
+
+HALTS = """
+534883ec30488b5a60b900020080ba080000004c8d05400000004531c9488d053d0000004889442420ff5350488b0d2e000000ba
+0100000041b810270000ff5358b9{tpl}000000ff5318f4f4f4f4f48b05150000004883c4305bc3ff0509000000c3000000000000
+000000000000
+"""
+"""A periodic timer of 1 ms with a notify function at TPL_CALLBACK, which counts; RaiseTPL; HLT five times. Gives the count."""
+
+HALTS_ALONE = "488b4260b9{tpl}0000004883ec28ff5018f4f4f431c04883c428c3"
+"""RaiseTPL, HLT three times, and back."""
+
+TICK = 10_000_000
+
+
+@pytest.mark.parametrize("tpl", [8, 9, 16, 30])
+def test_the_timer_ends_halt_where_it_notifies_nobody(tpl: int) -> None:
+    """As iPXE halts, which runs at TPL_CALLBACK: EDK II's timer interrupt comes at every TPL below TPL_HIGH_LEVEL."""
+    stop, shim, machine, _ = run(image(HALTS.format(tpl=f"{tpl:02x}")))
+    assert stop.reason.startswith("image returned"), stop
+    assert shim.result == 0
+    assert machine.clock.now // TICK == 5
+
+
+def test_a_notification_ends_halt() -> None:
+    stop, shim, machine, _ = run(image(HALTS.format(tpl="04")))
+    assert shim.result == 5, stop
+    assert 5_000_000 <= machine.clock.now < TICK
+
+
+@pytest.mark.parametrize("tpl", [4, 8, 16])
+def test_the_timer_ends_halt_although_nobody_set_one(tpl: int) -> None:
+    stop, _, machine, _ = run(image(HALTS_ALONE.format(tpl=f"{tpl:02x}")))
+    assert stop.reason == "image returned EFI_SUCCESS"
+    assert machine.clock.now // TICK == 3
+
+
+def test_nothing_ends_halt_at_the_highest_tpl() -> None:
+    """Interrupts are off there."""
+    assert run(image(HALTS_ALONE.format(tpl="1f")))[0].reason == "halted"
+
+
+def test_nothing_ends_halt_behind_boot_services() -> None:
+    shim, machine, _ = shim_on_machine()
+    shim.boot(image(HALTS_ALONE.format(tpl="04")))
+    shim.events.active = False
+    shim.events.arm_watchdog(0)
+    assert machine.run(max_insns=1000).reason == "halted"

@@ -84,5 +84,3 @@ def test_virtual_8086_mode(rip: int) -> None:
     machine.memory.write(STACK + 16, struct.pack("<5I", STACK - 0x800, 0, 0, 0, 0))
     assert seen(machine) == []
     assert machine.cpu.get("eflags") & 0x20000, "it got there"
-
-

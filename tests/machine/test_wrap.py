@@ -70,7 +70,7 @@ def test_as_flat(name: str) -> None:
     for base in BASES:
         machine = wrapped(PROGRAMS[name], base)
         exceptions: list[tuple[Exception_, int]] = []
-        machine.on_exception = lambda event, where, into=exceptions: into.append((event, where))  # type: ignore[misc]
+        machine.on_exception = lambda event, where, into=exceptions: into.append((event, where))
         stop = machine.run(max_insns=10_000)
         results.append((stop.reason, stop.detail, exceptions, seen(machine)))
     assert all(result == results[0] for result in results), results

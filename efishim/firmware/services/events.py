@@ -321,6 +321,14 @@ class Events:
             due = min(self._board.now() + seconds * 1_000_000_000, FOREVER)
             self._watchdog = clock.at(due, lambda: self._board.stop("reset: the firmware's watchdog ran out"))
 
+    def halt_ends(self) -> int | None:
+        """When the timer next ends HLT (ns): at every TPL that lets it in, whether anybody is to be notified or not.
+        None once boot services are over.
+        """
+        if not self.active or self.tpl >= TPL_HIGH_LEVEL:
+            return None
+        return (self._board.now() // TICK + 1) * TICK
+
     # -- notifications ------------------------------------------------------------------------------------------
 
     def due(self) -> Steps | None:

@@ -69,6 +69,7 @@ def build(
         _all_known(config.overrides)
     shim.log.insns = lambda: machine.insns
     machine.on_fetch_fault = shim.on_fetch_fault
+    machine.halt_ends = shim.events.halt_ends
     return shim
 
 

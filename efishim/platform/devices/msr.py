@@ -12,7 +12,6 @@ from collections.abc import Callable
 from efishim.platform.devices.cpuid import PHYSICAL_BITS
 from efishim.platform.devices.lapic import LocalApic
 
-P5_MC_ADDR, P5_MC_TYPE = 0, 1
 PLATFORM_ID, APIC_BASE, FEATURE_CONTROL, BIOS_SIGN_ID = 0x17, 0x1B, 0x3A, 0x8B
 MTRRCAP, MCG_CAP, MCG_STATUS, MISC_ENABLE, DEBUGCTL = 0xFE, 0x179, 0x17A, 0x1A0, 0x1D9
 MTRR_PHYSBASE0, PAT, MTRR_DEF_TYPE, MC0_CTL = 0x200, 0x277, 0x2FF, 0x400
@@ -89,8 +88,6 @@ class MsrFile:
 def pc_msrs(lapic: LocalApic, *, pci_hole: tuple[int, int] | None) -> MsrFile:
     """The registers of the platform `pc`. `pci_hole` (start, size) is mapped uncached; None leaves MTRRs out."""
     msrs = MsrFile()
-    msrs.define(P5_MC_ADDR)
-    msrs.define(P5_MC_TYPE)
     msrs.define(PLATFORM_ID)
     msrs.handle(APIC_BASE, lambda: lapic.base_msr, lapic.set_base_msr)
     msrs.define(FEATURE_CONTROL, 1)  # locked by the firmware, nothing enabled
