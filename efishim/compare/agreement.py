@@ -14,6 +14,7 @@ from importlib import resources
 
 from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import call_fact
+from efishim.compare.evidence import Difference
 from efishim.compare.facts import (
     BOOT_PARAMS,
     CPU,
@@ -32,7 +33,7 @@ from efishim.compare.facts import (
 )
 from efishim.compare.inputs import SYSTEM_TABLE, e820_map
 from efishim.compare.pair import Judged, compare_facts, facts_of
-from efishim.compare.rules import Class, Difference, Rule, Verdict, parse_rules
+from efishim.compare.rules import Class, Rule, Verdict, parse_rules
 from efishim.lab.kernel_log import GRAVE, classify
 from efishim.lab.record import FirmwareCall, Record
 
@@ -193,9 +194,22 @@ def _usable(facts: Facts) -> int:
 def _tellable(facts: Facts, untold: frozenset[Kind]) -> Facts:
     return Facts(
         {fact: value for fact, value in facts.inputs.items() if fact.stage is not Stage.MACHINE},
-        {fact: value for fact, value in facts.behaviour.items() if fact.kind not in untold},
-        {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage is not Stage.MACHINE},
+        {
+            fact: _counted(value)
+            for fact, value in facts.behaviour.items()
+            if fact.kind not in untold and fact.subject != WARNINGS
+        },
+        {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage not in (Stage.MACHINE, Stage.USERSPACE)},
     )
+
+
+WARNINGS = "warnings"
+"""A section of the report that repeats the log, which a record of QEMU has whole."""
+
+
+def _counted(value: str) -> str:
+    """How often a line was said, without the addresses in it: nothing lies at the same place on QEMU."""
+    return value.partition(":")[0] if value.startswith("said") else value
 
 
 def _plain(areas: Sequence[Area]) -> tuple[Area, ...]:

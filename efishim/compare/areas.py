@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from efishim.compare.evidence import Difference
 from efishim.compare.facts import ABSENT, Area, Fact, Kind, by_path
-from efishim.compare.rules import Difference
 
 MAX_EDGES = 4096
 """More edges than any real memory map has; hostile ones are cut there."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from efishim.compare.facts import Fact, Kind, by_path, did
+from efishim.compare.facts import Area, Fact, Kind, by_path, did
+from efishim.compare.masks import masked
+from efishim.compare.shown import is_listed_map, is_printed_map, printed_maps
 from efishim.lab.kernel_log import messages, normalise
 from efishim.lab.observe.code_parts import SHIM
 from efishim.lab.record import FirmwareCall, LedgerEntry, LedgerKind, Record
@@ -32,12 +33,38 @@ def behaviour(record: Record) -> dict[Fact, str]:
     ran = (function.name for function in record.coverage.functions if function.part != SHIM)
     facts.update((did(Kind.CODE, name), "ran") for name in ran)
     for section in sections(record.console):
-        facts.update((section.fact(line), _said(times)) for line, times in Counter(section.lines).items())
+        facts.update(_lines(section))
     return {fact: facts[fact] for fact in sorted(facts, key=by_path)}
 
 
-def _said(times: int) -> str:
-    return "said" if times == 1 else f"said {times} times"
+def maps(record: Record) -> Mapping[Fact, tuple[Area, ...]]:
+    """The memory maps that the kernel prints and lists."""
+    log: list[str] = []
+    iomem: list[str] = []
+    for section in sections(record.console):
+        if section.kind is Kind.LOG:
+            log = section.whole
+        elif section.name == IOMEM:
+            iomem = section.whole
+    return printed_maps(log, iomem)
+
+
+IOMEM = "/proc/iomem"
+
+
+def _lines(section: Section) -> Iterator[tuple[Fact, str]]:
+    """Lines that are one but for addresses and the like are one fact, whose value has what they do not share. Ranges of
+    memory maps are not in it: the maps are compared as such.
+    """
+    found: dict[str, list[str]] = {}
+    for line, whole in zip(section.lines, section.whole, strict=True):
+        name = masked(section.name, line)
+        in_map = is_printed_map(whole) if section.kind is Kind.LOG else section.name == IOMEM and is_listed_map(whole)
+        exact = " ".join(masked(section.name, whole).split())
+        found.setdefault(name, []).append(name if in_map else exact)
+    for name, told in found.items():
+        said = "said" if len(told) == 1 else f"said {len(told)} times"
+        yield section.fact(name), said if set(told) == {name} else f"{said}: {'; '.join(told)}"
 
 
 def call_fact(call: FirmwareCall) -> Fact:
@@ -75,9 +102,6 @@ def _is_search(touch: LedgerEntry) -> bool:
 _SECTION = re.compile(r"efishim-init: \[(?P<name>.+)\](?: error=-(?P<error>\d+))?$")
 _REPORT_BEGINS, _REPORT_ENDS = "efishim-init: begin", "efishim-init: end"
 
-REPEATED = frozenset({"warnings"})
-"""Sections of the report that only repeat the kernel's log."""
-
 _AMOUNTS: dict[str, tuple[re.Pattern[str], str]] = {
     # Interrupts so far: how long the boot took, told in ticks.
     "/proc/interrupts": (re.compile(r"(?<=:)\s+\d+(?=\s|$)"), " N"),
@@ -92,6 +116,9 @@ class Section(NamedTuple):
     kind: Kind
     name: str
     lines: list[str]
+    """Without what differs between any two boots."""
+    whole: list[str]
+    """The same lines as they are."""
 
     def fact(self, line: str) -> Fact:
         """That one of its lines is said."""
@@ -99,7 +126,7 @@ class Section(NamedTuple):
 
 
 def sections(console: str) -> Iterator[Section]:
-    """The kernel's log and the sections of the reporting init's report, without what differs between any two boots."""
+    """The kernel's log and the sections of the reporting init's report."""
     log: list[str] = []
     report: dict[str, list[str]] = {}
     section: str | None = None
@@ -116,10 +143,10 @@ def sections(console: str) -> Iterator[Section]:
             report[section].append(line[2:])
         elif not inside:
             log.append(line)
-    yield Section(Kind.LOG, "", [_log_line(line) for line in messages("\n".join(log))])
+    said = messages("\n".join(log))
+    yield Section(Kind.LOG, "", [_log_line(line) for line in said], said)
     for name, lines in report.items():
-        if name not in REPEATED:
-            yield Section(Kind.USERSPACE, name, [_userspace_line(name, line) for line in lines])
+        yield Section(Kind.USERSPACE, name, [_userspace_line(name, line) for line in lines], lines)
 
 
 _RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")

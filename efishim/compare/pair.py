@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import behaviour
+from efishim.compare.behaviour import maps as shown_maps
+from efishim.compare.evidence import Difference, Seen
 from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by_path
 from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
 from efishim.compare.roots import rooted
-from efishim.compare.rules import Class, Difference, Judge, Rule, Verdict, shipped_rules
-from efishim.compare.traits import changed, told_words, traits
+from efishim.compare.rules import Class, Judge, Rule, Verdict, shipped_rules
+from efishim.compare.traits import changed, traits
 from efishim.lab.record import Record
 
 
@@ -49,7 +51,7 @@ class Pair:
 def facts_of(record: Record) -> Facts:
     """All facts of a record."""
     facts, maps = inputs(record)
-    return Facts(facts, behaviour(record), maps)
+    return Facts(facts, behaviour(record), {**maps, **shown_maps(record)})
 
 
 def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) -> Pair:
@@ -68,8 +70,9 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
     found[Side.BEHAVIOUR] = rooted(left, right, found[Side.BEHAVIOUR])
     areas, same = map_differences(one.maps, other.maps)
     found[Side.INPUTS] = fold_stages([*found[Side.INPUTS], *areas])
-    words = changed(left, right) | told_words(found[Side.INPUTS])
-    judge = Judge(shipped_rules() if rules is None else rules, traits(left), traits(right), words)
+    chosen = shipped_rules() if rules is None else rules
+    seen = Seen(left, one), Seen(right, other)
+    judge = Judge(chosen, traits(left), traits(right), changed(left, right), seen)
     judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
     return Pair(left, right, identical + same, tuple(judged), judge.unused())
 

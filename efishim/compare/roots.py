@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from efishim.compare.evidence import Difference
 from efishim.compare.facts import Fact, Kind, did
-from efishim.compare.rules import Difference
 from efishim.lab.observe.code_parts import ELSEWHERE, SHIM, USER
 from efishim.lab.record import FunctionCoverage, Record
 

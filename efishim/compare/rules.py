@@ -10,7 +10,9 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from efishim.compare.evidence import Difference, Evidence, Seen
 from efishim.compare.facts import Fact
+from efishim.compare.predicates import PREDICATES, Predicate, is_grave, never_explained
 from efishim.errors import UsageError
 from efishim.reading import parse_toml, read_file
 
@@ -38,19 +40,14 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A fact that two records do not share; a value is empty where a record does not have the fact."""
+class CounterCase:
+    """A difference that a rule must not explain: the value that a fact has on each side, the first being the run with the
+    word of `only`, `without` or `one`.
+    """
 
-    fact: Fact
+    path: str
     left: str
     right: str
-    also: tuple[Fact, ...] = ()
-    """Facts of later stages that have the same difference."""
-
-    @property
-    def path(self) -> str:
-        """The fact as people see it."""
-        return self.fact.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,14 @@ class Rule:
     without: str = ""
     values: re.Pattern[str] | None = None
     present: bool = False
+    accepts: tuple[str, ...] = ()
+    """Names of predicates, all of which must hold."""
+    counter: tuple[CounterCase, ...] = ()
+
+    @property
+    def predicates(self) -> tuple[Predicate, ...]:
+        """What `accepts` names."""
+        return tuple(PREDICATES[name] for name in self.accepts)
 
     def applies(self, left: Traits, right: Traits, changed: frozenset[str]) -> bool:
         """Does the rule apply to such a pair of records?"""
@@ -92,10 +97,13 @@ class Rule:
         """Is it about this very fact, without a `*`?"""
         return any(pattern.pattern == re.escape(fact.path) for pattern in self.paths)
 
-    def matches(self, difference: Difference, left: Traits) -> bool:
+    def matches(self, evidence: Evidence, left: Traits) -> bool:
         """Does it explain this one? Asked only when it applies."""
-        if not self.speaks_of(difference.fact):
+        if not self.speaks_of(evidence.fact) or not self._fits(evidence.difference, left):
             return False
+        return all(accepts(evidence) for accepts in self.predicates)
+
+    def _fits(self, difference: Difference, left: Traits) -> bool:
         a, b = difference.left, difference.right
         if self.present and not (a and b):
             return False
@@ -130,15 +138,20 @@ class Judge:
     left: Traits
     right: Traits
     changed: frozenset[str]
+    seen: tuple[Seen, Seen]
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._rules = [rule for rule in self.rules if rule.applies(self.left, self.right, self.changed)]
 
     def judge(self, difference: Difference) -> Verdict:
-        """The first rule that matches decides."""
+        """The first rule that matches decides. No rule explains a failure, and a complaint only one about that very line."""
+        evidence = Evidence(difference, *self.seen)
+        if never_explained(evidence):
+            return Verdict(Class.UNEXPLAINED)
+        grave = is_grave(difference.fact)
         for rule in self._rules:
-            if rule.matches(difference, self.left):
+            if (not grave or rule.spells_out(difference.fact)) and rule.matches(evidence, self.left):
                 self.used.add(rule.name)
                 return Verdict(rule.kind, rule)
         return Verdict(Class.UNEXPLAINED)
@@ -159,22 +172,23 @@ def parse_rules(text: str, name: str) -> tuple[Rule, ...]:
 
 
 _TEXTS = frozenset({"class", "reason", "source", "only", "without", "values"})
-_LISTS = frozenset({"paths", "one", "both", "differs"})
+_LISTS = frozenset({"paths", "one", "both", "differs", "accepts"})
 _SWITCHES = frozenset({"present"})
+_COUNTER = "counter"
 _NEEDED = frozenset({"class", "paths", "reason", "source", "differs"})
 
 DIFFERS = frozenset(
     {
         *("provider", "entry", "route", "platform", "image", "cmdline", "initrds", "memory", "seed", "epoch", "options"),
-        *("until", "told", "map"),
+        "until",
     }
 )
-"""What `differs` may name."""
+"""What `differs` may name: what a user chooses, and nothing that follows from it."""
 
 
 def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
     where = f"rule {name} of {file}"
-    for words, what in ((set(row) - _TEXTS - _LISTS - _SWITCHES, "unknown"), (_NEEDED - set(row), "missing")):
+    for words, what in ((set(row) - _TEXTS - _LISTS - _SWITCHES - {_COUNTER}, "unknown"), (_NEEDED - set(row), "missing")):
         if words:
             raise UsageError(f"{where}: {', '.join(sorted(words))} is {what}")
     texts = {key: _text(where, key, row[key]) for key in _TEXTS & set(row)}
@@ -186,6 +200,8 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
         raise UsageError(f"{where}: a class is `placement` or `by design`, not {texts['class']!r}")
     if strange := set(lists.get("differs", ())) - DIFFERS:
         raise UsageError(f"{where}: nothing called {', '.join(sorted(strange))} can differ")
+    if strange := set(lists.get("accepts", ())) - set(PREDICATES):
+        raise UsageError(f"{where}: there is no predicate {', '.join(sorted(strange))}")
     try:
         values = re.compile(texts["values"]) if "values" in texts else None
     except re.error as error:
@@ -203,7 +219,17 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
         without=texts.get("without", ""),
         values=values,
         present=row.get("present", False) is True,
+        accepts=lists.get("accepts", ()),
+        counter=_counter(where, row.get(_COUNTER, [])),
     )
+
+
+def _counter(where: str, rows: object) -> tuple[CounterCase, ...]:
+    keys = {"path", "left", "right"}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) <= keys and "path" in row for row in rows):
+        raise UsageError(f"{where}: {_COUNTER} is a list of tables with path, left and right")
+    texts = [{key: _text(where, key, row.get(key, "")) for key in keys} for row in rows]
+    return tuple(CounterCase(row["path"], row["left"], row["right"]) for row in texts)
 
 
 def pattern(path: str) -> re.Pattern[str]:

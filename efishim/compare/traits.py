@@ -1,12 +1,12 @@
-"""The words that rules match on: traits of a record's route, and the inputs in which two records differ."""
+"""The words that rules match on: traits of a record's route, and what was chosen differently for two records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from efishim.compare.facts import CPU, Kind, Stage, unnumbered
+from efishim.compare.facts import unnumbered
 from efishim.compare.inputs import RANGES
-from efishim.compare.rules import Difference, Traits
+from efishim.compare.rules import Traits
 from efishim.lab.matrix import SHORT_ENTRIES
 from efishim.lab.record import BootView, Record
 
@@ -15,9 +15,6 @@ KASLR_FLAG = 1 << 1
 
 NARROW_MODE = "protected32"
 """In which a 32-bit kernel proper begins (arch/x86/kernel/head_32.S); a 64-bit one begins in 64-bit mode."""
-
-LEFTOVERS = frozenset({(Stage.STARTUP_64, CPU), (Stage.START_KERNEL, CPU)})
-"""What earlier code left in the processor is a consequence and no cause."""
 
 ROM_AREA = (0xF_0000, 0x10_0000)
 
@@ -93,16 +90,3 @@ def changed(left: Record, right: Record) -> frozenset[str]:
     }
     answers["route"] = answers["provider"] or answers["entry"]
     return frozenset(name for name, differs in answers.items() if differs)
-
-
-def told_words(differences: Sequence[Difference]) -> frozenset[str]:
-    """`told` when something that is no address differs: what runs then is not the same, and clocks and random numbers
-    are not either. `map` when a memory map differs: what is placed in memory then lies elsewhere.
-    """
-    words = set()
-    for one in differences:
-        if one.fact.kind is Kind.RANGE:
-            words.add("map")
-        if one.fact.kind is not Kind.ADDRESS and (one.fact.stage, one.fact.subject) not in LEFTOVERS:
-            words.add("told")
-    return frozenset(words)

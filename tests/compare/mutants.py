@@ -20,6 +20,10 @@ ChangeMachine = Callable[[Any, Any], None]
 """(board, PlatformFacts)."""
 
 
+OPTIONAL = ("runs_on", "structures", "module_alignment", "keeps_boot_services")
+"""What a provider may have beside the protocol."""
+
+
 class ChangedProvider:
     """A provider whose structure is changed after it was made."""
 
@@ -29,10 +33,9 @@ class ChangedProvider:
         self.name, self.summary, self.structure = inner.name, inner.summary, inner.structure
         self.specifications, self.limits = inner.specifications, inner.limits
         self.entries, self.options = inner.entries, inner.options
-
-    def __getattr__(self, name: str) -> Any:
-        """What a provider may have beside the protocol: runs_on, structures, module_alignment."""
-        return getattr(self.inner, name)
+        for name in OPTIONAL:  # looked for without being called, so that they must be there
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         handover = self.inner.produce(request, memory, arena)
@@ -96,8 +99,8 @@ def changed_run(
     real = load_plugins()
     inner, platform = real.provider(provider), real.platform(words.get("platform", "pc"))
     source = _Source(
-        inner if memory is None else ChangedProvider(inner, memory),
-        platform if machine is None else ChangedPlatform(platform, machine),
+        ChangedProvider(inner, memory or (lambda *_: None)),
+        ChangedPlatform(platform, machine or (lambda *_: None)),
     )
     return run(image, registry=Registry([source]), provider=provider, entry=entry, **words)
 

@@ -22,8 +22,6 @@ from efishim.lab.record import Record
 from efishim.wire.acpi import Rsdp, SdtHeader
 from tests.compare.mutants import changed_run, field_of, fields, flip
 
-pytestmark = pytest.mark.no_cover
-
 HVMLITE, GRUB, LILO = "hvmlite/pvh", "grub/linux64", "lilo/linux16"
 STRUCTURES = {
     HVMLITE: ("hvm_start_info", "hvm_modlist_entry", "hvm_memmap_table_entry"),
@@ -194,7 +192,8 @@ def test_a_changed_command_line_is_named() -> None:
             "hvm_modlist_entry[0].size",
             {"startup_64.boot_params.hdr.ramdisk_size", "startup_64.initrd.size", "startup_64.initrd.sha256"},
         ),
-        ("hvm_modlist_entry[0].cmdline_paddr", set()),
+        # On the same plan even what code leaves behind in a register is a difference that nothing explains.
+        ("hvm_modlist_entry[0].cmdline_paddr", {"startup_64.cpu.rax"}),
     ],
 )
 def test_what_becomes_of_a_changed_field_is_named_too(field: str, later: set[str]) -> None:
@@ -207,12 +206,12 @@ def test_what_becomes_of_a_changed_field_is_named_too(field: str, later: set[str
 
 @pytest.mark.parametrize("entry", [0, 2, 3, 4])
 def test_a_changed_memory_map_is_named_behind_the_shim(entry: int) -> None:
-    """Firmware and stub place everything anew then, and that is explained. Entry 1 is most of the RAM: without it the
-    shim has no room.
+    """Firmware and stub may place things anew then: on the same plan, nothing of that is explained either. Entry 1 is most of
+    the RAM: without it the shim has no room.
     """
     route = "hvmlite/efi"
     base = changed_run(route, until="entry")
     mutant = changed_run(route, memory=field_of(route, f"hvm_memmap_table_entry[{entry}]", "type"), until="entry")
     named = unexplained(compare(base, mutant))
-    assert len(named) == 1
-    assert named[0].startswith("entry.memory_map[")
+    assert any(path.startswith("entry.memory_map[") for path in named)
+    assert named == [one.difference.path for one in compare(base, mutant).judged]

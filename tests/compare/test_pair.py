@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from efishim.compare.build import build, rows, run_names
+from efishim.compare.evidence import Difference
 from efishim.compare.facts import Side, read_fact
 from efishim.compare.inputs import ranges
 from efishim.compare.model import Question, encode
 from efishim.compare.pair import compare, facts_of, fold_stages
-from efishim.compare.rules import Class, Difference
+from efishim.compare.rules import Class
 from efishim.errors import UsageError
 from efishim.lab.record import Record
 from efishim.testing.run import run

@@ -8,10 +8,11 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from efishim.compare.evidence import Difference
 from efishim.compare.facts import Kind, did
 from efishim.compare.pair import compare
 from efishim.compare.roots import rooted
-from efishim.compare.rules import Class, Difference
+from efishim.compare.rules import Class
 from efishim.lab.record import Coverage, FunctionCoverage, Record
 from tests.records import a_record
 

@@ -1,0 +1,60 @@
+"""A difference between two records, and what a rule may look at to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from efishim.compare.facts import Fact, Facts
+from efishim.lab.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A fact that two records do not share; a value is empty where a record does not have the fact."""
+
+    fact: Fact
+    left: str
+    right: str
+    also: tuple[Fact, ...] = ()
+    """Facts of later stages that have the same difference."""
+
+    @property
+    def path(self) -> str:
+        """The fact as people see it."""
+        return self.fact.path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One of the two runs: its record, and the facts in it."""
+
+    record: Record
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a predicate judges: the difference, and both runs."""
+
+    difference: Difference
+    left: Seen
+    right: Seen
+
+    @property
+    def fact(self) -> Fact:
+        """What differs."""
+        return self.difference.fact
+
+    @property
+    def both(self) -> bool:
+        """Does each run have the fact?"""
+        return bool(self.difference.left and self.difference.right)
+
+    def sides(self) -> tuple[tuple[str, Seen], tuple[str, Seen]]:
+        """The value of each run, with the run."""
+        return (self.difference.left, self.left), (self.difference.right, self.right)
+
+    def told(self) -> Iterator[tuple[str, Seen]]:
+        """The same, of the runs that have the fact."""
+        return ((value, seen) for value, seen in self.sides() if value)

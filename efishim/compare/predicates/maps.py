@@ -1,0 +1,263 @@
+"""Maps and what is said about memory: what a run shows follows from what it was told."""
+
+from __future__ import annotations
+
+import re
+
+from efishim.compare.areas import spans
+from efishim.compare.evidence import Evidence, Seen
+from efishim.compare.facts import EFI, Area, Fact, Kind, Stage
+from efishim.compare.inputs import ENTRY_MEMORY, MACHINE_MEMORY
+from efishim.compare.predicates import memory
+from efishim.compare.predicates.pointers import number
+from efishim.compare.shown import FIRMWARE_MAP, IOMEM, NODE_MAP, NOSAVE_MAP, SETUP_DATA_MAP, mem_total, memory_total
+
+FIRMWARE_KEEPS = 4 << 20
+"""Most that firmware keeps of RAM for good, bytes: its runtime services, ACPI's tables and NVS."""
+
+SLACK_KIB = 64
+"""By how much the kernel's own use of memory may differ: page tables of EFI, copies of what it was passed."""
+
+
+def shown_as_told(evidence: Evidence) -> bool:
+    """A piece of a map that the kernel shows is on each side what that side's e820 map makes it."""
+    whole, piece = memory.whole_of(evidence.fact), memory.piece_of(evidence.fact)
+    return all(memory.follows(whole, seen, piece) for _, seen in evidence.sides())
+
+
+_LINES: tuple[tuple[str, Fact], ...] = (
+    ("BIOS-e820: ", FIRMWARE_MAP),
+    ("reserve setup_data: ", SETUP_DATA_MAP),
+    ("extended physical RAM map:", SETUP_DATA_MAP),
+    ("node 0: ", NODE_MAP),
+    ("PM: hibernation: ", NOSAVE_MAP),
+)
+
+
+def lines_as_told(evidence: Evidence) -> bool:
+    """How many ranges of a kind there are follows from the map, which is on each side what that side's e820 map makes it."""
+    fact = evidence.fact
+    if fact.kind is Kind.USERSPACE:
+        name = ".".join(fact.field)
+        there = all(any(one.kind == name for one in seen.facts.maps.get(IOMEM, ())) for _, seen in evidence.told())
+        return there and all(memory.follows(IOMEM, seen) for _, seen in evidence.sides())
+    whole = next((whole for begins, whole in _LINES if fact.subject.startswith(begins)), None)
+    if whole is None or not all(memory.follows(whole, seen) for _, seen in evidence.sides()):
+        return False
+    _, _, kind = fact.subject.partition("RANGE ")
+    return not kind or all(any(one.kind == kind for one in seen.facts.maps[whole]) for _, seen in evidence.told())
+
+
+_PAGES = re.compile(r"(?P<pages>\d+) pages")
+
+
+def pages_of_a_hole(evidence: Evidence) -> bool:
+    """As many pages as a hole in the map has, or as all of them have."""
+    match = _PAGES.search(evidence.fact.subject)
+    if match is None:
+        return False
+    pages = int(match["pages"])
+    return all(pages in memory.holes(seen) or pages == sum(memory.holes(seen)) for _, seen in evidence.told())
+
+
+_TOTAL_PAGES = re.compile(r"Total pages: (?P<pages>\d+)")
+
+
+def _line(seen: Seen, begins: str) -> str:
+    """The first line of the log that begins so, with its numbers."""
+    for fact, value in seen.facts.behaviour.items():
+        if fact.kind is Kind.LOG and fact.subject.startswith(begins):
+            return value.partition(": ")[2] or fact.subject
+    return ""
+
+
+def total_pages(evidence: Evidence) -> bool:
+    """Pages of the zones: what is present, less what both keep for the same purposes."""
+    overheads = []
+    for _, seen in evidence.sides():
+        match = _TOTAL_PAGES.search(_line(seen, "Built 1 zonelists"))
+        if match is None:
+            return False
+        overheads.append(memory.ram_pages(seen) - int(match["pages"]))
+    return abs(overheads[0] - overheads[1]) <= SLACK_KIB // 4
+
+
+def memory_line(evidence: Evidence) -> bool:
+    """Present memory is the sum of the map; what is reserved, less boot services' memory, is the same on both sides; and no
+    more is free than is present and not reserved.
+    """
+    reserved = []
+    for _, seen in evidence.sides():
+        found = memory_total(_line(seen, "Memory: "))
+        if found is None:
+            return False
+        free, present, held = found
+        if present != memory.ram_pages(seen) * (memory.PAGE >> 10) or free + held > present:
+            return False
+        reserved.append(held - memory.boot_services(seen))
+    return abs(reserved[0] - reserved[1]) <= SLACK_KIB and _sections(evidence.left) == _sections(evidence.right)
+
+
+_SECTIONS = re.compile(r"\d+K (?:kernel code|rwdata|rodata|init|bss)")
+
+
+def _sections(seen: Seen) -> list[str]:
+    return _SECTIONS.findall(_line(seen, "Memory: "))
+
+
+def mem_total_as_told(evidence: Evidence) -> bool:
+    """MemTotal is the sum of the map, less what the kernel keeps for itself, which is the same on both sides."""
+    kept = []
+    for value, seen in evidence.sides():
+        total = mem_total(value)
+        if total is None:
+            return False
+        kept.append(memory.ram_pages(seen) * (memory.PAGE >> 10) - total)
+    return abs(kept[0] - kept[1]) <= SLACK_KIB
+
+
+_LAST_PAGE = re.compile(r"last_pfn = (?P<page>0x[0-9a-f]+)")
+
+
+def last_page(evidence: Evidence) -> bool:
+    """The last page is the end of RAM in the map, or that of ACPI's tables behind it."""
+    match = _LAST_PAGE.search(evidence.fact.subject)
+    if match is None:
+        return False
+    page = int(match["page"], 16)
+    ends = (
+        {one.end for one in memory.told_map(seen) if one.kind in (*memory.RAM_KINDS, "ACPI")} for _, seen in evidence.told()
+    )
+    return all(page * memory.PAGE in known for known in ends)
+
+
+_BOUNDS = re.compile(r"\[mem 0x(?P<start>[0-9a-f]+)-0x(?P<end>[0-9a-f]+)\]")
+_ZONES = frozenset({memory.PAGE, 16 << 20, 1 << 32})
+
+
+def edges_of_memory(evidence: Evidence) -> bool:
+    """Each bound in a line is one of the map's, of a zone's, or the end of the address space of 32 bits."""
+    for value, seen in evidence.told():
+        edges = {edge for area in memory.told_map(seen) for edge in (area.start, area.end)}
+        edges |= {edge for bounds in memory.ram(seen) for edge in bounds} | _ZONES
+        found = [(int(one["start"], 16), int(one["end"], 16) + 1) for one in _BOUNDS.finditer(value)]
+        if not found or not all(start in edges and end in edges for start, end in found):
+            return False
+    return True
+
+
+# ---- what is told
+
+
+def entries_counted(evidence: Evidence) -> bool:
+    """A count of ranges, or the size of a map, is that of the ranges that are there."""
+    return all(_counts(evidence.fact, value, seen) for value, seen in evidence.told())
+
+
+def _counts(fact: Fact, value: str, seen: Seen) -> bool:
+    view = seen.record.boot_view
+    told = number(value)
+    if fact.field[-1] == "e820_entries":
+        if fact.stage is Stage.ENTRY:
+            structures = seen.record.entry_view.structures if seen.record.entry_view is not None else []
+            return told == sum(one.name.startswith("e820_table[") for one in structures)
+        return view is not None and told == min(len(view.e820), 128)
+    if fact.field[-1] == "efi_memmap_size" and view is not None and view.efi is not None and view.efi.memory_map is not None:
+        efi = view.efi.memory_map
+        return told == len(efi.descriptors) * efi.descriptor_size
+    return False
+
+
+def native_map_of_the_machine(evidence: Evidence) -> bool:
+    """The map that a loader passes on is that of the machine; below 1 MiB, the BIOS may have taken some of the RAM."""
+    return all(_is_of_the_machine(seen.facts.maps.get(ENTRY_MEMORY, ()), seen) for _, seen in evidence.sides())
+
+
+def _is_of_the_machine(areas: tuple[Area, ...], seen: Seen) -> bool:
+    machine = seen.facts.maps.get(MACHINE_MEMORY, ())
+    if not areas or not machine:
+        return not areas
+    return all(
+        a == b or (start < memory.MIB and b in ("RESERVED", "") and a in ("RAM", "RESERVED", ""))
+        for start, _, a, b in spans(machine, areas)
+    )
+
+
+def firmware_keeps_the_same(evidence: Evidence) -> bool:
+    """Above 1 MiB, both firmwares keep as much of each type, and leave as much to the operating system; below it, a piece of
+    the map is free on both sides.
+    """
+    left, right, piece = evidence.left, evidence.right, memory.piece_of(evidence.fact)
+    if piece is not None and piece[0] < memory.MIB and evidence.fact.subject == EFI:
+        return all(value in memory.FREE for value, _ in evidence.sides())
+    return bool(memory.kept(left)) and memory.kept(left) == memory.kept(right) and memory.free(left) == memory.free(right)
+
+
+def firmware_keeps_little(evidence: Evidence) -> bool:
+    """Of the machine's RAM, firmware keeps what its descriptors say, and no more than runtime services and tables need; a
+    run without EFI has there what the machine has.
+    """
+    piece = memory.piece_of(evidence.fact)
+    return piece is not None and all(_keeps_little(value, seen, piece) for value, seen in evidence.sides())
+
+
+def _keeps_little(value: str, seen: Seen, piece: tuple[int, int]) -> bool:
+    start, end = piece
+    if "(Efi" in value:
+        owner = value.partition("(")[2].rstrip(")")
+        taken = [one for one in seen.facts.maps.get(memory.EFI_MAP, ()) if one.kind.partition(" ")[0] == owner]
+        total = sum(one.end - one.start for one in seen.facts.maps.get(memory.E820, ()) if one.owner)
+        return memory.inside(start, end, taken) and total <= FIRMWARE_KEEPS
+    machine = seen.facts.maps.get(MACHINE_MEMORY, ())
+    return not machine or all(a == b for low, high, a, b in spans(machine, _plain(seen)) if low < end and high > start)
+
+
+def _plain(seen: Seen) -> tuple[Area, ...]:
+    """The e820 map without what EFI took."""
+    return tuple(Area(one.start, one.end, "RAM" if one.owner else one.kind) for one in seen.facts.maps.get(memory.E820, ()))
+
+
+def in_bios_data_area(evidence: Evidence) -> bool:
+    """A piece of the last page below 640 KiB."""
+    piece = memory.piece_of(evidence.fact)
+    return piece is not None and memory.ISA_HOLE[0] - memory.PAGE <= piece[0] and piece[1] <= memory.ISA_HOLE[0]
+
+
+def in_isa_hole(evidence: Evidence) -> bool:
+    """A piece between 640 KiB and 1 MiB."""
+    piece = memory.piece_of(evidence.fact)
+    return piece is not None and memory.ISA_HOLE[0] <= piece[0] and piece[1] <= memory.ISA_HOLE[1]
+
+
+_FREED = re.compile(r"Freeing EFI boot services memory: (?P<kib>\d+)K")
+
+
+def boot_services_freed(evidence: Evidence) -> bool:
+    """What is given back is what boot services used, but for the few pages that tables lie in."""
+    match = _FREED.search(evidence.fact.subject)
+    if match is None:
+        return False
+    return all(0 <= memory.boot_services(seen) - int(match["kib"]) <= SLACK_KIB for _, seen in evidence.told())
+
+
+def map_is_whole(evidence: Evidence) -> bool:
+    """An EFI memory map of one side alone accounts for all the machine's RAM, and keeps little of it. The number of pages of
+    a type is that of the map.
+    """
+    for value, seen in evidence.told():
+        machine = [one for one in seen.facts.maps.get(MACHINE_MEMORY, ()) if one.kind == "RAM"]
+        total = sum(one.end - one.start for one in seen.facts.maps.get(memory.E820, ()) if one.owner)
+        areas = seen.facts.maps.get(memory.EFI_MAP, ())
+        if total > FIRMWARE_KEEPS or not areas:
+            return False
+        pages = evidence.fact.field[:1] == ("memory_map",) and value.endswith(" pages")
+        if pages and value != _pages_of(areas, evidence.fact.field[-1]):
+            return False
+        for _, _, a, b in spans(machine, areas):
+            if a == "RAM" and not b:
+                return False
+    return True
+
+
+def _pages_of(areas: tuple[Area, ...], kind: str) -> str:
+    return f"{sum(one.end - one.start for one in areas if one.kind == kind) // memory.PAGE} pages"
