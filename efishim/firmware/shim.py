@@ -41,6 +41,7 @@ from efishim.firmware.services.memory_services import MemoryServices
 from efishim.firmware.services.protocol_services import ProtocolServices
 from efishim.firmware.services.runtime_services import ClockServices, SystemServices, VariableServices
 from efishim.firmware.services.variables import VariableStore, firmware_variables
+from efishim.firmware.services.violations import Violations
 from efishim.firmware.services.virtual import VirtualMode
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE, BusError
@@ -126,6 +127,7 @@ class Shim:
             system_table=self.tables.system,
         )
         self.images.offers = config.overrides.has_protocol
+        self.environment.explain = Violations(self.images, self.memory_map).explain
         self.exit = ExitServices(board, self.memory_map, self.events, self.images, self.tables)
         self.dispatcher.gate = self.exit.gate
         self.variables = VariableStore()
@@ -279,8 +281,10 @@ class Shim:
 
     def adopt(self, base: int, size: int, *, name: str = IMAGE_NAME) -> LoadedImage:
         """What `load` gives, for an image that a boot loader has copied to `base` itself: a handle whose LoadedImage has
-        the command line as LoadOptions. `enter` starts it. Raises ImageError.
+        the command line as LoadOptions. `enter` starts it; the loader has seen to it that it can run. Raises ImageError.
         """
+        if self.config.strict_nx:
+            self.pages.open(base, base + size)
         try:
             return self.images.adopt(base, size, self._origin(name))
         except EfiError as error:

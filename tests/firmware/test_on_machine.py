@@ -13,7 +13,7 @@ import pytest
 from efishim.firmware.shim import Shim, ShimConfig
 from efishim.machine.machine import Machine, Stop
 from tests.firmware.fake import TOP
-from tests.support.images import SectionSpec, build_pe
+from tests.support.images import PE_AT, SectionSpec, build_pe
 from tests.support.protocols import add_shipped
 
 RAM = 64 << 20
@@ -163,6 +163,62 @@ def test_strict_firmware_protects_code() -> None:
     assert lax.reason.startswith("image returned")
 
 
+def test_a_violation_names_the_section() -> None:
+    program = image(JUMP_TO_DATA, characteristics=READ_EXECUTE, data=bytes.fromhex("b807000000c3"))
+    assert run(program, strict_nx=True)[0].reason.endswith(": .data of the image may not be executed")
+    program = image(STORE_TO_CODE, characteristics=READ_EXECUTE)
+    assert run(program, strict_nx=True)[0].reason.endswith(": .text of the image may not be written to")
+
+
+JUMP_TO_STACK = "6a c3 ffe4"
+"""push 0xc3; jmp rsp"""
+
+
+def test_a_violation_outside_of_images_names_the_memory() -> None:
+    stop, *_ = run(image(JUMP_TO_STACK, characteristics=READ_EXECUTE), strict_nx=True)
+    assert stop.reason.endswith(": memory of the type BOOT_SERVICES_DATA may not be executed")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_page_that_is_not_there_violates_nothing(strict: bool) -> None:
+    """mov rax, 1 << 46; jmp rax"""
+    stop, *_ = run(image("48b80000000000400000 ffe0", characteristics=READ_EXECUTE), strict_nx=strict)
+    assert "#PF" in stop.reason
+    assert not stop.reason.endswith("executed")
+
+
+@pytest.mark.parametrize("characteristics", [READ_WRITE_EXECUTE, READ_WRITE])
+def test_strict_firmware_leaves_an_image_without_code_as_it_is(characteristics: int) -> None:
+    """ProtectUefiImage() gives up where no section is code."""
+    program = image(JUMP_TO_DATA, characteristics=characteristics, data=bytes.fromhex("b807000000c3"))
+    assert run(program, strict_nx=True)[1].result == 7
+
+
+@pytest.mark.parametrize("alignment", [0x20, 0x200, 0x800])
+def test_strict_firmware_leaves_sections_that_share_pages_as_they_are(alignment: int) -> None:
+    """5.10 is such an image."""
+    program = bytearray(image(JUMP_TO_DATA, characteristics=READ_EXECUTE, data=bytes.fromhex("b807000000c3")))
+    at = PE_AT + 24 + 32  # SectionAlignment in the optional header
+    assert program[at : at + 4] == b"\0\x10\0\0"
+    program[at : at + 4] = alignment.to_bytes(4, "little")
+    assert run(bytes(program), strict_nx=True)[1].result == 7
+
+
+@pytest.mark.parametrize("nx_compat", [False, True])
+def test_strict_firmware_protects_images_with_nx_compat(nx_compat: bool) -> None:
+    """memtest86+ has a section of code on pages of its own, writes to it, and runs on strict builds of EDK II."""
+    text = SectionSpec(b".text", TEXT, bytes.fromhex(STORE_TO_CODE), 0x200, READ_EXECUTE)
+    program = build_pe([text], size_of_image=0x3000, dll_characteristics=0x100 if nx_compat else 0)
+    reason = run(program, strict_nx=True)[0].reason
+    assert reason.endswith("may not be written to") if nx_compat else reason.startswith("image returned")
+
+
+def test_a_handed_over_image_may_be_executed_and_written() -> None:
+    """mov byte [rip], 0xb0; (mov al,) 7; movzx eax, al; ret: its loader has opened its memory."""
+    for strict in (False, True):
+        assert handed_over("c60500000000b0 0007 0fb6c0 c3", strict=strict)[1].result == 7
+
+
 READ_CONTROL_REGISTERS = "0f20c0 0f20e1 48c1e120 4809c8 c3"
 """mov rax, cr0; mov rcx, cr4; shl rcx, 32; or rax, rcx; ret"""
 
@@ -176,11 +232,11 @@ def test_the_guest_sees_the_calling_state() -> None:
 PLACE = 0x1000000
 
 
-def handed_over(code: str, **registers: int) -> tuple[Stop, Shim]:
+def handed_over(code: str, *, strict: bool = False, **registers: int) -> tuple[Stop, Shim]:
     """Run code that a loader has put at PLACE, as a kernel at its handover entry: RDI is the image handle, RSI the system
     table.
     """
-    shim, machine, _ = shim_on_machine(cmdline=b"quiet", reserved=((PLACE, 0x2000),))
+    shim, machine, _ = shim_on_machine(cmdline=b"quiet", reserved=((PLACE, 0x2000),), strict_nx=strict)
     machine.memory.write(PLACE, bytes.fromhex(code))
     image = shim.adopt(PLACE, 0x2000)
     known = {"rdi": image.handle, "rsi": shim.tables.system}

@@ -6,6 +6,7 @@ The values are those of EDK II on QEMU: same selectors, same control registers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -72,6 +73,7 @@ EFLAGS_START = EFLAGS_IF | 2
 """Interrupts are on (2.3.4)."""
 
 VECTORS = 256
+PAGE_FAULT = 14
 INTERRUPT_GATE = 0x8E
 EXTERNAL_FIRST, EXTERNAL_LAST = 0x20, 0xFF
 
@@ -87,13 +89,15 @@ class Fault:
     error: int
     rip: int
     cr2: int
+    cause: str = ""
+    """Why, where the firmware knows."""
 
     @property
     def sentence(self) -> str:
         """For the console and the record."""
-        detail = f", CR2 {self.cr2:#x}" if self.vector == 14 else ""
+        detail = f", CR2 {self.cr2:#x}" if self.vector == PAGE_FAULT else ""
         name = stubs.exception_name(self.vector)
-        return f"unhandled {name} (error code {self.error:#x}) at RIP {self.rip:#x}{detail}"
+        return f"unhandled {name} (error code {self.error:#x}) at RIP {self.rip:#x}{detail}{self.cause}"
 
 
 class Environment:
@@ -105,6 +109,8 @@ class Environment:
         self.gdt = tables
         self.idt = tables + 0x1000
         self.fault: Fault | None = None
+        self.explain: Callable[[int, int], str] = lambda error, address: ""
+        """Why a page fault came, from its error code and its address."""
         board.memory.write(self.gdt, struct.pack(f"<{len(GDT)}Q", *GDT))
         common = dispatcher.place(area, stubs.exception_common(self.state.width), self._exception)
         gates = bytearray()
@@ -162,5 +168,7 @@ class Environment:
             self._board.ports.write(PIC2_COMMAND, 1, PIC_EOI)
             self._board.mmio.write(APIC_EOI, 4, 0)
             return
-        self.fault = Fault(vector, error & 0xFFFFFFFF, rip, cpu.get("cr2"))
+        address = cpu.get("cr2")
+        cause = self.explain(error, address) if vector == PAGE_FAULT else ""
+        self.fault = Fault(vector, error & 0xFFFFFFFF, rip, address, cause)
         self._board.stop(f"firmware exception: {self.fault.sentence}")

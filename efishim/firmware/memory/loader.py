@@ -6,9 +6,18 @@ from efishim.errors import ImageError
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.memory.memory_map import AllocateType, MemoryMap, MemoryType
 from efishim.firmware.memory.paging import PageTables
-from efishim.image.pe import PeLayout
+from efishim.image.pe import PeLayout, PePiece
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
+
+
+def code_of(layout: PeLayout) -> list[PePiece]:
+    """The sections that ProtectUefiImage() keeps apart from data, what may be executed and not written; none when it leaves
+    the image as it is, because its sections share pages.
+    """
+    if layout.section_alignment % PAGE or not layout.section_alignment:
+        return []
+    return [piece for piece in layout.pieces if "x" in piece.protection and "w" not in piece.protection]
 
 
 class Loader:
@@ -19,8 +28,10 @@ class Loader:
         self._map = memory_map
         self._pages = pages
 
-    def place(self, layout: PeLayout, code: MemoryType) -> tuple[int, int]:
-        """Memory for the image, filled and relocated: (base, pages)."""
+    def place(self, layout: PeLayout, code: MemoryType, *, nx_compat: bool = True) -> tuple[int, int]:
+        """Memory for the image, filled and relocated: (base, pages). `nx_compat` says that it does without memory that is both
+        writable and executable.
+        """
         align = max(layout.section_alignment, PAGE)
         demand(align & (align - 1) == 0, Status.LOAD_ERROR)
         pages = -(-layout.size_of_image // PAGE)
@@ -40,15 +51,15 @@ class Loader:
                 self._map.free(base + pages * PAGE, slack - before)
         try:
             self._fill(layout, base, pages)
+            if self._pages.strict:
+                self._protect(code_of(layout) if nx_compat else [], base, pages)
         except ImageError as error:
             self._map.free(base, pages)
             raise EfiError(Status.LOAD_ERROR) from error
         return base, pages
 
     def _fill(self, layout: PeLayout, base: int, pages: int) -> None:
-        """Headers and sections, zeroes everywhere else, then relocations; in a strict firmware each section gets
-        what its characteristics say, and never both write and execute.
-        """
+        """Headers and sections, zeroes everywhere else, then relocations."""
         memory = self._board.memory
         changes = layout.relocate(base)
         memory.fill(base, pages * PAGE)
@@ -59,11 +70,15 @@ class Loader:
         for rva, content in changes:
             memory.write(base + rva, content)
         self._board.flush_code(base, pages * PAGE)
-        if self._pages.strict:
-            self._pages.forbid_execution(base, base + pages * PAGE)
-            for piece in layout.pieces:
-                if "x" in piece.protection and "w" not in piece.protection:
-                    self._pages.allow_execution(base + piece.rva, base + piece.end)
+
+    def _protect(self, code: list[PePiece], base: int, pages: int) -> None:
+        """All but the code is data. An image without any is left as it was allocated."""
+        if not code:
+            self._pages.open(base, base + pages * PAGE)
+            return
+        self._pages.forbid_execution(base, base + pages * PAGE)
+        for piece in code:
+            self._pages.allow_execution(base + piece.rva, base + piece.end)
 
     def remove(self, base: int, pages: int) -> None:
         """Free an image's memory, unless the image did so itself."""

@@ -46,6 +46,7 @@ class MemoryType(IntEnum):
 
 
 RUNTIME_TYPES = frozenset({MemoryType.RUNTIME_SERVICES_CODE, MemoryType.RUNTIME_SERVICES_DATA})
+CODE_TYPES = frozenset({MemoryType.LOADER_CODE, MemoryType.BOOT_SERVICES_CODE, MemoryType.RUNTIME_SERVICES_CODE})
 REFUSED_TYPES = frozenset({MemoryType.CONVENTIONAL, MemoryType.PERSISTENT, MemoryType.UNACCEPTED})
 
 

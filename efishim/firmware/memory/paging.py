@@ -2,8 +2,11 @@
 
 Everything is mapped in 2 MiB pages that may not be executed; that is what makes a translating emulator fast (a store to
 a page that holds no code costs nothing). A lax firmware opens pages when the processor first fetches from them, in
-windows of 64 KiB, and nobody sees a difference but by reading the tables. A strict one opens only what an image
-declares as code, and a fetch from anywhere else is the violation that one is looking for.
+windows of 64 KiB, and nobody sees a difference but by reading the tables. A strict one opens what is code: of an image with
+NX_COMPAT whose sections can be told apart by pages those that are, any other image as a whole, and pages that are allocated
+for code, as EDK II does (MdeModulePkg/Core/Dxe/Misc/MemoryProtection.c; images without NX_COMPAT that write to their code
+run on its strict builds). A fetch from anywhere else is the violation that one
+is looking for.
 """
 
 from __future__ import annotations
@@ -139,6 +142,10 @@ class PageTables:
     def allow_execution(self, start: int, end: int) -> None:
         """Code lies here. In a strict firmware it may not be written any more."""
         self.change(start, end, clear=PTE_NX | PTE_W if self.strict else PTE_NX)
+
+    def open(self, start: int, end: int) -> None:
+        """Somebody's code lies here of which nobody says what it may do, so it may do everything."""
+        self.change(start, end, put=PTE_W, clear=PTE_NX)
 
     def forbid_execution(self, start: int, end: int) -> None:
         """Data lies here (again)."""

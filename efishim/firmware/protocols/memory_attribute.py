@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.firmware.calling.functions import functions
-from efishim.firmware.calling.status import EfiError, Status, demand
+from efishim.firmware.calling.status import Status, demand
 from efishim.firmware.memory.memory_map import MemoryMap
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.protocols.base import ProtocolContext
@@ -69,10 +69,6 @@ class MemoryAttribute:
         # A bit that stands for a permission is cleared to set the attribute, NX is set.
         put = sum(bit for attribute, bit, same in bits if attributes & attribute and on == same)
         clear = sum(bit for attribute, bit, same in bits if attributes & attribute and on != same)
-        if self._pages.strict:
-            after = (value & ~clear | put for _, value in self._pages.pages(base, base + length))
-            if any(value & PTE_W and not value & PTE_NX for value in after):
-                raise EfiError(Status.ACCESS_DENIED)  # nothing is both writable and executable
         self._pages.change(base, base + length, put=put, clear=clear)
         return Status.SUCCESS
 

@@ -198,7 +198,7 @@ class Images:
             demand(entry_rva < layout.size_of_image, Status.LOAD_ERROR)
         except ImageError as error:
             raise EfiError(Status.LOAD_ERROR) from error
-        base, pages = self._loader.place(layout, _TYPES[pe.subsystem][0])
+        base, pages = self._loader.place(layout, _TYPES[pe.subsystem][0], nx_compat=pe.nx_compat)
         entry, size = base + entry_rva, layout.size_of_image
         image = LoadedImage(0, 0, 0, base, pages, entry, pe.subsystem, size, layout)
         self._introduce(image, origin)
@@ -257,6 +257,16 @@ class Images:
         for guid, address in [one for one in own if self.offers(one[0])] or [(NOTHING_GUID, 0)]:
             image.handle = self._protocols.add(image.handle, guid, address)
         self._images[image.handle] = image
+
+    def name_of(self, address: int) -> str | None:
+        """What of a loaded image lies at an address: `.data of the image`."""
+        for number, image in enumerate(self._images.values()):
+            if image.base <= address < image.base + image.size:
+                rva = address - image.base
+                pieces = image.layout.pieces if image.layout is not None else ()
+                found = next((piece.name for piece in reversed(pieces) if piece.rva <= rva < piece.end), "no section")
+                return f"{found} of {'the image' if number == 0 else f'image number {number + 1}'}"
+        return None
 
     def _pool_struct(self, size: int) -> int:
         return self._pool.allocate(MemoryType.BOOT_SERVICES_DATA, size)

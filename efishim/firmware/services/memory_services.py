@@ -6,7 +6,7 @@ from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.calling.tables import crc32
-from efishim.firmware.memory.memory_map import AllocateType, MemoryMap
+from efishim.firmware.memory.memory_map import CODE_TYPES, AllocateType, MemoryMap
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.memory.pool import Pool
 from efishim.firmware.services.handoff import DESCRIPTOR_SIZE, pack_descriptors
@@ -43,7 +43,8 @@ class MemoryServices:
         self._guest.put(memory, self._guest.number(memory, 8), 8)
         address = self._map.allocate(how, memory_type, pages, address)
         if self._pages.strict:
-            self._pages.forbid_execution(address, address + pages * PAGE)
+            change = self._pages.open if memory_type in CODE_TYPES else self._pages.forbid_execution
+            change(address, address + pages * PAGE)
         self._guest.put(memory, address, 8)
         return Status.SUCCESS
 

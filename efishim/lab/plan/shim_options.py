@@ -11,7 +11,7 @@ SHIM_GROUP = "shim"
 
 SHIM_OPTIONS = (
     OptionHelp("gop", "offer the Graphics Output protocol with a linear framebuffer (0 or 1)", "0"),
-    OptionHelp("strict_nx", "never map memory both writable and executable; offer the memory attribute protocol (0 or 1)", "0"),
+    OptionHelp("strict_nx", "protect memory as strict builds of EDK II do; offer the memory attribute protocol (0 or 1)", "0"),
     OptionHelp("keys", "keys to type at the firmware's console", ""),
     OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
     OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),

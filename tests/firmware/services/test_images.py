@@ -253,7 +253,7 @@ def test_booting_ends_when_the_image_returns(lab: Lab) -> None:
 
 def test_strict_protection_follows_the_sections() -> None:
     lab = Lab(strict_nx=True)
-    base = loaded(lab, load(lab))[8]
+    base = loaded(lab, load(lab, program(nx=True)))[8]
     nx, writable = 1 << 63, 2
     text, data = (lab.shim.pages.entry(base + rva)[1] for rva in (TEXT, DATA))
     assert not text & nx
