@@ -22,6 +22,7 @@ REASONS = {
     "milestone reached": Reason.MILESTONE,
     "reset": Reason.RESET,
     "triple fault": Reason.TRIPLE_FAULT,
+    "kernel panic": Reason.PANIC,
     "endless loop": Reason.ENDLESS_LOOP,
     "halted": Reason.HALTED,
     "insn limit": Reason.INSN_LIMIT,
@@ -50,9 +51,9 @@ def reason_of(stop: Stop) -> Reason:
 
 
 def outcome(
-    stop: Stop, plan: Plan, points: list[MilestonePoint], machine: Machine, names: AddressNames, seconds: float
+    stop: Stop, plan: Plan, points: list[MilestonePoint], machine: Machine, at: rec.CodeRef, seconds: float
 ) -> rec.Outcome:
-    """How the run ended."""
+    """How the run ended, and where the guest was."""
     reason = reason_of(stop)
     return rec.Outcome(
         reached=points[-1].name if points else None,
@@ -60,7 +61,7 @@ def outcome(
         met=rec.meets(points, plan.until),
         reason=reason,
         details=stop.detail or ("" if stop.reason == reason.value else stop.reason),
-        at=names.ref(machine.cpu.get("rip")),
+        at=at,
         insns=machine.insns,
         virtual_ns=machine.clock.now,
         seconds=seconds,

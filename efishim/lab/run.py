@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from msgspec import UNSET, UnsetType
+
 import efishim
 from efishim.errors import ImageError, UsageError
 from efishim.image.cachedir import cache_directory
@@ -18,6 +20,7 @@ from efishim.lab import collect
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.code import CodeObserver
+from efishim.lab.observe.last_moments import LastWords
 from efishim.lab.observe.limits import Interrupt, RunLimits
 from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.observe.plugin_observers import PluginObservers
@@ -25,7 +28,7 @@ from efishim.lab.observe.structure_watch import StructureWatch
 from efishim.lab.observe.views import Views
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
-from efishim.lab.record import Coverage, Milestone, Record, Tool
+from efishim.lab.record import Coverage, LastMoments, Milestone, Record, Tool, meets
 from efishim.lab.salvage import Salvage
 from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
@@ -72,8 +75,7 @@ def run_plan(
 
     registry = registry or load_plugins()
     progress.phase("opening the image")
-    cache = KernelCache(cache_directory(os.environ))
-    image = open_image(plan.image.read(), path=plan.image.label, cache=cache)
+    image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
     names = _names(image, plan)
     progress.phase("building the machine")
     screen = _Console(console)
@@ -84,6 +86,7 @@ def run_plan(
     names.guest_shim = booted.guest_shim.symbols if booted.guest_shim is not None else None
     milestones = Milestones(machine, names, plan.until, seconds)
     milestones.arm()
+    last = LastWords(machine, names, milestones)
     views = Views(machine, names, booted)
     structures = StructureWatch(machine, names) if plan.observers else None
     _follow(milestones, views, structures)
@@ -122,9 +125,9 @@ def run_plan(
         )
     )
     progress.phase("collecting")
-    if names.symbols is None and plan.observers and names.facts is not None:
-        names.symbols = salvage.part("the image's symbols", lambda: image.symbols, None)
+    _learn_symbols(names, image, plan, salvage)
     calls, points = booted.calls(), milestones.points
+    stop, moments = _last(last, salvage, stop, bytes(screen.data), wanted=plan.observers and not meets(points, plan.until))
     consumed = salvage.part("consumed", structures.result, None) if structures is not None else None
     notes = [*booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]())]
     machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
@@ -135,7 +138,7 @@ def run_plan(
         route=plan.route_name(),
         options=plan.record_options(),
         milestones=salvage.part("milestones' code", lambda: [collect.named(point, names) for point in points], points),
-        outcome=collect.outcome(stop, plan, points, machine, names, seconds()),
+        outcome=collect.outcome(stop, plan, points, machine, names.ref(last.at), seconds()),
         firmware_calls=salvage.part("firmware_calls", lambda: collect.firmware_calls(calls, names), []),
         firmware_calls_dropped=booted.calls_dropped(),
         machine=views.machine,
@@ -147,11 +150,27 @@ def run_plan(
         ledger_dropped=machine.ledger.dropped,
         coverage=salvage.part("coverage", lambda: code.coverage(calls, names) if plan.observers else Coverage(), Coverage()),
         consumed=consumed,
+        last_moments=moments,
         notes=[*notes, *salvage.notes],
         console=collect.console(screen.data),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),
     )
+
+
+def _learn_symbols(names: AddressNames, image: Image, plan: Plan, salvage: Salvage) -> None:
+    """All of the kernel's symbols, for what is collected now."""
+    if names.symbols is None and plan.observers and names.facts is not None:
+        names.symbols = salvage.part("the image's symbols", lambda: image.symbols, None)
+
+
+def _last(
+    last: LastWords, salvage: Salvage, stop: Stop, console: bytes, *, wanted: bool
+) -> tuple[Stop, LastMoments | UnsetType]:
+    """How the run ended, and what is shown of that."""
+    unset: LastMoments | UnsetType = UNSET
+    stop = salvage.part("what the panic said", lambda: last.ending(stop, console), stop)
+    return stop, salvage.part("last_moments", lambda: last.result(console), unset) if wanted else unset
 
 
 def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None) -> None:

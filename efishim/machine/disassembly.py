@@ -83,3 +83,15 @@ def with_package(code: bytes, address: int, mode: int) -> list[int]:
     engine = capstone.Cs(capstone.CS_ARCH_X86, flag)  # type: ignore[no-untyped-call]
     engine.skipdata = True
     return [where for where, *_ in engine.disasm_lite(code, address)]  # type: ignore[no-untyped-call]
+
+
+def shown(code: bytes, address: int, mode: int) -> list[tuple[int, int, str]]:
+    """(address, bytes, text) of the instructions in `code`, in Intel's syntax. For people, of whom few ask: through the Python
+    package.
+    """
+    import capstone  # noqa: PLC0415 - see above
+
+    flag = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[mode]
+    engine = capstone.Cs(capstone.CS_ARCH_X86, flag)  # type: ignore[no-untyped-call]
+    lines = engine.disasm_lite(code, address)  # type: ignore[no-untyped-call]
+    return [(where, size, f"{name} {operands}".strip()) for where, size, name, operands in lines]

@@ -84,6 +84,7 @@ _OOPS = (r"^#PF: (.*)", r"^RIP: \w+:(?!0x)(\S+)")
 _REASONS = {
     Reason.SHUTDOWN: Ending.SHUTDOWN,
     Reason.RESET: Ending.RESET,
+    Reason.PANIC: Ending.PANIC,
     Reason.TRIPLE_FAULT: Ending.TRIPLE_FAULT,
     Reason.EXIT: Ending.RETURNED,
     Reason.ENDLESS_LOOP: Ending.HUNG,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from efishim.lab.record import Outcome, Record
 from efishim.report.figures import amount
+from efishim.report.last_moments import last_moments
 from efishim.report.violations import violations
 
 
@@ -36,9 +37,10 @@ def summary(record: Record) -> str:
     if not record.outcome.reproducible:
         lines.append("The host ended this run, so the record is not reproducible.")
     lines += [f"note: {note}" for note in record.notes]
-    wrong = violations(record)
-    if wrong:
-        lines += ["", *wrong]
+    # Rules that the hand-over violates are usually the cause of what came of it.
+    for part in (violations(record), last_moments(record)):
+        if part:
+            lines += ["", *part]
     return "\n".join(lines)
 
 

@@ -32,6 +32,8 @@ class Moment(Enum):
     """The kernel proper begins: at `startup_64`, of a 32-bit kernel at `startup_32`."""
     BOOT_PARAMS = auto()
     """The same moment, after the milestone: RSI or ESI points to boot_params."""
+    ADDRESSES = auto()
+    """It is known where the kernel's own addresses are."""
     START_KERNEL = auto()
     INIT = auto()
 
@@ -144,6 +146,7 @@ class Milestones:
 
     def _watch_kernel(self) -> None:
         """The slide is known: the milestones within the kernel proper."""
+        self._now(Moment.ADDRESSES)
         self._watch_symbol("start_kernel", Milestone.START_KERNEL, Moment.START_KERNEL)
         for name in INIT_SYMBOLS:
             if self._watch_symbol(name, Milestone.INIT, Moment.INIT):

@@ -34,6 +34,7 @@ from efishim.lab.record.efi_view import (
     EfiView,
     SystemTableView,
 )
+from efishim.lab.record.last import CodeLine, GuestException, LastMoments
 from efishim.lab.record.processor import (
     ControlRegisters,
     Descriptor,
@@ -92,6 +93,7 @@ __all__ = [
     "AcpiTableView",
     "Argument",
     "BootView",
+    "CodeLine",
     "CodeRef",
     "CommandLineView",
     "ConfigurationTableView",
@@ -115,10 +117,12 @@ __all__ = [
     "FirmwareCall",
     "FunctionCoverage",
     "GdtEntry",
+    "GuestException",
     "Hex",
     "Image",
     "InitrdView",
     "InterruptTable",
+    "LastMoments",
     "LedgerEntry",
     "LedgerKind",
     "LegacyUse",

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from efishim.lab.record.behaviour import AbiViolation, Coverage, FirmwareCall, LedgerEntry
 from efishim.lab.record.consumed import Consumed
+from efishim.lab.record.last import LastMoments
 from efishim.lab.record.run import Image, Milestone, MilestonePoint, Options, Outcome, PluginUse, RouteName, Tool
 from efishim.lab.record.values import Count, Part, Text
 from efishim.lab.record.views import BootView, EntryView, MachineView
@@ -67,6 +68,8 @@ class Record(Part, frozen=True, kw_only=True):
     """What was read and written of the native structure, of boot_params, of the firmware's tables and of legacy memory; null
     when observers are off. Accesses by firmware on the host's side are not among them.
     """
+    last_moments: LastMoments | UnsetType = UNSET
+    """Where the guest was when the run ended; only of a run that did not reach its goal, with observers."""
     notes: Annotated[list[Text], Meta(max_length=1024)] = field(default_factory=list)
     """What is not emulated and was asked for, where the boot information came from, and the like."""
     console: str

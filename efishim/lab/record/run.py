@@ -38,6 +38,8 @@ class Reason(StrEnum):
     MILESTONE = "milestone reached"
     RESET = "reset"
     EXIT = "image exited"
+    PANIC = "kernel panic"
+    """The kernel called panic(), whatever it did then."""
     TRIPLE_FAULT = "triple fault"
     ENDLESS_LOOP = "endless loop"
     HALTED = "guest halted for ever"
