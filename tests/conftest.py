@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
+import coverage
 import pytest
 
 from efishim.errors import EfishimError
@@ -60,6 +61,23 @@ def pytest_configure() -> None:
     """Let Ctrl-C through to the programs that tests start: a shell that runs the tests in the background ignores it for all."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+UNMEASURED = frozenset({"kernel", "qemu", "no_cover"})
+"""Marks of tests that run without the measurement of coverage, which makes them up to four times as long: they take the same
+paths thousands of times, and which code is tested is for the tests of that code to show."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """pytest-cov's mark `no_cover` is about the body of a test; this is about its fixtures too, where kernels are booted."""
+    measured = None if UNMEASURED.isdisjoint(mark.name for mark in item.iter_markers()) else coverage.Coverage.current()
+    if measured is not None:
+        measured.stop()
+    result = yield
+    if measured is not None:
+        measured.start()
+    return result
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

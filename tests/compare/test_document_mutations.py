@@ -17,6 +17,8 @@ from efishim.lab.record import Record, RecordError, decode, encode
 from efishim.lab.record.values import decode_value, encode_value
 from efishim.testing.run import run
 
+pytestmark = pytest.mark.no_cover
+
 PARTS = ("machine", "entry_view", "boot_view", "kernel_view")
 
 SAID_TWICE = re.compile(

@@ -22,6 +22,8 @@ from efishim.lab.record import Record
 from efishim.wire.acpi import Rsdp, SdtHeader
 from tests.compare.mutants import changed_run, field_of, fields, flip
 
+pytestmark = pytest.mark.no_cover
+
 HVMLITE, GRUB, LILO = "hvmlite/pvh", "grub/linux64", "lilo/linux16"
 STRUCTURES = {
     HVMLITE: ("hvm_start_info", "hvm_modlist_entry", "hvm_memmap_table_entry"),

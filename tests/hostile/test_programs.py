@@ -9,6 +9,8 @@ from efishim.lab import record as records
 from efishim.lab.record import Reason
 from tests.hostile.programs import programs, run_program
 
+pytestmark = pytest.mark.no_cover
+
 RETURNS = (
     *("returns", "million_blocks", "self_modifying", "apic_rearmed", "cpuid_flood", "mmio_flood", "rom_written"),
     *("rom_written_with_sites", "locked_mmio", "pool_exhausted", "variables", "tables", "timer_storm", "tables_overwritten"),

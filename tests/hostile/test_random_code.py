@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from efishim.lab.record import Reason
 from tests.hostile.programs import image_of, run_image
 
+pytestmark = pytest.mark.no_cover
+
 DEFINED = set(Reason) - {Reason.EMULATOR, Reason.TIMEOUT, Reason.INTERRUPTED}
 PIECES = (
     *(b"\x0f\x30", b"\x0f\x32", b"\x0f\x31", b"\x0f\xa2", b"\xe6\xe4", b"\xec", b"\xee", b"\xf4", b"\xfa", b"\xfb"),
