@@ -51,26 +51,69 @@ class TextMemory:
         self.data[offset : offset + len(kept)] = kept
 
 
-class Teletype:
-    """What int 10h writes, as text for a console that knows no cursor."""
+BLANKS = frozenset({0x00, 0x20, 0xFF})
+"""Characters that show nothing: drawing them only colours the cells that text comes to later."""
 
-    def __init__(self, sink: Callable[[str], None]) -> None:
+
+class Teletype:
+    """What int 10h writes, as text for a console that knows no cursor.
+
+    Functions 09 and 0A draw without moving the cursor, so that what is written to the same cells next is on the screen instead.
+    `known` says that the guest has a screen, whose rows begin lines.
+    """
+
+    def __init__(self, sink: Callable[[str], None], *, known: bool) -> None:
         self._sink = sink
+        self._known = known
         self._column = 0
         self._row = 0
+        self._drawn: dict[tuple[int, int], int] = {}
+        self._next = 0, 0
+        """The cell behind the last character."""
 
-    def put(self, code: int, row: int | None = None) -> None:
-        """One character of code page 437; of the control characters only those that move the cursor.
+    def draw(self, code: int, row: int, column: int, count: int) -> None:
+        """A character, so many times from a cell on."""
+        for at in range(column, column + min(count, COLUMNS)):
+            cell = row, at
+            if code in BLANKS:
+                self._drawn[cell] = code
+            elif self._drawn.get(cell) != code:
+                self._text(code, row, at)
+                self._drawn[cell] = code
 
-        `row` is where the cursor was, if anybody knows: text in another row than the text before begins a line.
-        """
-        if code < 0x20 and code not in (BACKSPACE, TAB, LINE_FEED, CARRIAGE_RETURN):
+    def put(self, code: int, row: int, column: int) -> None:
+        """One character of code page 437, which moves the cursor; of the control characters only those that do that alone."""
+        if code < 0x20:
+            if code in (BACKSPACE, TAB, LINE_FEED, CARRIAGE_RETURN):
+                self._control(code, row)
             return
-        if row is not None:
-            if row != self._row and self._column and code >= 0x20:
+        if self._drawn.pop((row, column), None) != code or code in BLANKS:
+            self._text(code, row, column)
+        else:
+            self._next = row, column + 1
+
+    def clear(self) -> None:
+        """The screen changed as a whole."""
+        self._drawn.clear()
+
+    def _control(self, code: int, row: int) -> None:
+        if self._known:
+            self._row = min(row + 1, ROWS - 1) if code == LINE_FEED else row
+        if code == LINE_FEED:
+            self.clear()  # the rows may have moved
+        self._send(code)
+
+    def _text(self, code: int, row: int, column: int) -> None:
+        line, behind = self._next
+        if line == row and all(self._drawn.get((row, at)) in BLANKS for at in range(behind, column)):
+            for _ in range(behind, column):
+                self._send(0x20)
+        self._next = row, column + 1
+        if self._known:
+            if row != self._row and self._column:
                 self._send(CARRIAGE_RETURN)
                 self._send(LINE_FEED)
-            self._row = min(row + 1, ROWS - 1) if code == LINE_FEED else row
+            self._row = row
         self._send(code)
 
     def _send(self, code: int) -> None:
@@ -84,7 +127,9 @@ class VideoServices:
     def __init__(self, board: Board, area: DataArea, display: Display, console: Callable[[str], None]) -> None:
         self._area = area
         self._display = display
-        self._teletype = Teletype(console)
+        self._teletype = Teletype(console, known=display is Display.TEXT)
+        self._unseen = 0, 0
+        """The cursor of the screen that is not there."""
         self._screen = TextMemory()
         if display is Display.TEXT:
             board.mmio.attach(VIDEO_MEMORY, VIDEO_SIZE, self._screen, "video memory")
@@ -162,17 +207,48 @@ class VideoServices:
     # The console
 
     def _redirect(self, frame: Frame) -> None:
-        shown, put = self._display is Display.TEXT, self._teletype.put
+        put, page = self._teletype.put, self._area["video_page"]
         match frame["ah"]:
+            case 0x00 | 0x06 | 0x07:
+                self._teletype.clear()
+            case 0x02 if self._display is Display.NONE:
+                self._unseen = frame["dh"], frame["dl"]
             case 0x09 | 0x0A:
-                row = self._cursor(frame["bh"]) >> 8 if shown else None
-                for _ in range(min(frame["cx"], COLUMNS)):
-                    put(frame["al"], row)
+                self._teletype.draw(frame["al"], *self._place(frame["bh"]), frame["cx"])
             case 0x0E:
-                put(frame["al"], self._cursor(self._area["video_page"]) >> 8 if shown else None)
+                put(frame["al"], *self._place(page))
+                self._advance(frame["al"])
             case 0x13:
-                for code, _ in _string(frame):
-                    put(code, frame["dh"] if shown else None)
+                before = self._unseen
+                self._unseen = frame["dh"], frame["dl"]
+                row, column = self._unseen
+                for number, (code, _) in enumerate(_string(frame)):
+                    put(code, row, column + number)
+                    self._advance(code)
+                if not frame["al"] & 1:
+                    self._unseen = before
+
+    def _place(self, page: int) -> tuple[int, int]:
+        """Where the cursor is, or would be if there were a screen."""
+        if self._display is Display.NONE:
+            return self._unseen
+        row, column = divmod(self._cursor(page), 0x100)
+        return row, column
+
+    def _advance(self, code: int) -> None:
+        row, column = self._unseen
+        match code:
+            case 8:
+                column = max(column - 1, 0)
+            case 10:
+                row += 1
+            case 13:
+                column = 0
+            case _ if code != BELL:
+                column += 1
+        if column >= COLUMNS:
+            row, column = row + 1, 0
+        self._unseen = min(row, ROWS - 1), column
 
     # The screen. Rows and columns that the guest names may be anything: a cell outside of the page is cut to its memory.
 

@@ -70,10 +70,51 @@ def test_strings(display: Display) -> None:
 
 def test_code_page_and_control_characters() -> None:
     said: list[str] = []
-    teletype_ = Teletype(said.append)
-    for code in (7, 0, 27, 0x80, 0xDB, 8):
-        teletype_.put(code)
+    teletype_ = Teletype(said.append, known=False)
+    for column, code in enumerate((7, 0, 27, 0x80, 0xDB, 8)):
+        teletype_.put(code, 0, column)
     assert "".join(said) == "Ç█\b"
+
+
+def draw(character: str, count: int = 1, function: int = 9) -> bytes:
+    return call(0x10, eax=function << 8 | ord(character), ebx=7, ecx=count)
+
+
+def cursor(row: int, column: int) -> bytes:
+    return call(0x10, eax=0x0200, edx=row << 8 | column)
+
+
+ONCE = {
+    "drawn, then written": ([draw("A"), *teletype("A")], "A"),
+    "drawn twice": ([draw("A"), draw("A")], "A"),
+    "drawn by the function without attribute": ([draw("A", function=0xA), *teletype("A")], "A"),
+    "coloured, then written": ([draw(" ", 5), *teletype("Hello")], "Hello"),
+    "drawn and the cursor moved": ([draw("A"), cursor(0, 1), draw("B"), cursor(0, 2), draw("C")], "ABC"),
+    "drawn with blanks between": ([draw("A"), cursor(0, 1), draw(" "), cursor(0, 2), draw("C")], "A C"),
+    "blanks behind the text": ([draw("A"), cursor(0, 1), draw(" ", 70)], "A"),
+    "a line, coloured as a whole": ([draw(" ", 80), *teletype("one two")], "one two"),
+    "a run, then written over": ([draw("-", 3), *teletype("---")], "---"),
+    "written elsewhere": ([draw("A"), cursor(0, 5), *teletype("A")], "AA"),
+    "written with another character": ([draw("A"), *teletype("B")], "AB"),
+    "written twice": (teletype("AA"), "AA"),
+    "blanks that are written": (teletype("a  b"), "a  b"),
+    "drawn again behind a cleared screen": ([draw("A"), call(0x10, eax=0x0003), draw("A")], "AA"),
+}
+
+
+@pytest.mark.parametrize("display", Display)
+@pytest.mark.parametrize("name", ONCE)
+def test_the_console_has_the_screen_once(display: Display, name: str) -> None:
+    guest = start(display=display)
+    calls, text = ONCE[name]
+    guest.ask(*calls)
+    assert "".join(guest.text) == text
+
+
+def test_drawing_does_not_move_the_cursor(screen: Guest) -> None:
+    answers = screen.ask(cursor(3, 4), draw("A", 7), call(0x10, eax=0x0300))
+    assert answers[2]["dx"] == 0x0304
+    assert cells(screen, 3, 4, 8) == b"A\x07" * 7 + b" \x07"
 
 
 def test_a_huge_string_is_bounded(bare: Guest) -> None:
