@@ -76,8 +76,10 @@ class ClockServices:
                 frame.done()
             case 0x05 if self._rtc:
                 self._store({CENTURY: "ch", YEAR: "cl", MONTH: "dh", DAY: "dl"}, frame)
-            case _:
+            case 0xB1:
                 frame.refuse()
+            case _:
+                frame.unknown = frame.carry = True
 
     def _store(self, registers: dict[int, str], frame: Frame) -> None:
         control = self._get(REG_B)

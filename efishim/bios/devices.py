@@ -63,7 +63,7 @@ class SerialServices:
         """Int 14h: DX is the number of the port."""
         number = frame["dx"]
         if number >= len(self._uarts):
-            frame["ah"] = TIMEOUT
+            frame.unknown = True  # nothing is done, as by SeaBIOS
             return
         port = self._uarts[number]
         match frame["ah"]:

@@ -12,6 +12,8 @@ POLL = 10_000_000
 """Time that passes at a question for a key that is not there (ns), so that a countdown ends."""
 PATIENCE = 10_000
 """Such questions in a row, 100 s: nobody will type any more."""
+FUNCTIONS, KEYBOARD_ID, EXTENDED = 0x30, 0x41AB, 0x80
+"""That there are functions 0A and 10 to 12; what a keyboard of 101 keys answers to its identify command; that 10 to 12 work."""
 SCAN_CODES = {
     code: scan
     for first, row in ((0x02, "1234567890-=\b\t"), (0x10, "qwertyuiop[]\r"), (0x1E, "asdfghjkl;'`"), (0x2B, "\\zxcvbnm,./"))
@@ -95,6 +97,12 @@ class KeyboardServices:
                 frame["ax"] = self._area["keyboard_flags"]
             case 0x03:
                 pass  # the rate at which no key repeats
+            case 0x09:
+                frame["al"] = FUNCTIONS
+            case 0x0A:
+                frame["bx"] = KEYBOARD_ID
+            case 0x92:
+                frame["ah"] = EXTENDED
             case 0x05:
                 frame["al"] = 0 if self._put(frame["cx"]) else 1
             case _:

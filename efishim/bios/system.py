@@ -12,6 +12,7 @@ from efishim.bios import rom
 from efishim.bios.data_area import DataArea
 from efishim.bios.frame import Frame
 from efishim.bios.memory import below_and_above_16m, extended_kib
+from efishim.machine.clock import Event
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
 from efishim.wire.acpi import AddressRange
@@ -24,6 +25,8 @@ ENABLED = 1
 LARGEST_MOVE = 0x8000
 """Words, int 15h/87."""
 A20_PORT92 = 0x02
+POSTED = 0x80
+"""What int 15h/83 sets when the time is over."""
 
 
 class SystemServices:
@@ -34,6 +37,7 @@ class SystemServices:
         self._area = area
         self._memory = memory
         self._port92 = port92
+        self._awaited: Event | None = None
 
     def equipment(self, frame: Frame) -> None:
         """Int 11h."""
@@ -49,7 +53,9 @@ class SystemServices:
             case 0x24:
                 self._a20(frame)
             case 0x4F:
-                frame.fail(0x86)  # no intercept: the key stays as it is
+                frame.carry = True  # no intercept: the key stays as it is
+            case 0x83:
+                self._event(frame)
             case 0x86:
                 self._wait(frame)
             case 0x87:
@@ -58,7 +64,7 @@ class SystemServices:
                 frame.carry = False
                 frame["ax"] = extended_kib(self._memory)
             case 0x90 | 0x91:
-                frame.done()
+                pass  # nobody has other work meanwhile
             case 0xC0:
                 frame.done()
                 frame.set_es(rom.SEGMENT)
@@ -80,7 +86,6 @@ class SystemServices:
             case 0x02:
                 frame.done()
                 frame["al"] = 1
-                frame["cx"] = 0
             case 0x03:
                 frame.done()
                 frame["bx"] = A20_PORT92 if self._port92 else 0
@@ -92,6 +97,29 @@ class SystemServices:
         microseconds = frame["cx"] << 16 | frame["dx"]
         self._board.skip_to(self._board.now() + microseconds * 1000)
         frame.done()
+
+    def _event(self, frame: Frame) -> None:
+        """Set bit 7 of the byte at ES:BX after CX:DX microseconds, or do not (AL = 1)."""
+        clock = self._board.clock
+        if frame["al"] == 1:
+            if self._awaited is not None:
+                clock.cancel(self._awaited)
+            self._awaited = None
+            frame.carry = False
+            return
+        if self._awaited is not None or frame["al"]:
+            frame.carry = True
+            return
+        place = (self._board.cpu.get("es") << 4) + frame["bx"]
+        microseconds = frame["cx"] << 16 | frame["dx"]
+        self._awaited = clock.at(self._board.now() + microseconds * 1000, lambda: self._elapsed(place))
+        frame.carry = False
+
+    def _elapsed(self, place: int) -> None:
+        self._awaited = None
+        memory = self._board.memory
+        if memory.find(place) is not None:
+            memory.write(place, bytes([memory.u8(place) | POSTED]))
 
     def _move(self, frame: Frame) -> None:
         """Copy CX words between the two segments whose descriptors lie at ES:SI+10h and +18h."""

@@ -20,6 +20,10 @@ LIGHT_GREY = 0x07
 BELL, BACKSPACE, TAB, LINE_FEED, CARRIAGE_RETURN = 7, 8, 9, 10, 13
 VGA_COLOUR = 8
 """Display combination code: a VGA with a colour monitor."""
+TEXT_MODE_SET = 0x30
+"""What a VGA's function 00 leaves in AL for modes 0 to 5 and 7."""
+SELECTIONS = range(0x30, 0x35)
+"""Of function 12: scan lines, palette loading, addressing, grey scales, cursor emulation. AL says that there are such."""
 DATA_AREA_OF_MODE_3 = {
     "video_mode": 3,
     "video_columns": COLUMNS,
@@ -154,6 +158,7 @@ class VideoServices:
                     self._set_mode()
                     if not frame["al"] & 0x80:
                         self._screen.data[:] = bytes((0x20, LIGHT_GREY)) * (VIDEO_SIZE // 2)
+                    frame["al"] = TEXT_MODE_SET
             case 0x01:
                 self._area["cursor_shape"] = frame["cx"]
             case 0x02:
@@ -161,6 +166,8 @@ class VideoServices:
             case 0x03:
                 frame["cx"] = self._area["cursor_shape"]
                 frame["dx"] = self._cursor(frame["bh"])
+            case 0x04:
+                frame["ax"] = 0  # no light pen was triggered
             case 0x05:
                 if frame["al"] < PAGES:
                     self._area["video_page"] = frame["al"]
@@ -198,9 +205,13 @@ class VideoServices:
                 frame["cx"], frame["dl"] = self._area["character_height"], self._area["video_rows_less_1"]
             case 0x12 if frame["bl"] == 0x10:
                 frame["bx"], frame["cx"] = 0x0003, 0x0009  # colour, 256 KiB; feature bits and switches of a VGA
+            case 0x12 if frame["bl"] in SELECTIONS:
+                frame["al"] = 0x12
             case 0x1A if frame["al"] == 0:
                 frame["al"] = 0x1A
                 frame["bx"] = VGA_COLOUR
+            case 0x1A if frame["al"] == 1:
+                frame["al"] = 0x1A
             case _:
                 frame.unknown = True  # VBE (4Fxx) among them: AL stays, which says so
 

@@ -82,5 +82,5 @@ def test_a_broken_buffer_is_begun_anew(head: int, tail: int) -> None:
 
 def test_unknown_function() -> None:
     guest = start()
-    assert guest.one(0x16, eax=0x0A00)["eax"] == 0x0A00
-    assert guest.bios.notes() == ["the BIOS has no int 16h/0A"]
+    assert guest.one(0x16, eax=0x0B00)["eax"] == 0x0B00
+    assert guest.bios.notes() == ["the BIOS has no int 16h/0B"]

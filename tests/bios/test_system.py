@@ -165,10 +165,33 @@ def test_functions_that_are_not_there(guest: Guest) -> None:
 
 def test_device_wait_hooks(guest: Guest) -> None:
     busy, post, intercept = guest.ask(call(0x15, eax=0x9000), call(0x15, eax=0x9100), call(0x15, stc=False, eax=0x4F1E))
-    assert not busy.carry
-    assert not post.carry
+    assert (busy["ax"], busy.carry, post["ax"], post.carry) == (0x9000, True, 0x9100, True), "nothing is done, as by SeaBIOS"
     assert intercept.carry  # the key is processed as it came
-    assert intercept["al"] == 0x1E
+    assert intercept["ax"] == 0x4F1E
+
+
+def event(al: int, us: int = 0) -> bytes:
+    return call(0x15, eax=0x8300 | al, ecx=us >> 16, edx=us & 0xFFFF, ebx=BUFFER)
+
+
+def test_event_wait(guest: Guest) -> None:
+    """Int 15h/83: bit 7 of a byte is set when the time is over, and nothing else of it changes."""
+    guest.machine.memory.write(BUFFER, b"\x01\x55")
+    first, second, _, _ = guest.ask(event(0, 3000), event(0, 3000), call(0x15, eax=0x8600, edx=2000), call(0x15, eax=0x8800))
+    assert (first.carry, second.carry) == (False, True), "there is one at a time"
+    assert guest.buffer(2) == b"\x01\x55"
+    guest.machine.clock.advance_to(guest.machine.clock.now + 2_000_000)
+    guest.machine.clock.fire()
+    assert guest.buffer(2) == b"\x81\x55"
+
+
+def test_event_wait_is_cancelled(guest: Guest) -> None:
+    guest.machine.memory.write(BUFFER, b"\x01")
+    answers = guest.ask(event(1), event(0, 1000), event(1), event(0, 5000), event(1), event(2))
+    assert [one.carry for one in answers] == [False, False, False, False, False, True]
+    guest.machine.clock.advance_to(guest.machine.clock.now + 9_000_000)
+    guest.machine.clock.fire()
+    assert guest.buffer(1) == b"\x01"
 
 
 def test_waiting(guest: Guest) -> None:
