@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,11 +12,12 @@ import rich_click as click
 
 from efishim import __version__
 from efishim.cli import INTERRUPTED
+from efishim.cli.plugin_options import plugin_options
 from efishim.cli.streams import READER_GONE, Streams, guarded
 from efishim.cli.talk import Talk
 from efishim.errors import EfishimError
 from efishim.plugin_guard import PluginError, described
-from efishim.plugins import BLOCKED, Registry, load_plugins
+from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
     *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules", "plugins"),
@@ -81,22 +81,10 @@ class Group(click.RichGroup):
     "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to the image; "
     "130 interrupted; 141 the reader of standard output went away.",
 )
-@click.option(
-    "--no-plugins",
-    is_flag=True,
-    help="Load no plugins but those that come with efishim. The environment variable EFISHIM_BLOCK_PLUGINS='*' does the same.",
-)
-@click.option(
-    "--block-plugin",
-    "blocked",
-    metavar="NAME",
-    multiple=True,
-    help="Do not load this plugin; repeatable. NAME is as in `efishim plugins`, or DISTRIBUTION:NAME.",
-)
-@click.option("--traceback", "traceback_wanted", is_flag=True, help="If a plugin fails, print where in its code.")
+@plugin_options
 @click.version_option(__version__, "-V", "--version", message="efishim %(version)s")
 @click.pass_context
-def cli(context: click.Context, no_plugins: bool, blocked: tuple[str, ...], traceback_wanted: bool) -> None:
+def cli(context: click.Context) -> None:
     """Boot one x86 kernel through every entry point it has, in one deterministic emulator, and diff what it sees.
 
     efishim boots an unmodified kernel through a chosen entry point (EFI stub, PVH, Linux boot protocol, Multiboot) and
@@ -108,10 +96,6 @@ def cli(context: click.Context, no_plugins: bool, blocked: tuple[str, ...], trac
         efishim inspect vmlinuz                  list the entry points of an image
         efishim compare vmlinuz                  boot it through each of them and diff the runs
     """
-    # Worker processes load their plugins themselves.
-    if no_plugins or blocked:
-        os.environ[BLOCKED] = ",".join(filter(None, (os.environ.get(BLOCKED), *blocked, "*" if no_plugins else "")))
-    context.ensure_object(State).traceback = traceback_wanted
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -16,6 +16,7 @@ import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
+from efishim.cli.plugin_options import plugin_options
 from efishim.errors import UsageError
 from efishim.report.plain import SafeConsole
 
@@ -158,6 +159,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     help="Stream the console unchanged, or without control sequences. [default: safe on a terminal, raw elsewhere]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
+@plugin_options
 @click.pass_obj
 def command(
     state: State,

@@ -51,9 +51,12 @@ def test_a_failure_is_one_sentence(
     assert shown.out == ""
 
 
-def test_traceback_shows_the_rest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["--traceback", "run"], ["run", "--traceback"]])
+def test_traceback_shows_the_rest(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     install(monkeypatch, source(provider(BrokenHvmlite, after=key_error)))
-    assert main(["--traceback", "run", "-q", "-p", "vmm", "-e", "pvh"]) == 3
+    assert main([*words, "-q", "-p", "vmm", "-e", "pvh"]) == 3
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):")
     assert "in key_error" in err
@@ -103,7 +106,8 @@ def test_two_of_a_name_are_an_error_until_the_user_says_which(
         plugins = record.get("plugins", [])
         assert [one["distribution"] for one in plugins] == (["a-vmm"] if name.startswith("a-vmm") else [])
     assert main(["--no-plugins", "run", "-q", "-p", "hvmlite", "-e", "pvh", "--until", "entry"]) == 0
-    assert main(["--block-plugin", "vmm", "run", "-q", "-p", "hvmlite", "-e", "pvh", "--until", "entry"]) == 0
+    monkeypatch.setenv("EFISHIM_BLOCK_PLUGINS", "")
+    assert main(["run", "--block-plugin", "vmm", "-q", "-p", "hvmlite", "-e", "pvh", "--until", "entry"]) == 0
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,8 @@ from efishim.machine.memory import PAGE, BusError
 
 EXCEPTIONS, CODE, NEW_CODE, FRAMES, LOG = 4, 8, 16, 24, 40
 """How many of each are kept."""
+WORDS = 500
+"""Characters of what a panic says."""
 CODE_BYTES = 64
 STACK_BYTES = 16 << 10
 """THREAD_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h)."""
@@ -111,7 +113,7 @@ class LastWords:
         said = [line.partition(PANIC_SAYS)[2] for line in self._log() if PANIC_SAYS in line]
         text = console.decode("utf-8", "backslashreplace")
         said += [line.partition(PANIC_SAYS)[2] for line in text.splitlines() if PANIC_SAYS in line]
-        return next((words.strip() for words in said if words.strip()), self._text)
+        return next((words.strip() for words in said if words.strip()), self._text)[:WORDS]
 
     def _exception(self, event: Exception_, pc: int) -> None:
         if not event.external and not event.software:
