@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from efishim.lab.observe.address_names import AddressNames
@@ -19,6 +22,7 @@ from efishim.machine.memory import PAGE, BusError
 
 EXCEPTIONS, CODE, NEW_CODE, FRAMES, LOG = 4, 8, 16, 24, 40
 """How many of each are kept."""
+SPECIFIER = re.compile(r"%[-+ 0#]*\d*(?:\.\d+)?(?:h|l|ll|z)?([sduixp])")
 WORDS = 500
 """Characters of what a panic says."""
 CODE_BYTES = 64
@@ -77,6 +81,21 @@ class _Event:
     insns: int
 
 
+def expanded(text: str, arguments: Iterable[int], string: Callable[[int], str]) -> str:
+    """A format of printf with its arguments, the texts among which `string` reads; without one, a specifier stays."""
+    left = iter(arguments)
+
+    def expand(match: re.Match[str]) -> str:
+        value = next(left, None)
+        if value is None:
+            return match[0]
+        if match[1] == "s":
+            return string(value)
+        return f"{value:x}" if match[1] in "xp" else str(value)
+
+    return SPECIFIER.sub(expand, text).strip()
+
+
 class LastWords:
     """Follows a run. `result` is asked when it is over, and the guest's memory still there."""
 
@@ -130,9 +149,20 @@ class LastWords:
     def _panic(self) -> None:
         machine = self._machine
         self._at_panic = self._state()
-        text = self._read(self._at_panic.cpu.registers.rdi, 256).partition(b"\0")[0] if self._wide else b""
-        self._text = text.decode("utf-8", "backslashreplace")
+        self._text = self._expanded(self._at_panic)
         machine.clock.at(machine.now() + AFTERWARDS_NS, lambda: machine.stop(PANICKED))
+
+    def _expanded(self, state: _State) -> str:
+        """The format that panic() was called with, and of its arguments the texts and numbers."""
+        if self._wide:  # System V ABI for AMD64, 3.2.3
+            registers = state.cpu.registers
+            arguments = [int(registers.named(name)) for name in ("rdi", "rsi", "rdx", "rcx", "r8", "r9")]
+        else:  # a function with variable arguments takes them all from the stack
+            arguments = list(struct.unpack("<6I", state.stack[4:28].ljust(24, b"\0")))
+        return expanded(self._string(arguments[0]), arguments[1:], self._string)
+
+    def _string(self, address: int) -> str:
+        return self._read(address, 256).partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
     def result(self, console: bytes) -> LastMoments:
         """What is known of the end."""
@@ -219,7 +249,9 @@ class LastWords:
             linked = symbols.address_of(name)
             return None if linked is None else (linked + slide) & ADDRESS_BITS
 
-        return log_tail(Kernel(self._read, address_of, 8 if self._wide else 4), LOG)
+        segments = names.facts.segments if names.facts is not None else ()
+        areas = tuple((one.virtual + slide, one.memory_size) for one in segments if one.virtual >= names.kernel_half)
+        return log_tail(Kernel(self._read, address_of, 8 if self._wide else 4, areas), LOG)
 
     def _read(self, address: int, size: int) -> bytes:
         """As much as there is at a linear address: by the guest's page tables, or where the kernel's image lies."""

@@ -6,8 +6,9 @@ sense is left out.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LARGEST_RING = 64 << 20
@@ -21,6 +22,13 @@ SEARCHED = 512
 """Most descriptors that are looked at."""
 COMMITTED, FINALIZED = 1, 2
 """States of a descriptor that has a message (kernel/printk/printk_ringbuffer.h, enum desc_state)."""
+LARGEST_AREA = 32 << 20
+MOST_PLACES = 4096
+RINGS = {
+    8: re.compile(rb"(?=[\x05-\x14]\0{7}.{6}\xff\xff.{6}\xff\xff)", re.DOTALL),
+    4: re.compile(rb"(?=[\x05-\x14]\0{3}.{3}[\xc0-\xff].{3}[\xc0-\xff])", re.DOTALL),
+}
+"""By the size of a pointer."""
 INFO = struct.Struct("<QQHBBI64x")
 """struct printk_info: seq, ts_nsec, text_len, facility, flags and level, caller_id, dev_info."""
 RECORD = struct.Struct("<QHHHBB")
@@ -37,6 +45,8 @@ class Kernel:
     read: Read
     address_of: Callable[[str], int | None]
     width: int = 8
+    areas: tuple[tuple[int, int], ...] = ()
+    """(address, bytes) of where the kernel's variables are, for kernels whose kallsyms have functions only."""
 
     def word(self, address: int) -> int:
         """A pointer or an unsigned long; 0 where nothing is."""
@@ -68,9 +78,30 @@ def _stamped(nanoseconds: int, text: bytes) -> str:
 
 def _descriptors(kernel: Kernel, lines: int) -> list[str]:
     """Since 5.10: struct printk_ringbuffer with descriptors, infos and a ring of text (kernel/printk/printk_ringbuffer.h)."""
-    ring, width = kernel.variable("prb"), kernel.width
-    if not ring:
-        return []
+    ring = kernel.variable("prb")
+    if ring:
+        return [text for _, text in _messages(kernel, ring, lines)]
+    # The static ring stays as it was when a larger one takes over: the one with the latest message is in use.
+    found = [messages for at in _rings(kernel) if (messages := _messages(kernel, at, lines))]
+    return [text for _, text in max(found, key=lambda messages: messages[-1][0], default=[])]
+
+
+def _rings(kernel: Kernel) -> Iterator[int]:
+    """Where a struct printk_ringbuffer may be: a number of bits, and two pointers to the upper half of the address space."""
+    places = 0
+    for start, size in kernel.areas:
+        data = kernel.read(start, min(size, LARGEST_AREA))
+        for match in RINGS[kernel.width].finditer(data):
+            if match.start() % kernel.width == 0:
+                places += 1
+                if places > MOST_PLACES:
+                    return
+                yield start + match.start()
+
+
+def _messages(kernel: Kernel, ring: int, lines: int) -> list[tuple[int, str]]:
+    """The last messages of a ring with their sequence numbers, in order."""
+    width = kernel.width
     bits = kernel.u32(ring)
     descs, infos, head = (kernel.word(ring + width * n) for n in (1, 2, 3))
     # Newer kernels have one more number in front of the text ring, which is no pointer where the ring has one.
@@ -80,7 +111,7 @@ def _descriptors(kernel: Kernel, lines: int) -> list[str]:
     size, data = 1 << kernel.u32(text), kernel.word(text + width)
     state_shift, count = 8 * width - 2, 1 << bits
     mask = (1 << state_shift) - 1
-    found: list[str] = []
+    found: list[tuple[int, str]] = []
     for back in range(min(count, SEARCHED)):
         wanted = (head - back) & mask
         place = wanted & (count - 1)
@@ -91,13 +122,13 @@ def _descriptors(kernel: Kernel, lines: int) -> list[str]:
         state, begin, _ = (int.from_bytes(desc[n : n + width], "little") for n in range(0, 3 * width, width))
         if state & mask != wanted or state >> state_shift not in (COMMITTED, FINALIZED):
             continue
-        _seq, stamp, length, *_ = INFO.unpack(info)
+        sequence, stamp, length, *_ = INFO.unpack(info)
         # A block that would not fit before the end of the ring is at its beginning.
         at = next((at for at in (begin & (size - 1), 0) if kernel.word(data + at) == wanted), None)
         if begin & 1 or at is None:
             continue  # it has no text
         text_of = kernel.read(data + at + width, min(length, TEXT_LIMIT))
-        found.append(_stamped(stamp, text_of))
+        found.append((sequence, _stamped(stamp, text_of)))
         if len(found) >= lines:
             break
     return found[::-1]

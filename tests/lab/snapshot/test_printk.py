@@ -98,6 +98,18 @@ def test_a_message_of_several_lines_is_several_lines() -> None:
     assert log_tail(memory.kernel(), 1) == ["two"]
 
 
+@pytest.mark.parametrize("width", [8, 4])
+def test_a_ring_that_has_no_symbol_is_found_and_of_two_the_one_in_use(width: int) -> None:
+    """kallsyms of functions only; the static ring has the messages from before the larger one was there."""
+    memory = descriptors(MESSAGES, width=width, count_bits=5)
+    old = memory.base + 0x300
+    memory.put(old, memory.read(memory.base + 0x100, 9 * width))
+    memory.put(old + 3 * width, (0x13).to_bytes(width, "little"))  # its head
+    kernel = Kernel(memory.read, lambda _: None, width, ((memory.base, 0x800),))
+    assert log_tail(kernel, 100) == EXPECTED
+    assert log_tail(Kernel(memory.read, lambda _: None, width, ((memory.base + 0x800, 0x100),)), 100) == []
+
+
 def records(caller: bool) -> Memory:
     """struct printk_log of 3.5 to 5.9, the last one behind the wrap."""
     memory = Memory(TOP)
