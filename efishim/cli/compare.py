@@ -38,6 +38,9 @@ RECORD_SUFFIX = ".json"
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Save the record of each run in DIR.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
+@click.option(
+    "--rules-used", is_flag=True, help="List the rules that explained something, with how much, instead of the report."
+)
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @PLAN_OPTIONS
@@ -53,6 +56,7 @@ def command(
     keep: str | None,
     form: str,
     output: str | None,
+    rules_used: bool,
     verbose: bool,
     quiet: bool,
     **words: Any,
@@ -73,13 +77,16 @@ def command(
     """
     from efishim.compare.build import build
     from efishim.compare.rules import read_rules
+    from efishim.report.comparison_text import rules_used as used
     from efishim.report.comparisons import renderers
 
     rules = read_rules(rules_file) if rules_file else None
     records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words)
     comparison = build(records, skipped, rules)
-    text = renderers()[form](comparison, records, verbose)
-    document(text, form, output)
+    if rules_used:
+        document(used(comparison), "text", output)
+    else:
+        document(renderers()[form](comparison, records, verbose), form, output)
     return status or (0 if comparison.clean else 1)
 
 

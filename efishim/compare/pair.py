@@ -13,8 +13,9 @@ from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by
 from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
 from efishim.compare.roots import rooted
 from efishim.compare.rules import Class, Judge, Rule, Verdict, shipped_rules
+from efishim.compare.shown import IOMEM
 from efishim.compare.traits import changed, traits
-from efishim.lab.record import Record
+from efishim.lab.record import Milestone, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
 
 def _view(fact: Fact) -> str:
     """The part of a record in which a fact was found; empty when that is there on every run."""
+    if fact.stage is Stage.USERSPACE:
+        return (Milestone.USERSPACE if fact == IOMEM else Milestone.START_KERNEL).value
     if fact.stage is Stage.STARTUP_64 or fact == PHYSICAL_BASE:
         return "boot_view"
     return "kernel_view" if fact.stage is Stage.START_KERNEL or fact == VIRTUAL_BASE else ""
@@ -90,6 +93,9 @@ def _seen_by_both(left: Record, one: Facts, right: Record, other: Facts) -> tupl
     """
     views = ("boot_view", "kernel_view")
     missing = {name for name in views if getattr(left, name) is None or getattr(right, name) is None}
+    for milestone in (Milestone.START_KERNEL, Milestone.USERSPACE):
+        if not all(any(point.name is milestone for point in record.milestones) for record in (left, right)):
+            missing.add(milestone.value)
     return (_without(one, missing), _without(other, missing)) if missing else (one, other)
 
 

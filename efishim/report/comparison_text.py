@@ -36,6 +36,23 @@ def render(comparison: Comparison, *, verbose: bool = False) -> str:
     return "\n".join(clean(line).rstrip() for line in lines) + "\n"
 
 
+def rules_used(comparison: Comparison) -> str:
+    """Each rule with the number of differences that it explains, and in how many pairs; what is unexplained comes last."""
+    counts: dict[str, list[int]] = {}
+    for pair in comparison.pairs:
+        for group in pair.groups:
+            held = counts.setdefault(group.rule, [0, 0])
+            held[0] += len(group.differences)
+            held[1] += 1
+    rows = [("differences", "pairs", "rule")]
+    rows += [
+        (str(count), str(pairs), name) for name, (count, pairs) in sorted(counts.items(), key=lambda row: (-row[1][0], row[0]))
+    ]
+    unexplained = sum(1 for pair in comparison.pairs if pair.unexplained)
+    rows.append((str(comparison.unexplained), str(unexplained), "(unexplained)"))
+    return "\n".join(columns(rows)) + "\n"
+
+
 def clean(text: str) -> str:
     """No control characters: texts come from hostile guests, and a terminal obeys them."""
     return plain_line(text)

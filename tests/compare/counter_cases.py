@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import permutations
+from itertools import islice, permutations
 
 from efishim.compare.evidence import Difference, Seen
 from efishim.compare.facts import Area, Fact, Kind, Side, Stage, given, read_fact
@@ -16,7 +16,7 @@ from efishim.compare.traits import traits
 from efishim.testing.run import run
 
 ROUTES = (
-    *("hvmlite/efi", "hvmlite/pvh", "firmware/efi", "firmware/efi-handover", "grub/efi"),
+    *("grub/efi-handover", "hvmlite/pvh", "firmware/efi-handover", "hvmlite/efi", "firmware/efi", "grub/efi"),
     *("grub/linux64", "grub/linux32", "lilo/linux16", "kexec/linux64", "subarch/linux64", "multiboot/efi", "multiboot2/efi"),
 )
 
@@ -43,29 +43,37 @@ def fact_at(path: str) -> Fact:
     return read_fact(path)
 
 
+MOST = 6
+"""Pairs of routes on which a counter-case is tried."""
+
+
 def judged(rules: Sequence[Rule], rule: Rule, case: CounterCase) -> Iterator[tuple[str, Verdict]]:
-    """The verdict on a counter-case on the same plan, and between two routes for which the rule speaks."""
+    """The verdict on a counter-case on the same plan, and between routes for which the rule speaks."""
     fact = fact_at(case.path)
     difference = Difference(fact, case.left, case.right)
-    left, right, one, other = _pair(rule)
-    sides = _with(left, fact, case.left), _with(right, fact, case.right)
-    same = _with(left, fact, case.left), _with(left, fact, case.right)
-    yield "same plan", Judge(rules, one, one, frozenset(), same).judge(difference)
-    yield "across routes", Judge(rules, one, other, frozenset(rule.differs), sides).judge(difference)
+    for left, right, one, other in islice(_pairs(rule), MOST):
+        sides = _with(left, fact, case.left), _with(right, fact, case.right)
+        same = _with(left, fact, case.left), _with(left, fact, case.right)
+        yield "same plan", Judge(rules, one, one, frozenset(), same).judge(difference)
+        yield "across routes", Judge(rules, one, other, frozenset(rule.differs), sides).judge(difference)
 
 
-def _pair(rule: Rule) -> tuple[Seen, Seen, Traits, Traits]:
-    """Two routes for which a rule speaks; where the probe kernel shows no such pair, the words are added."""
+def _pairs(rule: Rule) -> Iterator[tuple[Seen, Seen, Traits, Traits]]:
+    """Routes for which a rule speaks; where the probe kernel shows no such pair, the words are added."""
     leading = rule.only or rule.without
+    found = False
     for route, against in permutations(ROUTES, 2):
         a, b = words(route), words(against)
         leads = leading in a.words if leading else not rule.one or bool(set(rule.one) & a.words)
         if leads and rule.applies(a, b, frozenset(rule.differs)):
-            return seen(route), seen(against), a, b
+            found = True
+            yield seen(route), seen(against), a, b
+    if found:
+        return
     needed = {*rule.both, *([leading] if leading else rule.one[:1])}
     one, other = Traits(frozenset(needed)), Traits(frozenset(rule.both))
     assert rule.applies(one, other, frozenset(rule.differs)), rule.name
-    return seen("hvmlite/efi"), seen("hvmlite/pvh"), one, other
+    yield seen("grub/efi-handover"), seen("hvmlite/pvh"), one, other
 
 
 def _with(side: Seen, fact: Fact, value: str) -> Seen:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from efishim.compare.build import build
-from efishim.compare.facts import Facts
+from efishim.compare.facts import Facts, Side
 from efishim.compare.inputs import inputs
-from efishim.compare.pair import compare_facts, facts_of
+from efishim.compare.pair import Pair, compare, compare_facts, facts_of
 from efishim.compare.rules import Class
 from efishim.image.opened import open_image
 from efishim.lab.matrix import Result, run_matrix
@@ -22,6 +22,9 @@ from efishim.lab.record import MilestonePoint, Record, encode, without_wall_cloc
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
 from efishim.report.html import render
+from efishim.testing.run import run
+from tests.compare.changes import CHANGES
+from tests.compare.defects import DEFECTS
 from tests.compare.test_document_mutations import changed, document, leaves, other
 from tests.support.browser import browser
 
@@ -127,3 +130,48 @@ def inputs_of(record: Record) -> Facts:
     """The facts of a record that are inputs."""
     found, maps = inputs(record)
     return Facts(found, {}, maps)
+
+
+CHANGED, OTHERS = "hvmlite/efi", ("hvmlite/pvh", "firmware/efi", "grub/linux64")
+
+
+def marks(pair: Pair) -> dict[tuple[str, str, str], Class]:
+    """Each difference with its class."""
+    return {(one.difference.path, one.difference.left, one.difference.right): one.verdict.kind for one in pair.judged}
+
+
+def test_one_change_of_any_part_is_explained_nowhere(records: dict[str, Record]) -> None:
+    """Not on the same plan, and not against another route: it shows there as a difference of its own."""
+    facts = {route: facts_of(records[route]) for route in (CHANGED, *OTHERS)}
+
+    def against(route: str, mutant: Record, its: Facts) -> dict[tuple[str, str, str], Class]:
+        return marks(compare_facts(records[route], facts[route], mutant, its))
+
+    before = {route: against(route, records[CHANGED], facts[CHANGED]).keys() for route in OTHERS}
+    wrong = []
+    for name, change in CHANGES.items():
+        mutant = change(records[CHANGED])
+        its = facts_of(mutant)
+        if set(against(CHANGED, mutant, its).values()) != {Class.UNEXPLAINED}:
+            wrong.append(f"{name}: explained on the same plan")
+        for route in OTHERS:
+            found = against(route, mutant, its)
+            if not any(found[one] is Class.UNEXPLAINED for one in found.keys() - before[route]):
+                wrong.append(f"{name}: explained against {route}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_of_the_firmware_is_named(
+    name: str, records: dict[str, Record], cloud_kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that the firmware keeps is another, in the code of the firmware."""
+    clean = run(cloud_kernel, provider="hvmlite", entry="efi", until="startup_64")
+    DEFECTS[name](monkeypatch)
+    broken = run(cloud_kernel, provider="hvmlite", entry="efi", until="startup_64")
+    same = compare(clean, broken)
+    assert same.judged
+    assert same.of(Class.UNEXPLAINED) == same.judged
+    for route in OTHERS:
+        paths = [one.difference.path for one in compare(records[route], broken).of(Class.UNEXPLAINED, Side.INPUTS)]
+        assert any(path.startswith(("startup_64.efi.memory_map", "startup_64.e820[")) for path in paths), route

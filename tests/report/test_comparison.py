@@ -159,3 +159,13 @@ def test_junit_is_xml_whatever_a_guest_printed() -> None:
     root = ElementTree.fromstring(text)
     assert root.get("tests") == "2"
     assert root.get("skipped") == "1"
+
+
+def test_rules_that_were_used_are_listed_with_their_counts() -> None:
+    document = comparison(3)
+    lines = comparison_text.rules_used(document).splitlines()
+    counts = {line.split(maxsplit=2)[2]: int(line.split()[0]) for line in lines[1:]}
+    for group in (group for pair in document.pairs for group in pair.groups):
+        assert counts[group.rule] >= len(group.differences)
+    assert sum(counts.values()) == sum(pair.explained + len(pair.unexplained) for pair in document.pairs)
+    assert lines[-1].endswith("(unexplained)")

@@ -242,13 +242,13 @@ def boot_services_freed(evidence: Evidence) -> bool:
 
 def map_is_whole(evidence: Evidence) -> bool:
     """An EFI memory map of one side alone accounts for all the machine's RAM, and keeps little of it. The number of pages of
-    a type is that of the map.
+    a type is that of the map. The system table and the runtime services lie in memory of runtime services.
     """
     for value, seen in evidence.told():
         machine = [one for one in seen.facts.maps.get(MACHINE_MEMORY, ()) if one.kind == "RAM"]
         total = sum(one.end - one.start for one in seen.facts.maps.get(memory.E820, ()) if one.owner)
         areas = seen.facts.maps.get(memory.EFI_MAP, ())
-        if total > FIRMWARE_KEEPS or not areas:
+        if total > FIRMWARE_KEEPS or not areas or not _has_runtime(seen, areas):
             return False
         pages = evidence.fact.field[:1] == ("memory_map",) and value.endswith(" pages")
         if pages and value != _pages_of(areas, evidence.fact.field[-1]):
@@ -257,6 +257,14 @@ def map_is_whole(evidence: Evidence) -> bool:
             if a == "RAM" and not b:
                 return False
     return True
+
+
+def _has_runtime(seen: Seen, areas: tuple[Area, ...]) -> bool:
+    """UEFI 2.10 sections 2.3 and 4.3: what is called at run time stays where it is."""
+    view = seen.record.boot_view
+    table = view.efi.system_table if view is not None and view.efi is not None else None
+    runtime = [one for one in areas if one.kind.startswith("EfiRuntimeServices")]
+    return table is not None and all(memory.inside(at, at + 1, runtime) for at in (table.address, table.runtime_services))
 
 
 def _pages_of(areas: tuple[Area, ...], kind: str) -> str:
