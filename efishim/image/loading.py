@@ -29,6 +29,8 @@ FOUR_GIB = 1 << 32
 LARGEST = 2 << 30
 """Most memory that an image may ask for; more is an error in the image and not a kernel."""
 RELOCATABLE_FROM, INIT_SIZE_FROM = 0x205, 0x20A
+LOW_MEMORY, DEVICES = 0x10_0000, 0xC000_0000
+"""More memory is never below the first and seldom above the second, where a PC has its devices."""
 KLUDGE_FROM_HEADER = 0xFFFF_FFFF
 """load_addr of a Multiboot header: "load the file from its beginning"."""
 MB2_ADDRESS, MB2_ENTRY, MB2_RELOCATABLE = "ADDRESS", "ENTRY_ADDRESS", "RELOCATABLE"
@@ -334,7 +336,7 @@ def _free(room: Room, start: int, size: int) -> None:
     if not room.fits(start, size):
         raise ImageError(
             f"the image must lie at {start:#x} to {start + size:#x}, and not all of that is free memory",
-            hint="give the guest more memory with -m",
+            hint="give the guest more memory with -m" if start >= LOW_MEMORY and start + size <= DEVICES else "",
         )
 
 

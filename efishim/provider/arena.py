@@ -26,8 +26,9 @@ class Arena:
     """Hands out guest RAM to what is placed before the guest runs: the lowest address that fits, or the highest."""
 
     def __init__(self, ranges: tuple[MemoryRange, ...], *, floor: int = PAGE) -> None:
-        ram = [piece for piece in ranges if piece.kind is MemoryKind.RAM and piece.end > floor]
-        self._free = sorted((max(piece.start, floor), piece.end) for piece in ram)
+        """Nothing is placed below `floor`; what has its own address may lie there, as a boot loader lets it."""
+        self._floor = floor
+        self._free = sorted((piece.start, piece.end) for piece in ranges if piece.kind is MemoryKind.RAM)
         self.used: list[tuple[int, int]] = []
         """(start, size) of everything that was taken, in that order."""
 
@@ -54,7 +55,7 @@ class Arena:
         Raises ProviderError when there is no room.
         """
         for low, top in reversed(self._free) if high else self._free:
-            first = -(-max(low, above) // align) * align
+            first = -(-max(low, above, self._floor) // align) * align
             start = (min(top, below) - size) // align * align if high else first
             if first <= start and start + size <= min(top, below):
                 self.take(start, max(size, 1))

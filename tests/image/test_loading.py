@@ -228,6 +228,44 @@ def test_multiboot_elf_with_a_virtual_entry_point() -> None:
     assert plan(multiboot_elf(mb1(3), entry=0xC0100040), Entry.MULTIBOOT).entry_point == 0x100040
 
 
+@pytest.mark.parametrize("low", [0, 0x10, 0x500, 0x1000, 0x9000, 0x9E000])
+def test_multiboot_elf_in_low_memory(low: int) -> None:
+    """A boot loader puts segments where the interrupt vectors were as anywhere else; what it places itself, it does not."""
+    arena = room()
+    found = plan(multiboot_elf(mb1(3), segments=[(low, low, b"low", 0x46)]), Entry.MULTIBOOT, arena)
+    assert contents(found)[low] == b"low"
+    assert not arena.fits(low, 1)
+    assert arena.place(16) >= 0x1000
+
+
+@pytest.mark.parametrize(
+    ("at", "size", "helps"),
+    [
+        (0x9F000, 0x1000, False),
+        (0x9E000, 0x2000, False),
+        (0xA0000, 0x1000, False),
+        (0xFF000, 0x2000, False),
+        (RAM, 0x1000, True),
+        (RAM - 0x1000, 0x2000, True),
+        (0x7000_0000, 0x1000, True),
+    ],
+)
+def test_more_memory_is_offered_where_it_helps(at: int, size: int, *, helps: bool) -> None:
+    with pytest.raises(ImageError, match="not all of that is free memory") as refused:
+        plan(multiboot_elf(mb1(3), segments=[(at, at, b"far", size)]), Entry.MULTIBOOT)
+    assert bool(refused.value.hint) is helps
+
+
+@pytest.mark.parametrize(
+    ("at", "helps"), [(0x9000_0000, True), (0xBFFF_F000, True), (0xBFFF_F010, False), (0xFEC0_0000, False)]
+)
+def test_more_memory_is_not_where_devices_are(at: int, *, helps: bool) -> None:
+    image = mb1(1 << 16, at, at, at + 0x40, at + 0x1000, at).ljust(64, b"\0")
+    with pytest.raises(ImageError, match="not all of that is free memory") as refused:
+        plan(image, Entry.MULTIBOOT)
+    assert bool(refused.value.hint) is helps
+
+
 def test_multiboot_elf_on_both_sides_of_the_hole() -> None:
     """GRUB's image for coreboot has a segment at 36 KiB and one at 1 MiB."""
     arena = room()
