@@ -11,6 +11,16 @@ from hypothesis import strategies as st
 from efishim.firmware.calling.functions import SERVICES, Function, by_full_name
 from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.memory.memory_map import MemoryType
+from efishim.plugins import load_plugins
+from efishim.wire.guids import (
+    EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID,
+    EFI_LOAD_FILE2_PROTOCOL_GUID,
+    EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID,
+    EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
+    EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID,
+    EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID,
+    EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID,
+)
 from tests.firmware.lab import RAM, Lab
 from tests.firmware.programs import IMAGE
 from tests.support import protocols
@@ -36,6 +46,18 @@ WITHOUT_POINTERS = {"Stall", "ResetSystem", "RaiseTPL", "RestoreTPL"}
 WAITS = {"WaitForEvent"}
 POINTERS = [function for function in SERVICES.values() if function.name not in WITHOUT_POINTERS | WAITS]
 PROTOCOLS = by_full_name((*(f for f in FUNCTIONS.values() if f.full_name not in SERVICES), *protocols.FUNCTIONS))
+INTERFACES = {
+    "LoadFile2": EFI_LOAD_FILE2_PROTOCOL_GUID,
+    "SimpleTextOutput": EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID,
+    "SimpleTextInput": EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID,
+    "SimpleTextInputEx": EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID,
+    "GraphicsOutput": EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID,
+    "MemoryAttribute": EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID,
+    "SimpleFileSystem": EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
+    "File": EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
+    **{function.table: str(one.guid) for one in load_plugins().firmware_protocols for function in one.functions},
+}
+"""The protocol behind each table of functions; plugins tell theirs."""
 
 
 @pytest.mark.parametrize("function", POINTERS, ids=lambda f: f.name)
@@ -88,19 +110,7 @@ def test_protocols(name: str) -> None:
     lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",), files=(("file", b"contents"),))
     lab.shim.load(IMAGE)
     function = PROTOCOLS[name]
-    interfaces = {
-        "LoadFile2": "4006c0c1-fcb3-403e-996d-4a6c8724e06d",
-        "RNG": "3152bca5-eade-433d-862e-c01cdc291f44",
-        "SimpleTextOutput": "387477c2-69c7-11d2-8e39-00a0c969723b",
-        "SimpleTextInput": "387477c1-69c7-11d2-8e39-00a0c969723b",
-        "SimpleTextInputEx": "dd9e7534-7762-4698-8c14-f58517a625aa",
-        "GraphicsOutput": "9042a9de-23dc-4a38-96fb-7aded080516a",
-        "MemoryAttribute": "f4560cf6-40ec-4b4a-a192-bf1d57d0b189",
-        "SimpleFileSystem": "964e5b22-6459-11d2-8e39-00a0c969723b",
-        "File": "964e5b22-6459-11d2-8e39-00a0c969723b",
-    }
-    guid = interfaces[function.table]
-    interface = lab.interface(guid)
+    interface = lab.interface(INTERFACES[function.table])
     if function.table == "File":
         root = lab.cell()
         assert lab.method(interface, 1, root) == 0
