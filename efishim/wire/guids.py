@@ -166,7 +166,7 @@ NAMES = MappingProxyType(
         "1f492041-fadb-4e59-9e57-7cafe73a55ab": "SHIM_IMAGE_LOADER_GUID",
         "1428f772-b64a-441e-b8c3-9ebdd7f893c7": "QEMU_KERNEL_LOADER_FS_MEDIA_GUID",
         "ad15a0d6-8bec-4acf-a073-d01de77e2d88": "EFI_VT_UTF8_GUID",
-        EFI_FILE_INFO_ID: "EFI_FILE_INFO_GUID",
+        EFI_FILE_INFO_ID: "EFI_FILE_INFO_ID",
     }
 )
 """GUID text to name."""
