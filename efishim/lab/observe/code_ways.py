@@ -17,6 +17,10 @@ TRAMPOLINES = ("__x86_indirect_", "__x86_return_thunk", "__SCT__")
 """Functions that only jump on (arch/x86/lib/retpoline.S, arch/x86/kernel/static_call.c): an indirect jump may end in one."""
 COLD = ".cold"
 """Behind the name of a function whose unlikely blocks the compiler put elsewhere (GCC, -freorder-blocks-and-partition)."""
+ASIDE = "_einittext"
+"""Behind this symbol lie pieces of many functions: tests of processor features before the kernel has patched itself
+(.altinstr_aux; arch/x86/include/asm/cpufeature.h, _static_cpu_has()).
+"""
 LOOK_BACK = 16
 """Blocks in front of an address that may overlap it."""
 
@@ -56,7 +60,7 @@ def leads(rows: Rows, notes: Notes) -> list[int]:
     blocks, function = rows.blocks, rows.function
     if len(notes.origins) != len(blocks):
         return [UNKNOWN] * len(blocks)
-    found = []
+    found: list[int] = []
     around: _Around | None = None
     for row, origin in enumerate(notes.origins):
         before = origin - 1
@@ -67,7 +71,7 @@ def leads(rows: Rows, notes: Notes) -> list[int]:
                 before = rows.again.get(before, before)
             if function[before] != function[row]:
                 if around is None:
-                    around = _Around(rows, notes)
+                    around = _Around(rows, notes, found)
                 before = around(row, before)
             if before >= row:
                 before = UNKNOWN
@@ -78,8 +82,8 @@ def leads(rows: Rows, notes: Notes) -> list[int]:
 class _Around:
     """What leads to a block, when another function ran before it."""
 
-    def __init__(self, rows: Rows, notes: Notes) -> None:
-        self._rows, self._notes = rows, notes
+    def __init__(self, rows: Rows, notes: Notes, found: Sequence[int]) -> None:
+        self._rows, self._notes, self._found = rows, notes, found
         self._order = sorted(rows.first)
         self._ends: dict[int, int] = {}
         for pc, row in rows.first.items():
@@ -90,6 +94,10 @@ class _Around:
         pc = rows.blocks[row][0]
         name, came_from = rows.names[rows.function[row]], rows.names[rows.function[before]]
         if COLD in name + came_from and _whole(name) == _whole(came_from):
+            return before
+        if came_from == ASIDE:
+            while 0 <= before < row and rows.names[rows.function[before]] == ASIDE:
+                before = self._found[before]
             return before
         # Each of these leads there, if it ran before.
         resumed = self._notes.resumed.get(pc, 0)

@@ -51,6 +51,12 @@ def test_unlikely_blocks_lie_elsewhere() -> None:
     assert found(rows, [0, 1, 1, 3]) == [UNKNOWN, 0, 0, 2]
 
 
+def test_a_test_of_a_processor_feature_lies_elsewhere() -> None:
+    """It goes back to the function that it came from, whose branch it is."""
+    rows = [(F, 8, "f"), (0x9000, 8, "_einittext"), (0x9008, 8, "_einittext"), (F + 0x40, 8, "f"), (F + 0x80, 8, "f")]
+    assert found(rows, [0, 1, 2, 3, 2]) == [UNKNOWN, 0, 1, 0, 0]
+
+
 def test_interrupts_begin_a_tree() -> None:
     (handler,) = found([(F, 8, "f"), (G, 8, "g")], [0, EVENT | 0xEC])[1:]
     assert handler == event(0xEC)
