@@ -57,14 +57,14 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     *("-a", "--append", "--cmdline", "cmdline"),
     metavar="CMDLINE",
-    help="Kernel command line; @FILE reads it from FILE. [default: console=ttyS0]",
+    help="Kernel command line; @FILE reads it from FILE. [default: console=ttyS0 for a kernel]",
 )
 @click.option(
     *("-i", "--initrd", "initrds"),
     metavar="FILE",
     multiple=True,
     type=complete.FILE,
-    help="Initial ramdisk; repeatable. [default: the embedded reporting init]",
+    help="Initial ramdisk; repeatable. [default: the embedded reporting init for a kernel]",
 )
 @click.option("--no-initrd", is_flag=True, help="Boot without an initial ramdisk.")
 @click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 64G.")

@@ -129,7 +129,7 @@ def run_plan(
     calls, points = booted.calls(), milestones.points
     stop, moments = _last(last, salvage, stop, bytes(screen.data), wanted=plan.observers and not meets(points, plan.until))
     consumed = salvage.part("consumed", structures.result, None) if structures is not None else None
-    notes = [*booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]())]
+    notes = [*plan.notes, *booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]())]
     machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),

@@ -49,7 +49,7 @@ def test_the_kernel_inside_is_found(uki: Path, cloud_kernel: Path) -> None:
 
 
 def test_it_brings_its_own_command_line_and_ramdisk(uki: Path, shared: Path) -> None:
-    run: Finished = efishim_run(shared / "uki", uki, "--no-initrd", "-a", "")
+    run: Finished = efishim_run(shared / "uki", uki)
     assert run.status == 0, run.stderr
     assert [point.name for point in run.record.milestones] == list(Milestone)
     assert run.init["/proc/cmdline"].lines == [OWN]

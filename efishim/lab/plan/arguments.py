@@ -10,8 +10,8 @@ from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import FILE_LIMIT, read_profile, shipped
 from efishim.image.entries import Entry as ImageEntry
+from efishim.lab.plan import default_words
 from efishim.lab.plan import plan as plans
-from efishim.lab.plan.default_ramdisk import default_ramdisk
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.record import Milestone, ShimPlace
@@ -73,7 +73,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         provider=provider.name,
         entry=entry.name,
         platform=platform.name,
-        cmdline=plans.DEFAULT_CMDLINE if words.cmdline is None else plans.parse_cmdline(words.cmdline),
+        cmdline=b"" if words.cmdline is None else plans.parse_cmdline(words.cmdline),
         initrds=_initrds(words),
         default_initrd=not words.initrds and not words.no_initrd,
         memory=plans.parse_memory(words.memory),
@@ -90,7 +90,12 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         shim=shim,
         image=find_image(),
     )
-    return replace(plan, initrds=(default_ramdisk(plan.image),)) if plan.default_initrd else plan
+    if words.cmdline is None:
+        plan = replace(plan, cmdline=default_words.default_cmdline(plan.image))
+    if plan.default_initrd:
+        plan = replace(plan, initrds=default_words.default_ramdisks(plan.image))
+    notes = default_words.notes(plan.image, plan.cmdline, plan.initrds)
+    return replace(plan, notes=notes) if notes else plan
 
 
 def _require_place(shim: ShimPlace, provider: Provider, entry: Entry, words: Words) -> None:

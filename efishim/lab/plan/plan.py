@@ -124,7 +124,9 @@ class Plan:
     shim: ShimPlace | None = None
     """Where the firmware of a route behind the shim runs; None is the host."""
     default_initrd: bool = False
-    """The initial ramdisk is the embedded reporting init, put there because the user gave none."""
+    """The user gave no initial ramdisk: it is the embedded reporting init, or there is none because the image wants none."""
+    notes: tuple[str, ...] = ()
+    """What the record is to say of how the plan was made."""
 
     @property
     def route(self) -> str:

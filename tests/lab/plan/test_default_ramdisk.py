@@ -11,7 +11,7 @@ from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.default_ramdisk import default_ramdisk
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.plugins import load_plugins
-from tests.support.images import build_bzimage, build_elf, build_pe
+from tests.support.images import build_bzimage, build_elf
 
 BANNER = b"Linux version 6.99.0-test (someone@example.org) #1\n\0"
 NARROW = build_elf([(0xC1000000, 0x1000000, b"code", 4)], entry=0x1000000, wide=False, machine=3)
@@ -67,7 +67,6 @@ def test_a_32_bit_linux_gets_the_i386_init(image: bytes) -> None:
         vmlinux(wide=False, content=b"another system"),
         build_bzimage(xloadflags=0),  # no payload, as memtest86+
         build_bzimage(b"not a kernel", xloadflags=0),
-        build_pe([], machine=0x14C, plus=False),
         b"no image at all",
     ],
 )
