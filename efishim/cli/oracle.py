@@ -162,10 +162,13 @@ def command(
                 judgement.records[flow.name] = record
                 if record_path:
                     _write(record_path, flow, record, kernel=judgement.kernel if len(kernels) > 1 else "", several=several)
-                if not alone:
+                if not alone and record.outcome.met:
                     judgement.found[flow.name] = _compare(state, request, flow, record, progress, platform)
             if shown is not None:
                 _print_boots(judgement, named=len(kernels) > 1)
+                if not alone:
+                    for sentence in judgement.unfinished:
+                        out.paragraph(sentence)
                 if judgement.found:
                     _print_agreement(judgement.found, differences=differences, reasons=reasons)
     if form == "markdown" and not faults:

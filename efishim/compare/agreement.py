@@ -199,7 +199,7 @@ def _tellable(facts: Facts, untold: frozenset[Kind]) -> Facts:
             for fact, value in facts.behaviour.items()
             if fact.kind not in untold and fact.subject != WARNINGS
         },
-        {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage not in (Stage.MACHINE, Stage.USERSPACE)},
+        {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage is not Stage.MACHINE and whole != IOMEM},
     )
 
 

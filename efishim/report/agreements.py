@@ -22,6 +22,15 @@ class Judgement:
     found: dict[str, Agreement] = field(default_factory=dict)
 
     @property
+    def unfinished(self) -> list[str]:
+        """A sentence for each boot on real firmware that did not meet its goal: there is nothing to compare with."""
+        return [
+            f"{name} did not finish on QEMU ({one.outcome.reason.value}): nothing is compared."
+            for name, one in self.records.items()
+            if not one.outcome.met
+        ]
+
+    @property
     def good(self) -> bool:
         """Every boot met its goal, and nothing is unexplained."""
         return all(one.outcome.met for one in self.records.values()) and not any(one.unexplained for one in self.found.values())
@@ -31,7 +40,7 @@ def markdown(judgements: Sequence[Judgement], *, reasons: bool = False) -> str:
     """A table for each kernel: identical / explained / unexplained, with a sum below; what is unexplained is listed."""
     parts = [f"QEMU {one}." for one in _versions(judgements)]
     for judgement in judgements:
-        parts += [f"{release(judgement.kernel)}:", _table(judgement)]
+        parts += [f"{release(judgement.kernel)}:", _table(judgement), *judgement.unfinished]
         unexplained = [
             f"* `{way}`: `{item.difference.path}`"
             for way, agreement in judgement.found.items()

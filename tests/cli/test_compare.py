@@ -29,6 +29,22 @@ def test_records_instead_of_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == first
 
 
+def test_records_give_the_document_that_the_runs_gave(tmp_path: Path) -> None:
+    words = ["-r", "hvmlite/pvh", "-r", "grub/linux64", "-r", "lilo/linux16", "--until", "startup_64", "-q", "-j", "1"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_command_line(["compare", *words, "--records", str(tmp_path), "--format", "json", "-o", str(first)])
+    files = [str(tmp_path / f"{name}-pc.json") for name in ("hvmlite-pvh", "grub-linux64", "lilo-linux16")]
+    run_command_line(["compare", *files, "--format", "json", "-o", str(second)])
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_rules_are_listed_with_their_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["compare", *ROUTES, *QUICK, "--rules-used"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["differences", "pairs", "rule"]
+    assert lines[-1].split() == ["0", "0", "(unexplained)"]
+
+
 def test_what_no_rule_explains_ends_in_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text("")

@@ -101,6 +101,14 @@ def test_a_boot_that_takes_too_long_is_given_up(tmp_path: Path, capsys: pytest.C
     assert any("efi entry was not seen" in note for note in record.notes)
 
 
+@pytest.mark.qemu
+def test_a_boot_that_did_not_finish_is_compared_with_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["oracle", "-r", "firmware/efi", "--timeout", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "firmware/efi did not finish on QEMU (timeout): nothing is compared." in said
+    assert "unexplained" not in said
+
+
 @pytest.mark.parametrize(
     "words", [("-r", "hvmlite/pvh"), ("-a", "quiet"), ("--no-initrd",), ("--record", "x.json"), ("--alone",)]
 )

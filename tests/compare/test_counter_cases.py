@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from efishim.compare.agreement import oracle_rules
 from efishim.compare.rules import Class, Rule, parse_rules, shipped_rules
 from tests.compare.counter_cases import judged
 
@@ -19,6 +20,19 @@ def test_what_a_rule_must_not_explain_is_unexplained(rule: Rule) -> None:
     verdicts = [(case.path, where, verdict) for case in rule.counter for where, verdict in judged(shipped_rules(), rule, case)]
     assert [(path, where, verdict.rule and verdict.rule.name) for path, where, verdict in verdicts if verdict.rule] == []
     assert all(verdict.kind is Class.UNEXPLAINED for _, _, verdict in verdicts)
+
+
+ORACLE = [rule for rule in oracle_rules() if rule.accepts]
+
+
+def test_each_rule_of_the_oracle_with_a_predicate_has_a_counter_case() -> None:
+    assert [rule.name for rule in ORACLE if not rule.counter] == []
+
+
+@pytest.mark.parametrize("rule", ORACLE, ids=lambda rule: rule.name)
+def test_what_a_rule_of_the_oracle_must_not_explain_is_unexplained(rule: Rule) -> None:
+    verdicts = [(case.path, where, verdict) for case in rule.counter for where, verdict in judged(oracle_rules(), rule, case)]
+    assert [(path, where, verdict.rule and verdict.rule.name) for path, where, verdict in verdicts if verdict.rule] == []
 
 
 LOOSE = """

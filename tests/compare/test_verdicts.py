@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from efishim.compare.agreement import agreement
 from efishim.compare.pair import Pair, compare
 from efishim.compare.rules import Class
+from efishim.lab.record import Record
 from efishim.plugins import load_plugins
 from efishim.provider import native_structures
 from tests.compare.changes import CHANGES
@@ -56,3 +59,28 @@ def test_a_defect_of_a_provider_is_named(route: str, structure: str, field: str,
     assert path in unexplained(compare(base, broken))
     against = changed_run("lilo/linux16", until="entry")
     assert path in unexplained(compare(against, broken))
+
+
+def as_real(record: Record) -> Record:
+    """The same record as if it came from QEMU, which does not tell its machine."""
+    return structs.replace(record, route=structs.replace(record.route, platform="qemu"), machine=None)
+
+
+@pytest.mark.parametrize(
+    ("route", "structure", "field", "value"),
+    [
+        ("hvmlite/pvh", "hvm_start_info", "rsdp_paddr", 0),
+        ("hvmlite/pvh", "hvm_start_info", "memmap_paddr", 0),
+        ("grub/linux64", "boot_params", "screen_info.orig_video_lines", 0x99),
+        ("subarch/linux64", "boot_params", "acpi_rsdp_addr", 0x20_0000),
+    ],
+)
+def test_the_oracle_is_not_talked_past(route: str, structure: str, field: str, value: int) -> None:
+    provider, change = load_plugins().provider(route.partition("/")[0]), written(structure, field, value)
+    base = changed_run(route, until="entry", platform="pc-qemu")
+    broken = changed_run(
+        route, memory=lambda memory, handover: change(memory, handover, provider), until="entry", platform="pc-qemu"
+    )
+    assert agreement(base, as_real(base)).unexplained == ()
+    paths = [one.difference.path for one in agreement(broken, as_real(base)).unexplained]
+    assert f"entry.{structure}.{field}" in paths

@@ -277,6 +277,39 @@ def text_screen(evidence: Evidence) -> bool:
     return law is not None and all(law(Value(evidence.fact, value, seen)) for value, seen in evidence.told())
 
 
+_FRAMEBUFFER: Mapping[str, Law] = {
+    "orig_video_isVGA": one_of(0, 1, 0x22, 0x23, 0x70),
+    "orig_video_ega_bx": between(0, 0xFFFF),
+    "lfb_width": between(320, 16384),
+    "lfb_height": between(200, 16384),
+    "lfb_depth": one_of(8, 15, 16, 24, 32),
+    "lfb_linelength": between(320, 1 << 16),
+    "lfb_size": between(1, 1 << 30),
+    "lfb_base": lambda value: value.number >= memory.MIB,
+    "pages": between(0, 0xFF),
+    "capabilities": between(0, 3),
+    **{f"{colour}_{what}": between(0, 32) for colour in ("red", "green", "blue", "rsvd") for what in ("size", "pos")},
+}
+"""Of struct screen_info, for a display (include/uapi/linux/screen_info.h)."""
+
+_EDID = "00ffffffffffff00"
+
+
+def display_of_the_machine(evidence: Evidence) -> bool:
+    """efishim's machines have at most a text screen; a machine with a card may have a framebuffer, and a monitor."""
+    for value, seen in evidence.told():
+        one = Value(evidence.fact, value, seen)
+        has_card = seen.record.machine is None
+        if evidence.fact.field[-1] == "edid_info":
+            if not (value.startswith(_EDID) if has_card else not value.replace("13", "")):
+                return False
+            continue
+        law = (_FRAMEBUFFER.get(evidence.fact.field[-1]) if has_card else None) or SCREEN.get(evidence.fact.field[-1])
+        if law is None or not law(one):
+            return False
+    return True
+
+
 _ADDED = re.compile(r"(?:auto )?(?:BOOT_IMAGE=\S+ ?)?")
 
 

@@ -193,6 +193,16 @@ def firmware_keeps_the_same(evidence: Evidence) -> bool:
     return bool(memory.kept(left)) and memory.kept(left) == memory.kept(right) and memory.free(left) == memory.free(right)
 
 
+FIRMWARES_DIFFER = 8 << 20
+"""By how much two firmwares may differ in what they keep: variables, flash that is mapped, bins."""
+
+
+def firmware_keeps_alike(evidence: Evidence) -> bool:
+    """Two firmwares, each with a bound on what it keeps: what they leave to the operating system is nearly the same."""
+    left, right = memory.free(evidence.left), memory.free(evidence.right)
+    return bool(left and right) and abs(left - right) <= FIRMWARES_DIFFER
+
+
 def firmware_keeps_little(evidence: Evidence) -> bool:
     """Of the machine's RAM, firmware keeps what its descriptors say, and no more than runtime services and tables need; a
     run without EFI has there what the machine has.
