@@ -170,7 +170,7 @@ def _last(
     """How the run ended, and what is shown of that."""
     unset: LastMoments | UnsetType = UNSET
     stop = salvage.part("what the panic said", lambda: last.ending(stop, console), stop)
-    return stop, salvage.part("last_moments", lambda: last.result(console), unset) if wanted else unset
+    return stop, salvage.part("last_moments", lambda: last.result(stop, console), unset) if wanted else unset
 
 
 def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None) -> None:

@@ -6,6 +6,7 @@ from efishim.lab.record import CodeRef, GuestException, LastMoments, Record
 
 LOG, CODE, NEW_CODE, FRAMES = 20, 6, 8, 12
 """How many lines of each are shown; the record has more."""
+MOMENTS = {"panic": ", when panic() was called", "exception": ", at the exception"}
 NULL_PAGE = 0x1000
 LOOKUPS = frozenset(
     f"BootServices.{name}"
@@ -33,7 +34,7 @@ def last_moments(record: Record) -> list[str]:
         lines.append(f"  the kernel panicked: {last.panic}")
     recent = [one for one in last.exceptions if last.insns - one.insns <= RECENT]
     lines += [f"  exception {_exception(one, last.insns)}" for one in recent]
-    lines.append(f"  registers ({last.mode}{', when panic() was called' if last.panic else ''}):")
+    lines.append(f"  registers ({last.mode}{MOMENTS.get(last.moment, '')}):")
     values = [f"{name} {last.registers.named(name):#x}" for name in REGISTERS]
     values += [f"{name} {getattr(last.control, name):#x}" for name in CONTROL]
     lines += [f"    {'  '.join(values[at : at + ROW])}" for at in range(0, len(values), ROW)]

@@ -49,7 +49,7 @@ def test_everything_has_its_line() -> None:
 
 
 def test_a_panic_comes_first_and_its_code_is_no_news() -> None:
-    lines = last_moments(a_record(last_moments=moments(panic="no init found")))
+    lines = last_moments(a_record(last_moments=moments(panic="no init found", moment="panic")))
     assert lines[1] == "  the kernel panicked: no init found"
     assert "  registers (long64, when panic() was called):" in lines
     assert not any("ud2" in line for line in lines)

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.milestones import ADDRESS_BITS, Milestones, Moment
 from efishim.lab.record import CodeLine, GuestException, Hex, LastMoments, ProcessorState
@@ -33,6 +35,13 @@ PANIC = "panic"
 PANICKED = "kernel panic"
 AFTER_A_PANIC = frozenset({PANICKED, "reset", "endless loop", "halted", "triple fault"})
 """Reasons for the end of a run that panic() leads to."""
+GIVES_UP = frozenset({"firmware exception", "triple fault", "halted", "endless loop", "wild jump"})
+GIVING_UP = 100_000
+"""Instructions that a handler needs at most for its last message."""
+ENCODED = (
+    *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
+)
 PANIC_SAYS = "Kernel panic - not syncing: "
 AFTERWARDS_NS = 1_000_000_000
 """Of the guest's time after panic() was called, for its messages and for `panic=` on the command line to restart it."""
@@ -79,6 +88,9 @@ class _Event:
     event: Exception_
     pc: int
     insns: int
+    registers: tuple[int, ...]
+    """In the order in which instructions encode them (SDM volume 2, table 2-2)."""
+    eflags: int
 
 
 def expanded(text: str, arguments: Iterable[int], string: Callable[[int], str]) -> str:
@@ -136,7 +148,9 @@ class LastWords:
 
     def _exception(self, event: Exception_, pc: int) -> None:
         if not event.external and not event.software:
-            self._events.append(_Event(event, pc, self._machine.insns))
+            machine = self._machine
+            registers = tuple(machine.engine.env.regs[: len(ENCODED)])
+            self._events.append(_Event(event, pc, machine.insns, registers, machine.cpu.get("eflags")))
 
     def _watch_for_panic(self) -> None:
         facts, slide = self._names.facts, self._names.virtual_slide
@@ -164,15 +178,17 @@ class LastWords:
     def _string(self, address: int) -> str:
         return self._read(address, 256).partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
-    def result(self, console: bytes) -> LastMoments:
+    def result(self, stop: Stop, console: bytes) -> LastMoments:
         """What is known of the end."""
-        state = self._at_panic or self._state()
+        fatal = self._fatal(stop)
+        state = self._at_panic or self._state(fatal)
         self._find_kernel(int(state.cpu.registers.rip))
         names, insns = self._names, state.insns
         rip = int(state.cpu.registers.rip)
         frames = return_addresses(state.stack, 8 if self._wide else 4, self._is_code, self._read, FRAMES)
         blocks = self._machine.engine.native.blocks()[: state.blocks][-NEW_CODE:]
         return LastMoments(
+            moment="panic" if self.panicked else "exception" if fatal is not None else "end",
             insns=insns,
             panic=self.words(console) if self.panicked else "",
             exceptions=[self._shown(one) for one in self._events],
@@ -187,6 +203,13 @@ class LastWords:
             backtrace=[names.ref(one, insns) for one in frames],
             log=self._log(),
         )
+
+    def _fatal(self, stop: Stop) -> _Event | None:
+        """The exception that the run ended with: its handler did nothing more than to give up."""
+        last = self._events[-1] if self._events else None
+        if last is None or stop.reason.partition(":")[0] not in GIVES_UP:
+            return None
+        return last if self._machine.insns - last.insns <= GIVING_UP else None
 
     def _find_kernel(self, rip: int) -> None:
         """A kernel that came to its own addresses and no further: the page tables say where it lies."""
@@ -211,16 +234,21 @@ class LastWords:
             insns=one.insns,
         )
 
-    def _state(self) -> _State:
+    def _state(self, event: _Event | None = None) -> _State:
+        """As it is, or with the registers that an exception found; what was on the stack then is still there."""
         machine = self._machine
-        cpu = capture_cpu(machine.cpu, machine.memory)
+        cpu, insns = capture_cpu(machine.cpu, machine.memory), machine.insns
+        if event is not None:
+            names = dict(zip(ENCODED, map(Hex, event.registers), strict=True))
+            registers = msgspec.structs.replace(cpu.registers, rip=Hex(event.pc), eflags=Hex(event.eflags), **names)
+            cpu, insns = msgspec.structs.replace(cpu, registers=registers), event.insns
         code = self._read(
             int(cpu.registers.rip) + (0 if cpu.mode.startswith("long") else int(cpu.segments.cs.base)), CODE_BYTES
         )
         stack = self._read(
             int(cpu.registers.rsp) + (0 if cpu.mode.startswith("long") else int(cpu.segments.ss.base)), STACK_BYTES
         )
-        return _State(cpu, code, machine.cpu.mode, stack, machine.insns, machine.engine.state.log_used)
+        return _State(cpu, code, machine.cpu.mode, stack, insns, machine.engine.state.log_used)
 
     @property
     def _wide(self) -> bool:

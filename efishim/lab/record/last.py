@@ -42,6 +42,8 @@ class CodeLine(Part, frozen=True, kw_only=True):
 class LastMoments(Part, frozen=True, kw_only=True):
     """Where the guest was when the run ended, or when the kernel called panic(), and how it came there."""
 
+    moment: Name = "end"
+    """When this was: `panic`, when the kernel called panic(); `exception`, at the last exception; `end`, at the end."""
     insns: Count
     """Guest instructions executed at that moment."""
     panic: Text = ""

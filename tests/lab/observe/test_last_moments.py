@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from efishim.lab.observe.last_moments import AFTER_A_PANIC, MNEMONICS, expanded
+from efishim.lab.record import LastMoments
+from tests.hostile.programs import run_program
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,23 @@ def test_exceptions_have_the_names_of_the_manual() -> None:
 
 def test_who_ends_a_run_after_a_panic_is_not_overruled() -> None:
     assert not AFTER_A_PANIC & {"timeout", "interrupted", "milestone reached", "shutdown", "insn limit"}
+
+
+@pytest.mark.parametrize(("program", "name"), [("jump_zero", "#PF"), ("iret_garbage", "#GP")])
+def test_an_exception_that_ends_a_run_is_shown_as_it_found_the_processor(program: str, name: str) -> None:
+    """And not the handler of the firmware, which says what it was and stops."""
+    last = run_program(program).last_moments
+    assert isinstance(last, LastMoments)
+    assert last.moment == "exception"
+    assert last.exceptions[-1].name == name
+    assert last.registers.rip == last.exceptions[-1].at.address
+    if program == "jump_zero":
+        assert last.registers.rip == 0
+    else:
+        assert last.code[0].text == "iretq"
+
+
+def test_a_run_that_somebody_else_ends_is_shown_at_its_end() -> None:
+    last = run_program("two_blocks_masked").last_moments
+    assert isinstance(last, LastMoments)
+    assert (last.moment, last.exceptions) == ("end", [])
