@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from efishim.errors import ProviderError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
+from efishim.firmware.load_options import LoadOptions
 from efishim.firmware.memory.placement import Region
 from efishim.firmware.protocols.load_file2 import Module
 from efishim.machine.memory import PhysicalMemory
@@ -48,6 +49,7 @@ class ShimConfig:
     """What somebody types at the firmware's console."""
     files: tuple[tuple[str, bytes], ...] = ()
     """(name, contents) in the root of a file system on the device that the image seems to come from; none without files."""
+    load_options: LoadOptions = field(default_factory=LoadOptions)
     overrides: Overrides = field(default_factory=Overrides)
 
     def ramdisks_in(self, memory: PhysicalMemory) -> tuple[Module, ...]:

@@ -296,12 +296,13 @@ class Shim:
         device = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, device_path)
         if self._file_system is not None:
             self._install(device, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID, self._file_system.interface)
-        options = load_options(self.config.cmdline)
+        form = self.config.load_options
+        options = form.build(self.config.cmdline)
         return Origin(
             parent=self.protocols.agent,
             path_data=path_bytes(vendor_media(SHIM_GUID), file_path(name)),
             device=device,
-            file_path=self.context.place(path_bytes(file_path(name))),
+            file_path=self.context.place(path_bytes(file_path(name))) if form.file_path else None,
             options=(self.context.place(options) if options else 0, len(options)),
         )
 
@@ -381,13 +382,6 @@ class Shim:
 
 def _call(address: int, arguments: tuple[int, ...]) -> Steps:
     return (yield Call(address, arguments))
-
-
-def load_options(cmdline: bytes) -> bytes:
-    """A command line as UTF-16 with its NUL, as EFI boot loaders pass it; nothing for an empty one."""
-    if not cmdline:
-        return b""
-    return cmdline.decode("utf-8", "replace").encode("utf-16-le") + b"\0\0"
 
 
 def _console_path() -> bytes:

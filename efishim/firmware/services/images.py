@@ -71,13 +71,13 @@ class LoadedImage:
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What an image's protocols say about where it came from: `path_data` are the bytes of its device path, `file_path` the
-    address of the part behind `device`, `options` (address, bytes) of its LoadOptions.
+    address of the part behind `device` (0: all of the path, None: NULL), `options` (address, bytes) of its LoadOptions.
     """
 
     parent: int = 0
     path_data: bytes = b""
     device: int = 0
-    file_path: int = 0
+    file_path: int | None = 0
     options: tuple[int, int] = (0, 0)
 
 
@@ -241,7 +241,7 @@ class Images:
             ParentHandle=origin.parent,
             SystemTable=self._system_table,
             DeviceHandle=origin.device,
-            FilePath=origin.file_path or image.device_path,
+            FilePath=0 if origin.file_path is None else origin.file_path or image.device_path,
             LoadOptions=origin.options[0],
             LoadOptionsSize=origin.options[1],
             ImageBase=image.base,

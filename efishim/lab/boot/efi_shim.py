@@ -62,6 +62,7 @@ def build(
         vendor=vendor,
         keys=options.keys,
         files=_files(plan) if options.files else (),
+        load_options=options.load_options,
         overrides=Overrides() if profile is None else ProfileOverrides(profile),
     )
     shim = Shim(machine, config, lambda text: console(text.encode("utf-8", "replace")), more)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from efishim.errors import UsageError
+from efishim.firmware.load_options import LARGEST, LoadOptions
 from efishim.provider import OptionHelp
 
 SHIM_GROUP = "shim"
@@ -14,6 +15,8 @@ SHIM_OPTIONS = (
     OptionHelp("strict_nx", "protect memory as strict builds of EDK II do; offer the memory attribute protocol (0 or 1)", "0"),
     OptionHelp("keys", "keys to type at the firmware's console", ""),
     OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
+    OptionHelp("load_options", "how LoadOptions hold the command line: text, unterminated, or hex:BYTES instead of it", "text"),
+    OptionHelp("file_path", "whether the image's LoadedImage has a FilePath (0 or 1)", "1"),
     OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),
 )
 
@@ -30,6 +33,7 @@ class ShimOptions:
     keys: str = ""
     vendor: str = "efishim"
     files: bool = False
+    load_options: LoadOptions = field(default_factory=LoadOptions)
 
 
 def shim_options(texts: dict[str, str]) -> ShimOptions:
@@ -43,7 +47,23 @@ def shim_options(texts: dict[str, str]) -> ShimOptions:
         keys=texts.get("keys", ""),
         vendor=vendor,
         files=_switch("files", texts),
+        load_options=_load_options(texts),
     )
+
+
+def _load_options(texts: dict[str, str]) -> LoadOptions:
+    form, file_path = texts.get("load_options", "text"), _switch("file_path", {"file_path": "1"} | texts)
+    if form.startswith("hex:"):
+        try:
+            raw = bytes.fromhex(form.removeprefix("hex:"))
+        except ValueError as error:
+            raise UsageError("shim.load_options=hex: takes pairs of hexadecimal digits") from error
+        if len(raw) > LARGEST:
+            raise UsageError(f"shim.load_options=hex: takes at most {LARGEST} bytes")
+        return LoadOptions(raw=raw, file_path=file_path)
+    if form not in ("text", "unterminated"):
+        raise UsageError(f"shim.load_options takes text, unterminated or hex:BYTES, not {form!r}")
+    return LoadOptions(terminated=form == "text", file_path=file_path)
 
 
 def _switch(name: str, texts: dict[str, str]) -> bool:

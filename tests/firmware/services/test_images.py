@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from efishim.errors import ImageError
+from efishim.firmware.load_options import LoadOptions
 from efishim.firmware.memory.memory_map import MemoryType
 from tests.firmware.fake import Body
 from tests.firmware.lab import INVALID, LOAD_ERROR, NOT_FOUND, SUCCESS, TOO_SMALL, Lab
@@ -237,6 +238,32 @@ def test_the_boot_image_gets_its_command_line() -> None:
     lab.ok("HandleProtocol", device, lab.guid(DEVICE_PATH), lab.cell())
     lab.ok("HandleProtocol", image.handle, lab.guid(LOADED_IMAGE_PATH), lab.cell())
     assert lab.memory.read(file, 2) == b"\x04\x04", "a file path node"
+
+
+@pytest.mark.parametrize(
+    ("form", "cmdline", "expected"),
+    [
+        (LoadOptions(), b"quiet", "quiet\0".encode("utf-16-le")),
+        (LoadOptions(terminated=False), b"quiet", "quiet".encode("utf-16-le")),
+        (LoadOptions(terminated=False), b"", b""),
+        (LoadOptions(raw=b"\x01\0\0\0binary"), b"quiet", b"\x01\0\0\0binary"),
+        (LoadOptions(raw=b""), b"quiet", b""),
+        (LoadOptions(raw=bytes(3)), b"", bytes(3)),
+    ],
+)
+def test_load_options_as_firmware_has_them(form: LoadOptions, cmdline: bytes, expected: bytes) -> None:
+    lab = Lab(cmdline=cmdline, load_options=form)
+    size, options = loaded(lab, lab.shim.load(IMAGE).handle)[6:8]
+    assert size == len(expected)
+    assert lab.memory.read(options, size) == expected if size else options == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_file_path(there: bool) -> None:
+    lab = Lab(load_options=LoadOptions(file_path=there))
+    image = lab.shim.load(IMAGE)
+    assert bool(loaded(lab, image.handle)[4]) is there
+    lab.ok("HandleProtocol", image.handle, lab.guid(LOADED_IMAGE_PATH), lab.cell())
 
 
 def test_booting_ends_when_the_image_returns(lab: Lab) -> None:
