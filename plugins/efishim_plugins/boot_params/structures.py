@@ -8,7 +8,7 @@ from efishim.errors import ProviderError
 from efishim.provider import Structure, text_at
 from efishim.wire.bootparams import E820_TABLE, SETUP_TYPES, BootParams, E820Entry, EfiSetupData, SetupData
 from efishim_plugins.boot_params.memory_map import SETUP_EFI
-from efishim_plugins.boot_params.reading import MAX_NODES
+from efishim_plugins.boot_params.reading import CMD_LINE_PTR_FROM, MAX_NODES, SETUP_DATA_FROM
 
 if TYPE_CHECKING:
     from efishim.provider import GuestMemory
@@ -28,13 +28,14 @@ def of(memory: GuestMemory, address: int | None) -> tuple[Structure, ...]:
     for index in range(len(params.e820())):
         at = address + E820_TABLE + index * E820Entry.SIZE
         found.append(Structure(f"e820_table[{index}]", at, E820Entry.SIZE, E820Entry))
-    line = params.cmd_line()
+    # Before these versions of the protocol other things lie where the fields are now, as old headers are shorter.
+    line = params.cmd_line() if params.hdr.version >= CMD_LINE_PTR_FROM else 0
     if line:
         found.append(Structure("command line", line, len(text_at(memory, line)) + 1))
     info = params.efi_info
     if 0 < info.efi_memmap_size <= MAX_EFI_MAP:
         found.append(Structure("EFI memory map", info.efi_memmap_hi << 32 | info.efi_memmap, info.efi_memmap_size))
-    return (*found, *_nodes(memory, params.hdr.setup_data))
+    return (*found, *_nodes(memory, params.hdr.setup_data if params.hdr.version >= SETUP_DATA_FROM else 0))
 
 
 def _nodes(memory: GuestMemory, first: int) -> list[Structure]:

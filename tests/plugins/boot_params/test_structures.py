@@ -12,8 +12,9 @@ from efishim.wire.bootparams import BootParams, EfiSetupData, SetupData
 AT, LINE, MAP, NODE = 0x1_0000, 0x2_0000, 0x2_1000, 0x3_0000
 
 
-def memory(*, following: int = 0) -> Ram:
+def memory(*, following: int = 0, version: int = 0x20F) -> Ram:
     params = BootParams()
+    params.hdr.version = version
     params.set_e820([(0, 0x1000, 1), (0x1000, 0x1000, 2)])
     params.hdr.cmd_line_ptr, params.hdr.setup_data = LINE, NODE
     params.efi_info.efi_memmap, params.efi_info.efi_memmap_size = MAP, 96
@@ -43,3 +44,26 @@ def test_nothing_is_nothing() -> None:
 def test_a_chain_without_end() -> None:
     with pytest.raises(ProviderError):
         structures.of(memory(following=NODE), AT)
+
+
+@pytest.mark.parametrize(
+    ("version", "line", "nodes"),
+    [
+        (0x20F, True, 2),
+        (0x209, True, 2),
+        (0x208, True, 0),
+        (0x203, True, 0),
+        (0x202, True, 0),
+        (0x201, False, 0),
+        (0, False, 0),
+    ],
+)
+def test_what_older_protocols_have_not(version: int, line: bool, nodes: int) -> None:
+    """There is something else where the fields are now: setup_data came with 2.09, cmd_line_ptr with 2.02."""
+    names = [one.name for one in structures.of(memory(version=version), AT)]
+    assert ("command line" in names) is line
+    assert sum("SETUP_EFI" in name for name in names) == nodes
+
+
+def test_garbage_of_an_older_protocol_is_not_followed() -> None:
+    structures.of(memory(following=NODE, version=0x208), AT)
