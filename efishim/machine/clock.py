@@ -37,6 +37,8 @@ class Clock:
         self._order = count()
         self.on_change: Callable[[], None] = lambda: None
         """Called when the next deadline may have moved; the engine sets it."""
+        self.interrupted: Callable[[], bool] = lambda: False
+        """Is `fire` to come back although something is due? A fast timer has much to catch up with behind a long wait."""
 
     def at(self, when: int, callback: Callable[[], None]) -> Event:
         """Call back when the clock reaches `when` (ns); a moment in the past is due at once."""
@@ -67,9 +69,9 @@ class Clock:
         self.now = max(self.now, when)
 
     def fire(self) -> bool:
-        """Call back everything that is due. True when anything was."""
+        """Call back everything that is due, or what can be until `interrupted`. True when anything was."""
         fired = False
-        while (due := self.next_deadline()) is not None and due <= self.now:
+        while (due := self.next_deadline()) is not None and due <= self.now and not self.interrupted():
             heapq.heappop(self._queue).callback()
             fired = True
         return fired

@@ -87,6 +87,7 @@ class Machine:
         self.watches = CodeWatches()
         self._engine: Engine | None = None
         self.clock.on_change = self._deadline_changed
+        self.clock.interrupted = lambda: self._barked
 
     # Assembly
 

@@ -136,6 +136,24 @@ def test_waiting_is_stopped_too() -> None:
     assert ends(machine, 0.2) < PATIENCE
 
 
+def test_a_timer_that_catches_up_is_stopped_too() -> None:
+    """A long wait, as int 15h/86 is, with a timer that would have fired two hundred million times meanwhile."""
+    machine = protected(b"\x0f\x01\xc1\xf4")
+
+    def tick() -> None:
+        machine.clock.at(due.pop() + 20_000, tick)
+        due.append(machine.clock.next_deadline() or 0)
+
+    def wait() -> int:
+        machine.skip_to(machine.now() + 4_000_000_000_000)
+        return 0
+
+    due = [20_000]
+    machine.clock.at(20_000, tick)
+    machine.hypercall = wait
+    assert ends(machine) < PATIENCE
+
+
 def test_no_thread_is_left() -> None:
     before, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for _ in range(3):
