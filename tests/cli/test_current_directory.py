@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EFISHIM = [sys.executable, "-P", "-c", "import sys; from efishim.cli import main; sys.exit(main())"]
 OURS = ("efishim", "efishim_plugins", "efishim_firmware_stubs", "unicorn", "construct", "pluggy", "pefile", "msgspec")
 OTHERS = ("click", "rich_click", "rich", "platformdirs", "capstone", "lz4", "zstandard", "jinja2")

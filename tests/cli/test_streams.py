@@ -14,6 +14,8 @@ import pytest
 
 from efishim.lab.record import Milestone, decode
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-c", "import sys; from efishim.cli import main; sys.exit(main())"]
 EFISHIM = shlex.join(PROGRAM)
 RUN = "run -q --until exit_boot_services --record run.json"

@@ -12,6 +12,8 @@ import pytest
 
 from efishim.cli.app import run_command_line
 
+pytestmark = pytest.mark.slow
+
 PROBE = efishim_firmware_stubs.probe_kernel()
 PE_AT = struct.unpack_from("<I", PROBE, 0x3C)[0]
 SECTIONS, OPTIONAL = struct.unpack_from("<H", PROBE, PE_AT + 6)[0], struct.unpack_from("<H", PROBE, PE_AT + 20)[0]

@@ -11,6 +11,8 @@ from efishim.lab.record import LastMoments, Milestone, Reason
 from efishim.lab.run import run_plan
 from efishim.report.text import summary
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.kernel
 def test_a_panic_is_an_end_of_its_own(cloud_kernel: Path) -> None:

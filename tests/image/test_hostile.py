@@ -23,6 +23,8 @@ from tests.support.images import (
     relocation_block,
 )
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 10
 MEMORY = 192 << 20
 

@@ -11,6 +11,8 @@ from efishim.lab.record import Consumption, FieldUse
 from tests.kernels.conftest import CMDLINE
 from tests.support.runs import Finished, efishim_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pvh(cloud_kernel: Path, shared: Path) -> Finished:

@@ -61,6 +61,7 @@ def test_records_are_those_of_single_runs_byte_for_byte() -> None:
         assert notes.results[index] is result
 
 
+@pytest.mark.slow
 def test_one_after_the_other_in_this_process_gives_the_same() -> None:
     plans = [plan(*route) for route in ROUTES[:2]]
     one, other = (run_matrix(plans, jobs=jobs, progress=Notes()) for jobs in (1, 2))

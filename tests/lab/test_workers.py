@@ -15,6 +15,8 @@ import pytest
 
 from efishim.lab.record import Reason, decode
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
 from efishim.lab.workers import workers
 import tests.lab.test_workers as here

@@ -439,6 +439,7 @@ def test_flags_and_counts_are_the_same() -> None:
     assert outcome(build, ObservedRange(0, guest.RAM, 4096)) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_programs_that_make_no_sense_run_the_same(seed: int) -> None:
     """With all of memory watched."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,7 @@ def hostile(seed: int) -> Machine:
     return machine
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 1 << 40), st.integers(1, 3000))
 def test_a_run_ends_with_a_reason(seed: int, limit: int) -> None:

@@ -178,6 +178,7 @@ def test_many_machines_at_once() -> None:
         assert (machine.engine.state.rewritten > 0, machine.engine.state.refused) == (True, 0)
 
 
+@pytest.mark.slow
 def test_machines_come_and_go() -> None:
     for _ in range(20):
         assert ending(guest.long_mode(LOOP))[:2] == ("halted", 3002)

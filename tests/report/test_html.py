@@ -157,6 +157,7 @@ def huge(record: Record, number: int) -> Record:
     )
 
 
+@pytest.mark.slow
 def test_a_large_comparison_is_cut_with_a_count() -> None:
     found = [huge(records()[0], number) for number in range(15)]
     comparison = build(found)

@@ -15,6 +15,8 @@ from efishim.compare.model import Row
 from tests.report.pages import document, hostile_report, report
 from tests.support.browser import Browser, Question, browser
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESKTOP = 390, 1280
 OPENING_LIMIT = 2.0
 """Processor seconds of the thread that shows the page."""

@@ -34,6 +34,7 @@ def record_of(plan: Plan) -> Record:
     return run_plan(replace(plan, observers=False))
 
 
+@pytest.mark.slow
 def test_what_must_work(found: Surface) -> None:
     """Exactly what the program checks, and the tables through which it gets there."""
     assert {one.item.text for one in found.marked(Mark.NEEDED) if not one.refusal} == {
