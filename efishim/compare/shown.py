@@ -47,7 +47,7 @@ def printed_maps(log: Iterable[str], iomem: Iterable[str]) -> Mapping[Fact, tupl
         for fact, pattern in _PRINTED:
             match = pattern.fullmatch(line)
             if match is not None:
-                found.setdefault(fact, []).append(_area(match, match["kind"] or "there"))
+                found.setdefault(fact, []).append(_area(match, printed_kind(match["kind"]) or "there"))
     for line in iomem:
         match = _IOMEM_LINE.fullmatch(line)
         if match is not None and match["kind"] in OF_E820:
@@ -57,6 +57,15 @@ def printed_maps(log: Iterable[str], iomem: Iterable[str]) -> Mapping[Fact, tupl
 
 def _area(match: re.Match[str], kind: str) -> Area:
     return Area(int(match["start"], 16), int(match["end"], 16) + 1, kind)
+
+
+_ALSO_CALLED = {"System RAM": "usable", "device reserved": "reserved"}
+"""Kinds of memory have had other names in the log."""
+
+
+def printed_kind(name: str) -> str:
+    """The kind of a range as the log has it, in one wording."""
+    return _ALSO_CALLED.get(name.strip(), name.strip())
 
 
 def is_printed_map(line: str) -> bool:

@@ -29,6 +29,9 @@ from efishim.compare.predicates.values import (
     text_of,
 )
 
+MOST_SECTORS = 64
+"""Of setup code (boot.rst, The Real-Mode Kernel Header)."""
+
 SIGNATURES = 0x1_0000
 """A signed image has its signatures behind the payload; they are smaller."""
 
@@ -42,7 +45,7 @@ def _file_size(value: Value) -> bool:
 def _payload(value: Value) -> bool:
     """The payload lies in the file."""
     end = header(value, "payload_offset") + header(value, "payload_length")
-    return 0 < value.number <= end <= header(value, "syssize") * PARAGRAPH
+    return 0 < value.number <= end <= (header(value, "syssize") * PARAGRAPH or value.seen.record.image.size)
 
 
 def _in_file(value: Value) -> bool:
@@ -105,7 +108,7 @@ HEADER: Mapping[str, Law] = {
     "version": between(0x206, 0x20F),
     "realmode_swtch": nothing,
     "start_sys_seg": one_of(0, 0x1000),
-    "kernel_version": lambda value: 0 < value.number < header(value, "setup_sects") * SECTOR,
+    "kernel_version": lambda value: 0 < value.number < (header(value, "setup_sects") or MOST_SECTORS) * SECTOR,
     "type_of_loader": loader_number,
     "loadflags": one_of(*FLAGS),
     "setup_move_size": one_of(0x8000),

@@ -10,7 +10,16 @@ from efishim.compare.facts import EFI, Area, Fact, Kind, Stage
 from efishim.compare.inputs import ENTRY_MEMORY, MACHINE_MEMORY
 from efishim.compare.predicates import memory
 from efishim.compare.predicates.pointers import number
-from efishim.compare.shown import FIRMWARE_MAP, IOMEM, NODE_MAP, NOSAVE_MAP, SETUP_DATA_MAP, mem_total, memory_total
+from efishim.compare.shown import (
+    FIRMWARE_MAP,
+    IOMEM,
+    NODE_MAP,
+    NOSAVE_MAP,
+    SETUP_DATA_MAP,
+    mem_total,
+    memory_total,
+    printed_kind,
+)
 
 FIRMWARE_KEEPS = 4 << 20
 """Most that firmware keeps of RAM for good, bytes: its runtime services, ACPI's tables and NVS."""
@@ -44,7 +53,7 @@ def lines_as_told(evidence: Evidence) -> bool:
     whole = next((whole for begins, whole in _LINES if fact.subject.startswith(begins)), None)
     if whole is None or not all(memory.follows(whole, seen) for _, seen in evidence.sides()):
         return False
-    _, _, kind = fact.subject.partition("RANGE ")
+    kind = printed_kind(fact.subject.partition("RANGE ")[2])
     return not kind or all(any(one.kind == kind for one in seen.facts.maps[whole]) for _, seen in evidence.told())
 
 
@@ -94,8 +103,13 @@ def memory_line(evidence: Evidence) -> bool:
         free, present, held = found
         if present != memory.ram_pages(seen) * (memory.PAGE >> 10) or free + held > present:
             return False
-        reserved.append(held - memory.boot_services(seen))
-    return abs(reserved[0] - reserved[1]) <= SLACK_KIB and _sections(evidence.left) == _sections(evidence.right)
+        reserved.append(held)
+    # A kernel that does not use runtime services does not keep boot services' memory for them either.
+    left, right = memory.boot_services(evidence.left), memory.boot_services(evidence.right)
+    held_more = reserved[0] - reserved[1]
+    if min(abs(held_more - kept) for kept in (0, left, -right, left - right)) > SLACK_KIB:
+        return False
+    return _sections(evidence.left) == _sections(evidence.right)
 
 
 _SECTIONS = re.compile(r"\d+K (?:kernel code|rwdata|rodata|init|bss)")
@@ -131,7 +145,7 @@ def last_page(evidence: Evidence) -> bool:
     return all(page * memory.PAGE in known for known in ends)
 
 
-_BOUNDS = re.compile(r"\[mem 0x(?P<start>[0-9a-f]+)-0x(?P<end>[0-9a-f]+)\]")
+_BOUNDS = re.compile(r"\[(?:mem|gap) 0x(?P<start>[0-9a-f]+)-0x(?P<end>[0-9a-f]+)\]")
 _ZONES = frozenset({memory.PAGE, 16 << 20, 1 << 32})
 
 

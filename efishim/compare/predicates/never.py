@@ -47,6 +47,8 @@ _ANSWERS: frozenset[tuple[str, str]] = frozenset(
         ("RuntimeServices.GetNextVariableName", "EFI_NOT_FOUND"),
         # The kernel deletes a variable that is not there to let the firmware tidy up (fs/efivarfs, DUMMY_NAME).
         ("RuntimeServices.SetVariable('DUMMY'", "EFI_NOT_FOUND"),
+        # The address is taken: the stub asks for another (UEFI 2.10 section 7.2, AllocatePages()).
+        ("BootServices.AllocatePages(AllocateAddress", "EFI_NOT_FOUND"),
         # The stub frees a null pointer when there was no handle (UEFI 2.10 section 7.2, FreePool()).
         ("BootServices.FreePool", "EFI_INVALID_PARAMETER"),
     }

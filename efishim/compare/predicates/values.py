@@ -107,5 +107,9 @@ def header(value: Value, name: str) -> int:
 
 def mapped_acpi(value: Value) -> bool:
     """An RSDP lies in memory, and in none that is free."""
+    view = value.seen.record.boot_view
+    table = view.efi.system_table if view is not None and view.efi is not None else None
+    if table is not None and any(int(one.address) == value.number for one in table.configuration_tables):
+        return True  # a loader's copy, which EFI names
     areas = [one for one in memory.known(value.seen) if one.kind not in memory.FREE and one.kind not in memory.RAM_KINDS]
     return memory.inside(value.number, value.number + 36, areas)
