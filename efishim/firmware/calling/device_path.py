@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status
+from efishim.machine.memory import PAGE
 from efishim.wire.guids import guid_bytes, guid_name, guid_text
 from efishim.wire.uefi_protocols import AcpiPath, DevicePathNode, MemoryMappedPath, PciPath
 
@@ -15,6 +17,8 @@ HARDWARE, ACPI, MESSAGING, MEDIA, BIOS_BOOT, END = 1, 2, 3, 4, 5, 0x7F
 
 END_ENTIRE, END_INSTANCE = 0xFF, 0x01
 HEADER = DevicePathNode.sizeof()
+PIECE = 256
+"""Bytes of a device path that are compared at once."""
 PATH_LIMIT = 0x10000
 """Longest device path that a service follows, in bytes."""
 
@@ -38,6 +42,7 @@ class Node:
 
 
 END_NODE = Node(END, END_ENTIRE)
+END_OF_PATH = bytes(END_NODE)
 
 
 def vendor_media(guid: str, data: bytes = b"") -> Node:
@@ -93,6 +98,43 @@ def read_path(guest: Guest, address: int) -> bytes:
         if (head.Type, head.SubType) == (END, END_ENTIRE):
             return bytes(out)
     raise EfiError(Status.INVALID_PARAMETER)
+
+
+def ends_of_nodes(path: bytes) -> list[int]:
+    """Where the nodes of the first instance of a path end, which is where a path that leads on to it may: 0 is the first."""
+    ends = [0]
+    for node in nodes(path):
+        if node.type == END:
+            break
+        ends.append(ends[-1] + 4 + len(node.body))
+    return ends
+
+
+def beginning(guest: Guest, path: int, wanted: bytes, ends: list[int]) -> int | None:
+    """Bytes of the path at an address, if it is a beginning of `wanted`, whose nodes end at `ends`; without its own end.
+
+    A path that is one begins with the same bytes, which have the same nodes, and is at its end where they part. So there
+    is nothing to follow node by node, which would be most of a search among many long paths.
+    """
+    same = 0
+    while same < len(wanted):
+        # What is behind the end of the other path may not be mapped.
+        piece = wanted[same : same + min(PIECE, PAGE - (path + same) % PAGE)]
+        try:
+            there = guest.read(path + same, len(piece))
+        except EfiError:
+            there = b""
+        if not there:
+            break
+        if there != piece:
+            same += next(at for at, (one, other) in enumerate(zip(there, piece, strict=True)) if one != other)
+            break
+        same += len(piece)
+    at = ends[bisect_right(ends, same) - 1]
+    try:
+        return at if guest.read(path + at, len(END_OF_PATH)) == END_OF_PATH else None
+    except EfiError:
+        return None
 
 
 def to_text(data: bytes) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
-from efishim.firmware.calling.device_path import END, END_NODE, nodes, read_path
+from efishim.firmware.calling.device_path import beginning, ends_of_nodes, read_path
 from efishim.firmware.calling.dispatch import Handler, Rest, Steps
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status, demand
@@ -22,16 +20,11 @@ from efishim.firmware.services.handles import (
     HandleDatabase,
     Interface,
 )
-from efishim.machine.memory import PAGE
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID
 from efishim.wire.uefi import OpenProtocolInformationEntry
 
 ALL_HANDLES, BY_REGISTER_NOTIFY, BY_PROTOCOL = 0, 1, 2
 """EFI_LOCATE_SEARCH_TYPE (7.3.6)."""
-
-PIECE = 256
-"""Bytes of a device path that are compared at once."""
-END_OF_PATH = bytes(END_NODE)
 
 PAIR_LIMIT = 256
 """Most GUID and interface pairs that the multiple services read before their NULL."""
@@ -358,12 +351,12 @@ class ProtocolServices:
         start = self._guest.uintn(path)
         demand(start)
         wanted = read_path(self._guest, start)
-        ends = _ends_of_nodes(wanted)
+        ends = ends_of_nodes(wanted)
         best: tuple[int, int] | None = None
         for interface in self.handles.interfaces(EFI_DEVICE_PATH_PROTOCOL_GUID):
             if self.handles.find(interface.handle, guid) is None:
                 continue
-            size = self._prefix(interface.address, wanted, ends)
+            size = beginning(self._guest, interface.address, wanted, ends)
             if size is not None and (best is None or size > best[0]):
                 best = size, interface.handle
         if best is None:
@@ -372,39 +365,3 @@ class ProtocolServices:
         self._guest.put_uintn(device, best[1])
         self._guest.put_uintn(path, start + best[0])
         return Status.SUCCESS
-
-    def _prefix(self, path: int, wanted: bytes, ends: list[int]) -> int | None:
-        """Bytes of the path at an address, if it is a beginning of `wanted`, whose nodes end at `ends`; without its own end.
-
-        A path that is one begins with the same bytes, which have the same nodes, and is at its end where they part. So there
-        is nothing to follow node by node, which would be most of a search among many long paths.
-        """
-        same = 0
-        while same < len(wanted):
-            # What is behind the end of the other path may not be mapped.
-            piece = wanted[same : same + min(PIECE, PAGE - (path + same) % PAGE)]
-            try:
-                there = self._guest.read(path + same, len(piece))
-            except EfiError:
-                there = b""
-            if not there:
-                break
-            if there != piece:
-                same += next(at for at, (one, other) in enumerate(zip(there, piece, strict=True)) if one != other)
-                break
-            same += len(piece)
-        at = ends[bisect_right(ends, same) - 1]
-        try:
-            return at if self._guest.read(path + at, len(END_OF_PATH)) == END_OF_PATH else None
-        except EfiError:
-            return None
-
-
-def _ends_of_nodes(path: bytes) -> list[int]:
-    """Where the nodes of the first instance of a path end, which is where a path that leads on to it may: 0 is the first."""
-    ends = [0]
-    for node in nodes(path):
-        if node.type == END:
-            break
-        ends.append(ends[-1] + 4 + len(node.body))
-    return ends
