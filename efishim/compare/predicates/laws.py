@@ -36,15 +36,20 @@ SIGNATURES = 0x1_0000
 """A signed image has its signatures behind the payload; they are smaller."""
 
 
+def _own(value: Value, name: str) -> int:
+    """The value itself if it is this field, or another field of the same header."""
+    return value.number if value.fact.field[-1] == name else header(value, name)
+
+
 def _file_size(value: Value) -> bool:
     """Setup sectors and paragraphs add up to the file."""
-    size = (header(value, "setup_sects") + 1) * SECTOR + header(value, "syssize") * PARAGRAPH
+    size = (_own(value, "setup_sects") + 1) * SECTOR + _own(value, "syssize") * PARAGRAPH
     return 0 <= value.seen.record.image.size - size < SIGNATURES
 
 
 def _payload(value: Value) -> bool:
     """The payload lies in the file."""
-    end = header(value, "payload_offset") + header(value, "payload_length")
+    end = _own(value, "payload_offset") + _own(value, "payload_length")
     return 0 < value.number <= end <= (header(value, "syssize") * PARAGRAPH or value.seen.record.image.size)
 
 
