@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
 
 from efishim.compare.evidence import Evidence
 from efishim.compare.facts import BOOT_PARAMS, EFI, SETUP_DATA, Fact, Kind, Stage, given, unnumbered
@@ -28,6 +31,8 @@ from efishim.compare.predicates.values import (
     one_of,
     text_of,
 )
+from efishim.errors import UsageError
+from efishim.reading import parse_toml
 
 MOST_SECTORS = 64
 """Of setup code (boot.rst, The Real-Mode Kernel Header)."""
@@ -75,12 +80,17 @@ def _start(value: Value) -> bool:
     return value.number == memory.MIB or (_aligned(value) and in_memory(value))
 
 
-_NUMBERS: Mapping[str, frozenset[int]] = {
-    # boot.rst, type_of_loader: the high nibble says who, the low one which version.
-    "lilo": frozenset({0x02}),
-    "grub": frozenset({0x72}),
-    "kexec": frozenset({0xD0}),
-}
+@cache
+def _loaders() -> Mapping[str, Mapping[str, Any]]:
+    """What loaders write of their own, by provider: loaders.toml."""
+    text = (resources.files("efishim.compare.predicates") / "loaders.toml").read_text(encoding="utf-8")
+    return parse_toml(text, "loaders.toml", UsageError)
+
+
+def _loader(value: Value) -> Mapping[str, Any]:
+    return _loaders().get(value.seen.record.route.provider, {})
+
+
 _STUB, _NOBODY, _XEN, _HYPERVISOR = 0x21, 0xFF, 0x90, 0xB0
 
 
@@ -94,7 +104,7 @@ def loader_number(value: Value) -> bool:
     by_efi = route.entry.startswith("efi") and value.fact.stage is not Stage.ENTRY
     if by_efi or route.entry == "efi-handover":
         return value.number == _STUB or (route.entry == "efi-handover" and value.number == _NOBODY)
-    return value.number in _NUMBERS.get(route.provider, {_NOBODY})
+    return value.number in _loader(value).get("type_of_loader", (_NOBODY,))
 
 
 FLAGS = frozenset({0x00, 0x01, 0x02, 0x03, 0x81, 0x83})
@@ -144,12 +154,15 @@ HEADER: Mapping[str, Law] = {
 """Of struct setup_header (Documentation/arch/x86/boot.rst, Details of Header Fields)."""
 
 
+BY_STUB = 0x8000
+"""drivers/firmware/efi/libstub/x86-stub.c, exit_boot(): what it says of memory behind 1 MiB, in KiB."""
+
+
 def memory_size(value: Value) -> bool:
-    """KiB behind 1 MiB up to the first hole, rounded as the BIOS does, or the constants of the EFI stub and of GRUB."""
-    entry, provider = value.entry, value.seen.record.route.provider
-    writes_constant = entry.startswith("efi") or provider == "grub"
-    if writes_constant:
-        return value.number == 0x8000
+    """KiB behind 1 MiB up to the first hole, rounded as the BIOS does, or the constants of the EFI stub and of some loaders."""
+    constant = BY_STUB if value.entry.startswith("efi") else _loader(value).get("memory_size")
+    if constant is not None:
+        return bool(value.number == constant)
     whole = ENTRY_MEMORY if ENTRY_MEMORY in value.seen.facts.maps else MACHINE_MEMORY
     end = next((one.end for one in value.seen.facts.maps.get(whole, ()) if one.kind == "RAM" and one.start == memory.MIB), 0)
     real = max(end - memory.MIB, 0) // KIB

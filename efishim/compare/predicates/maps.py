@@ -120,14 +120,18 @@ def _sections(seen: Seen) -> list[str]:
 
 
 def mem_total_as_told(evidence: Evidence) -> bool:
-    """MemTotal is the sum of the map, less what the kernel keeps for itself, which is the same on both sides."""
-    kept = []
+    """MemTotal is the sum of the map, less what the kernel keeps for itself, which is the same on both sides; what boot services
+    used was given back, or was not.
+    """
+    kept, late = [], []
     for value, seen in evidence.sides():
         total = mem_total(value)
         if total is None:
             return False
         kept.append(memory.ram_pages(seen) * (memory.PAGE >> 10) - total)
-    return abs(kept[0] - kept[1]) <= SLACK_KIB
+        late.append(memory.boot_services(seen))
+    own = kept[0] - kept[1]
+    return any(abs(own - boot_services) <= SLACK_KIB for boot_services in (0, late[0] - late[1]))
 
 
 _LAST_PAGE = re.compile(r"last_pfn = (?P<page>0x[0-9a-f]+)")

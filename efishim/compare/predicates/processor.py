@@ -9,7 +9,6 @@ from efishim.compare.facts import Kind, Stage
 from efishim.compare.predicates.values import Value, in_memory
 
 _MODES: Mapping[str, str] = {
-    "efi": "long64",
     "efi-handover": "long64",
     "efi-mixed": "protected32",
     "linux64": "long64",
@@ -27,8 +26,9 @@ _SEGMENTS = frozenset({"cs", "ds", "es", "ss"})
 
 
 def _mode(value: Value) -> str:
-    if value.fact.stage is not Stage.ENTRY:
-        view = value.seen.record.boot_view
+    view = value.seen.record.boot_view
+    # Firmware enters an image in the mode of the image, which is the kernel's own (UEFI 2.10 section 2.3).
+    if value.fact.stage is not Stage.ENTRY or value.entry == "efi":
         return view.cpu.mode if view is not None else "long64"
     return _MODES.get(value.entry, "")
 
@@ -52,7 +52,7 @@ def _state(value: Value) -> bool:
             return value.text == mode
         case "cr0":
             # Firmware of 32 bits may page; other entries of 32 bits must not.
-            paged = long or (value.entry == "efi-mixed" and bool(bits & PG)) or value.fact.stage is not Stage.ENTRY
+            paged = long or (value.entry in ("efi", "efi-mixed") and bool(bits & PG)) or value.fact.stage is not Stage.ENTRY
             return bool(bits & PE) == (mode != "real16") and (not long or bool(bits & PG)) and (paged or not bits & PG)
         case "cr4":
             return not long or bool(bits & PAE)
