@@ -120,8 +120,8 @@ def _sections(seen: Seen) -> list[str]:
 
 
 def mem_total_as_told(evidence: Evidence) -> bool:
-    """MemTotal is the sum of the map, less what the kernel keeps for itself, which is the same on both sides; what boot services
-    used was given back, or was not.
+    """MemTotal is the sum of the map, less what the kernel keeps for itself, which is the same on both sides; what boot
+    services used was given back, or was not.
     """
     kept, late = [], []
     for value, seen in evidence.sides():
