@@ -121,7 +121,7 @@ class Guarded:
             self._check(member, value, ATTRIBUTES.get(attribute), "is", inner)
             return value
         if not callable(value):
-            raise PluginError(f"the plugin {self._plugin} has a {member} that is no method{_where(inner)}")
+            raise PluginError(f"the plugin {self._plugin} has a {member} that is not a method{_where(inner)}")
 
         def call(*arguments: Any, **named: Any) -> Any:
             def action() -> Any:

@@ -219,7 +219,7 @@ class Registry:
         defaults = [one for one in self.providers.values() if getattr(one, "default", False) is True]
         if len(defaults) > 1:
             names = ", ".join(one.name for one in defaults)
-            raise UsageError("several providers say that they are the default", hint=f"say with -p which: {names}")
+            raise UsageError("several providers claim to be the default", hint=f"choose one with -p: {names}")
         return defaults[0] if defaults else self.provider(next(iter(self.providers), ""))
 
     def platform(self, name: str) -> Platform:
@@ -248,7 +248,7 @@ class Registry:
         what = hook.removeprefix("efishim_").removesuffix("s")
         same = self._same.get(hook, {}).get(name)
         if same:
-            raise UsageError(f"{len(same)} plugins have a {what} {name!r}", hint=f"say which: {' or '.join(sorted(same))}")
+            raise UsageError(f"{len(same)} plugins have a {what} {name!r}", hint=f"choose one: {' or '.join(sorted(same))}")
         distribution, _, bare = name.partition(":")
         if bare in things and self._qualified(self._owners[hook, bare], bare) == f"{distribution}:{bare}":
             return things[bare]
@@ -256,7 +256,7 @@ class Registry:
         failed = [problem for problem in self._problems if problem.hook == hook]
         if failed:
             first = failed[0]
-            raise PluginError(f"there is no {what} {name!r}; of the plugin {first.plugin}, {first.sentence}", hint=hint)
+            raise PluginError(f"there is no {what} {name!r}; the plugin {first.plugin}: {first.sentence}", hint=hint)
         if self._problems:
             hint += f"; these plugins had problems: {', '.join(sorted({problem.plugin for problem in self._problems}))}"
         raise UsageError(f"there is no {what} {name!r}", hint=hint)

@@ -104,7 +104,7 @@ def test_a_wrong_attribute_is_named(attribute: str, value: object) -> None:
 
 
 def test_a_method_that_is_none_is_named() -> None:
-    assert "Mine.produce that is no method" in failure(lambda: guarded(produce=5).produce)
+    assert "Mine.produce that is not a method" in failure(lambda: guarded(produce=5).produce)
 
 
 def test_a_generator_fails_where_it_is_called() -> None:

@@ -39,7 +39,7 @@ RECORD_SUFFIX = ".json"
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
 @click.option(
-    "--rules-used", is_flag=True, help="List the rules that explained something, with how much, instead of the report."
+    "--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts."
 )
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")

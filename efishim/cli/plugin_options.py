@@ -21,7 +21,7 @@ def plugin_options(function: Decorated) -> Decorated:
             is_flag=True,
             expose_value=False,
             callback=_traceback,
-            help="If a plugin fails, print where in its code.",
+            help="If a plugin fails, print the traceback.",
         ),
         click.option(
             "--block-plugin",
@@ -36,7 +36,7 @@ def plugin_options(function: Decorated) -> Decorated:
             is_flag=True,
             expose_value=False,
             callback=lambda _context, _option, given: _block(*["*"] * bool(given)),
-            help="Load no plugins but those that come with efishim. The same as EFISHIM_BLOCK_PLUGINS=*.",
+            help="Load only the plugins that come with efishim. The same as EFISHIM_BLOCK_PLUGINS=*.",
         ),
     ):
         function = option(function)

@@ -131,7 +131,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     "--strict-abi",
     is_flag=True,
-    help="Exit with status 1 if the hand-over violates an ABI rule, whatever comes of the run; see `efishim rules`.",
+    help="Exit with status 1 if the handover violates an ABI rule or was not checked; see `efishim rules`.",
 )
 @click.option("--no-observers", is_flag=True, help="Record milestones only, without ledger and coverage.")
 @click.option(
@@ -178,7 +178,7 @@ def command(
     KERNEL is a path, or deb:PACKAGE for a Debian package to fetch with apt; the default is the embedded probe kernel. The
     guest's console goes to stdout, everything else to stderr.
 
-    Before the first instruction of the image the hand-over is checked against the specification of the entry. Violated rules
+    Before the first instruction of the image, the handover is checked against the specification of the entry. Violated rules
     are printed after the run, each with what was found and the section of the specification.
 
     Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to the image.
@@ -189,7 +189,7 @@ def command(
         efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img
         efishim run vmlinuz --record run.json
         efishim run vmlinuz --until startup_64 --format json
-        efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's hand-over in CI
+        efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
     """
     from efishim.cli.kernel import find_image
@@ -212,7 +212,7 @@ def command(
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
         plan = make_plan(state.registry, lambda: find_image(kernel, progress), Words(**words))
         if strict_abi and not plan.observers:
-            raise UsageError("--strict-abi needs to observe the entry, and --no-observers forbids it")
+            raise UsageError("--strict-abi needs the observers, and --no-observers turns them off")
         if save_profile:
             from efishim.surface.offered import require_shim
 
@@ -248,7 +248,7 @@ def command(
         if record_file:
             state.talk.line(f"record: {record_file}")
     if strict_abi and record.abi is None:
-        state.talk.warning("the hand-over was not checked: the run did not come to the entry")
+        state.talk.warning("the handover was not checked: the run did not reach the entry")
     return interruption.exit_status or exit_status(record) or (1 if strict_abi and record.abi != [] else 0)
 
 

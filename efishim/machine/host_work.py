@@ -50,9 +50,9 @@ class HostWork:
         if not self._bounded:
             self.left = UNBOUNDED
         elif self._overdue:
-            raise Overdue("the run is to end while the host works for the guest")
+            raise Overdue("the run was stopped during a guest call")
         else:
-            raise TooMuchWork("one call of the guest asks for more work than its memory gives reason to")
+            raise TooMuchWork("one guest call exceeds the limit on host work for this amount of guest RAM")
 
     @contextmanager
     def bounded(self, pages: int) -> Iterator[None]:

@@ -41,8 +41,8 @@ def last_moments(record: Record) -> list[str]:
     lines += _null_pointer(record) if int(last.registers.rip) < NULL_PAGE else []
     lines += [] if last.panic else _listed("code", [f"{one.at.shown}: {one.text}" for one in last.code[:CODE]])
     lines += _listed("return addresses on the stack", [_place(one) for one in last.backtrace[:FRAMES]])
-    lines += _listed("code that ran for the first time, the last", [_place(one) for one in last.new_code[-NEW_CODE:]])
-    lines += _listed("the kernel's log, its end", last.log[-LOG:])
+    lines += _listed("last code that ran for the first time", [_place(one) for one in last.new_code[-NEW_CODE:]])
+    lines += _listed("end of the kernel's log", last.log[-LOG:])
     return lines
 
 

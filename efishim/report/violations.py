@@ -16,7 +16,7 @@ def violations(record: Record) -> list[str]:
     if not by_rule:
         return []
     count = len(by_rule)
-    lines = [f"the hand-over at the entry {record.route.entry} violates {count} {'rule' if count == 1 else 'rules'}:"]
+    lines = [f"the handover at the entry {record.route.entry} violates {count} {'rule' if count == 1 else 'rules'}:"]
     for rule, found in by_rule.items():
         lines += [f"  {rule}: {demand(found[0])}"]
         lines += [f"      found: {one.found}" for one in found[:FOUND] if one.found]

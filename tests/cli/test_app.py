@@ -93,15 +93,38 @@ def test_milestones_are_those_of_the_record() -> None:
     assert [milestone.value for milestone in Milestone] == list(MILESTONES)
 
 
+LIBRARIES = [sys.executable, "-c", "import importlib.metadata, pluggy, rich_click"]
+"""What every command with plugins and such a help needs. Where --help takes 0.13 s of an idle host, these take 0.06 s."""
+LIKE_LIBRARIES = 3
+
+
 def test_help_comes_within_the_promised_time() -> None:
-    """0.3 s is the promise on a machine that is not busy. This one may be, so processor time counts, the best of five."""
-    spent = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*EFISHIM, "--help"], check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(spent) < 0.3
+    """0.3 s is the promise. How long that is in terms of this host, which may be slow or busy, its libraries tell: by processor
+    time, the best of five each, in turn.
+    """
+    ours, libraries = (
+        min(times) for times in zip(*((spent(*EFISHIM, "--help"), spent(*LIBRARIES)) for _ in range(5)), strict=True)
+    )
+    assert ours < LIKE_LIBRARIES * libraries
+
+
+def test_a_start_that_imports_too_much_is_seen() -> None:
+    """What a run needs, which --help must not import."""
+    heavy = [
+        sys.executable,
+        "-c",
+        "import importlib.metadata, pluggy, rich_click, efishim.lab.run, efishim.compare.build, pefile",
+    ]
+    ours, libraries = (min(times) for times in zip(*((spent(*heavy), spent(*LIBRARIES)) for _ in range(3)), strict=True))
+    assert ours > LIKE_LIBRARIES * libraries
+
+
+def spent(*command: str) -> float:
+    """Processor seconds of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def on_a_terminal(*arguments: str, **environment: str) -> str:

@@ -118,7 +118,7 @@ def names(cases: Iterable[Case]) -> list[str]:
 def test_the_first_line_is_the_cause(case: Case) -> None:
     record = run(case.route, case)
     first, second, third, *_ = diagnosis(record)
-    assert first.startswith(f"the hand-over at the entry {case.route[0]} violates ")
+    assert first.startswith(f"the handover at the entry {case.route[0]} violates ")
     assert second.startswith(f"  {case.rule}: ")
     assert third.startswith("      found: ")
 

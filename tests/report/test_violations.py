@@ -19,7 +19,7 @@ def test_each_rule_is_said_once_with_everything_that_was_found() -> None:
         violation("linux64/gdt", "There is a GDT", "0x18 is missing"),
     ]
     assert violations(a_record(abi=wrong)) == [
-        "the hand-over at the entry efi violates 2 rules:",
+        "the handover at the entry efi violates 2 rules:",
         "  linux64/gdt: There is a GDT",
         "      found: 0x10 is missing",
         "      found: 0x18 is missing",

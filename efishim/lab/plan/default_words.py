@@ -39,7 +39,7 @@ def wants(blob: Blob) -> Wants:
     except ImageError:
         return Wants()
     if program.section(KERNEL) is None:
-        return Wants("it is an EFI program and no kernel", "it is an EFI program and no kernel")
+        return Wants("it is an EFI program, not a kernel", "it is an EFI program, not a kernel")
     own = [f"it has its own in {name}" if program.section(name) is not None else "" for name in (OWN_CMDLINE, OWN_INITRD)]
     return Wants(*own)
 
@@ -59,7 +59,7 @@ def notes(blob: Blob, cmdline: bytes, ramdisks: tuple[Blob, ...]) -> tuple[str, 
     found = wants(blob)
     lines = []
     if found.no_cmdline and not cmdline:
-        lines.append(f"the image gets no command line, for {found.no_cmdline}; -a gives it one")
+        lines.append(f"the image gets no command line, as {found.no_cmdline}; use -a to pass one")
     if found.no_ramdisk and not ramdisks:
-        lines.append(f"the image gets no ramdisk, for {found.no_ramdisk}; -i gives it one")
+        lines.append(f"the image gets no ramdisk, as {found.no_ramdisk}; use -i to pass one")
     return tuple(lines)

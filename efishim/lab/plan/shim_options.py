@@ -15,7 +15,7 @@ SHIM_OPTIONS = (
     OptionHelp("strict_nx", "protect memory as strict builds of EDK II do; offer the memory attribute protocol (0 or 1)", "0"),
     OptionHelp("keys", "keys to type at the firmware's console", ""),
     OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
-    OptionHelp("load_options", "how LoadOptions hold the command line: text, unterminated, or hex:BYTES instead of it", "text"),
+    OptionHelp("load_options", "LoadOptions: the command line as text, the same unterminated, or hex:BYTES", "text"),
     OptionHelp("file_path", "whether the image's LoadedImage has a FilePath (0 or 1)", "1"),
     OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),
 )

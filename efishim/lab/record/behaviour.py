@@ -100,10 +100,10 @@ class FunctionCoverage(Part, frozen=True, kw_only=True):
     offsets: str = ""
     """Where its blocks begin, hexadecimal and in ascending order: offsets in the function, or in the image file."""
     after: str | UnsetType = UNSET
-    """What led to each of these blocks when it ran for the first time: how many places before it in `offsets` the block
-    stands that did, when that is one of the same function; `7.2` for block 2 of function 7 in the list of functions, both
-    counted from 0: behind a call it is the block that called; `!ec` for an interrupt or exception, with its vector; `?` when it
-    is not known. Records that were made before it was written down are without it.
+    """What led to each of these blocks when it ran for the first time. `3`: the block three places before it in `offsets`, of
+    the same function; a negative number counts forwards. `7.2`: block 2 of function 7 in the list of functions, both counted
+    from 0. `!ec`: an interrupt or exception, with its vector. `?`: not known. A block behind a call has the block that called.
+    Older records do not have this field.
     """
 
 

@@ -59,10 +59,10 @@ class LastMoments(Part, frozen=True, kw_only=True):
     code: Annotated[list[CodeLine], Meta(max_length=64)] = field(default_factory=list)
     """Instructions from RIP on."""
     new_code: Annotated[list[CodeRef], Meta(max_length=64)] = field(default_factory=list)
-    """The blocks that ran for the first time last, in order: what the guest did just before that it had not done before."""
+    """The last blocks that ran for the first time, in order: the newest code that the guest reached."""
     backtrace: Annotated[list[CodeRef], Meta(max_length=64)] = field(default_factory=list)
-    """Return addresses on the stack, the innermost first. Every word of the stack counts that follows a call instruction, so
-    that some may be left from calls that are over.
+    """Return addresses on the stack, the innermost first: every word that points behind a call instruction. Some may be left
+    over from calls that have returned.
     """
     log: Annotated[list[Text], Meta(max_length=256)] = field(default_factory=list)
     """The end of the kernel's own log, read from its ring in guest memory; it is there before any console is."""

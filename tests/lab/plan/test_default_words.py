@@ -31,7 +31,7 @@ IMAGES = {
     "multiboot kernel": (build_elf([(0x100000, 0x100000, b"code", 4)], entry=0x100000), True, True, ()),
     "no image": (b"nothing", True, True, ()),
     "MS-DOS program": (b"MZ" + bytes(0x400), True, True, ()),
-    "EFI program": (uki(), False, False, ("no command line, for it is an EFI program", "no ramdisk, for it is an EFI program")),
+    "EFI program": (uki(), False, False, ("no command line, as it is an EFI program", "no ramdisk, as it is an EFI program")),
     "kernel and stub": (uki(b".linux"), True, True, ()),
     "own command line": (uki(b".linux", b".cmdline"), False, True, ("has its own in .cmdline",)),
     "own ramdisk": (uki(b".linux", b".initrd"), True, False, ("has its own in .initrd",)),
