@@ -81,7 +81,7 @@ def _short(filename: str) -> str:
     for folder in sorted(filter(None, sys.path), key=len, reverse=True):
         if filename.startswith(f"{folder}/"):
             return filename[len(folder) + 1 :]
-    return filename
+    return "/".join(Path(filename).parts[-2:])
 
 
 def described(error: BaseException, module: str = "") -> str:

@@ -43,7 +43,10 @@ def distribution_of(source: Any) -> tuple[str, str]:
 @lru_cache(maxsize=64)
 def _name_and_version(distribution: Any) -> tuple[str, str]:
     """Kept, since importlib.metadata reads and parses the file of a distribution each time it is asked."""
-    return str(getattr(distribution, "name", "") or ""), str(getattr(distribution, "version", "") or "")
+    try:
+        return str(getattr(distribution, "name", "") or ""), str(getattr(distribution, "version", "") or "")
+    except Exception:  # noqa: BLE001 what stands in the file is anybody's
+        return "", ""
 
 
 def module_of(plugin: object) -> str:
@@ -73,6 +76,6 @@ def sha256_of(plugin: object) -> str:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             name = path.relative_to(root).as_posix() if path != root else path.name
             digest.update(f"{content}  {name}\n".encode())
-    except OSError:
+    except (OSError, UnicodeError):
         return ""
     return digest.hexdigest()

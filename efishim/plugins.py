@@ -32,7 +32,7 @@ GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports"
 
 Thing = TypeVar("Thing")
 
-_NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "efishim_providers": (
         *("summary", "structure", "specifications", "limits", "entries", "options"),
@@ -163,7 +163,7 @@ class Registry:
         if missing:
             raise TypeError(f"{type(thing).__name__} lacks {', '.join(missing)}")
         name = str(thing.name)
-        if hook != "efishim_firmware_protocols" and not _NAME.match(name):
+        if hook != "efishim_firmware_protocols" and not _NAME.fullmatch(name):
             raise TypeError(f"{name!r} is not a name of lower-case letters, digits, - and _")
         return name
 

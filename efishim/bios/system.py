@@ -118,7 +118,8 @@ class SystemServices:
     def _elapsed(self, place: int) -> None:
         self._awaited = None
         memory = self._board.memory
-        if memory.find(place) is not None:
+        region = memory.find(place)
+        if region is not None and region.writable:
             memory.write(place, bytes([memory.u8(place) | POSTED]))
 
     def _move(self, frame: Frame) -> None:

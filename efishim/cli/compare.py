@@ -38,9 +38,7 @@ RECORD_SUFFIX = ".json"
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Save the record of each run in DIR.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
-@click.option(
-    "--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts."
-)
+@click.option("--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts.")
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @PLAN_OPTIONS

@@ -153,7 +153,7 @@ def _log(record: Record) -> Iterator[str]:
 
 def _userspace(record: Record) -> Iterator[str]:
     for section in sections(record.console):
-        if section.kind is Kind.USERSPACE:
+        if section.kind is Kind.USERSPACE and section.name != "warnings":  # they repeat the log
             yield from (f"{section.name}: {line}" for line in section.lines)
 
 

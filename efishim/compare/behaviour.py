@@ -125,6 +125,14 @@ class Section(NamedTuple):
         return did(self.kind, line) if self.kind is Kind.LOG else did(self.kind, self.name, line)
 
 
+LINE_LIMIT = 4096
+"""Characters. Longer lines are no kernel's (kernel/printk/internal.h, PRINTK_MESSAGE_MAX); they are compared in pieces."""
+
+
+def _pieces(line: str) -> Iterator[str]:
+    return (line[at : at + LINE_LIMIT] for at in range(0, len(line) or 1, LINE_LIMIT))
+
+
 def sections(console: str) -> Iterator[Section]:
     """The kernel's log and the sections of the reporting init's report."""
     log: list[str] = []
@@ -140,9 +148,9 @@ def sections(console: str) -> Iterator[Section]:
             section = match["name"]
             report[section] = [f"error {match['error']}"] if match["error"] else []
         elif inside and section is not None and line.startswith("| "):
-            report[section].append(line[2:])
+            report[section].extend(_pieces(line[2:]))
         elif not inside:
-            log.append(line)
+            log.extend(_pieces(line))
     said = messages("\n".join(log))
     yield Section(Kind.LOG, "", [_log_line(line) for line in said], said)
     for name, lines in report.items():
@@ -152,7 +160,7 @@ def sections(console: str) -> Iterator[Section]:
 _RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")
 
 
-_AUDIT = re.compile(r"\baudit\([^)]*\)")
+_AUDIT = re.compile(r"\baudit\([^()]{0,64}\)")
 """Seconds and serial number (kernel/audit.c, audit_log_start)."""
 
 

@@ -24,7 +24,7 @@ LOG, ANY = "", "*"
 MASKS: tuple[Mask, ...] = (
     Mask(
         ANY,
-        re.compile(r"\baudit\([^)]*\)"),
+        re.compile(r"\baudit\([^()]{0,64}\)"),
         "audit(TIME)",
         "Seconds and a serial number (kernel/audit.c, audit_log_start()).",
     ),
@@ -48,7 +48,7 @@ MASKS: tuple[Mask, ...] = (
     ),
     Mask(
         LOG,
-        re.compile(r"(?P<what>\binitcall .* returned .* after) \d+(?= usecs)"),
+        re.compile(r"(?P<what>\binitcall \S+(?: \[\S+\])? returned -?\d+ after) \d+(?= usecs)"),
         r"\g<what> N",
         "How long an initcall took (init/main.c, trace_initcall_finish_cb()).",
     ),

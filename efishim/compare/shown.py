@@ -13,14 +13,14 @@ SETUP_DATA_MAP = given(Stage.USERSPACE, "reserve setup_data", kind=Kind.MAP)
 NODE_MAP = given(Stage.USERSPACE, "node 0", kind=Kind.MAP)
 NOSAVE_MAP = given(Stage.USERSPACE, "nosave", kind=Kind.MAP)
 
-LIMIT = 4096
+LIMIT = 512
 """More ranges than any machine has; lines of hostile consoles are cut there."""
 
 _RANGE = r"\[mem (?:0x)?(?P<start>[0-9a-f]{1,16})-(?:0x)?(?P<end>[0-9a-f]{1,16})\]"
 _PRINTED: tuple[tuple[Fact, re.Pattern[str]], ...] = (
     # arch/x86/kernel/e820.c, e820__print_table()
-    (FIRMWARE_MAP, re.compile(rf"BIOS-e820: {_RANGE} (?P<kind>.+)")),
-    (SETUP_DATA_MAP, re.compile(rf"reserve setup_data: {_RANGE} (?P<kind>.+)")),
+    (FIRMWARE_MAP, re.compile(rf"BIOS-e820: {_RANGE} (?P<kind>.{{1,64}})")),
+    (SETUP_DATA_MAP, re.compile(rf"reserve setup_data: {_RANGE} (?P<kind>.{{1,64}})")),
     # mm/mm_init.c, free_area_init()
     (NODE_MAP, re.compile(rf"\s*node\s+0: {_RANGE}(?P<kind>)")),
     # kernel/power/snapshot.c, register_nosave_region()
@@ -79,8 +79,8 @@ def is_listed_map(line: str) -> bool:
     return match is not None and match["kind"] in OF_E820
 
 
-_TOTAL = re.compile(r"Memory: (?P<free>\d+)K/(?P<total>\d+)K available \(.*?(?P<reserved>\d+)K reserved")
-_MEM_TOTAL = re.compile(r"MemTotal:\s+(?P<total>\d+) kB")
+_TOTAL = re.compile(r"Memory: (?P<free>\d{1,18})K/(?P<total>\d{1,18})K available \(.*?(?P<reserved>\d{1,18})K reserved")
+_MEM_TOTAL = re.compile(r"MemTotal:\s+(?P<total>\d{1,18}) kB")
 _ADDRESSES = re.compile(r"0x(?P<number>[0-9a-f]{1,16})")
 
 

@@ -50,9 +50,11 @@ class Watchdog:
         os.close(self._reading)
 
     def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
         while True:
             came = b""
-            if select.select([self._reading], [], [], INTERVAL)[0]:
+            if poll.poll(INTERVAL * 1000):
                 came = os.read(self._reading, 4096)
                 if not came:
                     return

@@ -48,7 +48,7 @@ def _own(value: Value, name: str) -> int:
 
 def _file_size(value: Value) -> bool:
     """Setup sectors and paragraphs add up to the file."""
-    size = (_own(value, "setup_sects") + 1) * SECTOR + _own(value, "syssize") * PARAGRAPH
+    size = ((_own(value, "setup_sects") or 4) + 1) * SECTOR + _own(value, "syssize") * PARAGRAPH
     return 0 <= value.seen.record.image.size - size < SIGNATURES
 
 

@@ -57,7 +57,7 @@ def lines_as_told(evidence: Evidence) -> bool:
     return not kind or all(any(one.kind == kind for one in seen.facts.maps[whole]) for _, seen in evidence.told())
 
 
-_PAGES = re.compile(r"(?P<pages>\d+) pages")
+_PAGES = re.compile(r"(?P<pages>\d{1,18}) pages")
 
 
 def pages_of_a_hole(evidence: Evidence) -> bool:
@@ -69,7 +69,7 @@ def pages_of_a_hole(evidence: Evidence) -> bool:
     return all(pages in memory.holes(seen) or pages == sum(memory.holes(seen)) for _, seen in evidence.told())
 
 
-_TOTAL_PAGES = re.compile(r"Total pages: (?P<pages>\d+)")
+_TOTAL_PAGES = re.compile(r"Total pages: (?P<pages>\d{1,18})")
 
 
 def _line(seen: Seen, begins: str) -> str:
@@ -257,7 +257,7 @@ def in_isa_hole(evidence: Evidence) -> bool:
     return piece is not None and memory.ISA_HOLE[0] <= piece[0] and piece[1] <= memory.ISA_HOLE[1]
 
 
-_FREED = re.compile(r"Freeing EFI boot services memory: (?P<kib>\d+)K")
+_FREED = re.compile(r"Freeing EFI boot services memory: (?P<kib>\d{1,18})K")
 
 
 def boot_services_freed(evidence: Evidence) -> bool:

@@ -168,7 +168,8 @@ def follows(whole: Fact, seen: Seen, piece: tuple[int, int] | None = None) -> bo
     start, end = piece or (0, 1 << 64)
     if whole == NOSAVE_MAP:  # behind the end of RAM, kernels differ in how far they go on
         end = min(end, max((high for _, high in ram(seen)), default=0))
-    return all(a == b for low, high, a, b in spans(expected(whole, seen), shown) if low < end and high > start)
+    wanted, there = ([one for one in areas if one.start < end and one.end > start] for areas in (expected(whole, seen), shown))
+    return all(a == b for low, high, a, b in spans(wanted, there) if low < end and high > start)
 
 
 def _behind_ram(area: Area, seen: Seen) -> bool:

@@ -8,11 +8,12 @@ from efishim.compare.evidence import Evidence, Seen
 from efishim.compare.facts import Kind, did
 from efishim.compare.predicates import memory
 from efishim.compare.predicates.never import complaint, is_grave
+from efishim.compare.predicates.pointers import number
 from efishim.lab.kernel_log import normalise
 from efishim.lab.record import EfiMemoryView
 
 _RUNTIME = re.compile(
-    r"\d+ type=0x(?P<type>[0-9a-f]+) phys_addr=0x(?P<start>[0-9a-f]+) virt_addr=0x(?P<virtual>[0-9a-f]+)"
+    r"\d{1,9} type=0x(?P<type>[0-9a-f]+) phys_addr=0x(?P<start>[0-9a-f]+) virt_addr=0x(?P<virtual>[0-9a-f]+)"
     r" num_pages=0x(?P<pages>[0-9a-f]+) attribute=0x(?P<attribute>[0-9a-f]+)"
 )
 _BOOT_SERVICES = (3, 4)
@@ -50,7 +51,7 @@ def _holds(one: EfiMemoryView, start: int, end: int) -> bool:
     return one.physical_start <= start and end <= one.physical_start + (one.number_of_pages << 12)
 
 
-_TABLE = re.compile(r"(?P<name>[A-Za-z0-9_. ]+?)=(?P<address>0x[0-9a-f]+)")
+_TABLE = re.compile(r"(?P<name>[A-Za-z0-9_. ]{1,64}?)=(?P<address>0x[0-9a-f]+)")
 
 
 def tables_as_told(evidence: Evidence) -> bool:
@@ -80,12 +81,12 @@ def version_as_told(evidence: Evidence) -> bool:
     """The boot protocol that the kernel shows is the one in its boot_params."""
     for _, seen in evidence.told():
         view = seen.record.boot_view
-        if view is None or int(evidence.fact.field[-1], 16) != view.boot_params.number("hdr.version"):
+        if view is None or number(evidence.fact.field[-1]) != view.boot_params.number("hdr.version"):
             return False
     return True
 
 
-_CLOCK = re.compile(r"\((?P<seconds>\d+)\)$")
+_CLOCK = re.compile(r"\((?P<seconds>\d{1,18})\)$")
 BOOT_SECONDS = 600
 """Longer than any boot takes in virtual time."""
 

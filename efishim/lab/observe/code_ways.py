@@ -85,6 +85,8 @@ class _Around:
     def __init__(self, rows: Rows, notes: Notes, found: Sequence[int]) -> None:
         self._rows, self._notes, self._found = rows, notes, found
         self._order = sorted(rows.first)
+        self._left: dict[int, int] = {}
+        """Where the code was before it went aside, by the rows there."""
         self._ends: dict[int, int] = {}
         for pc, row in rows.first.items():
             self._ends.setdefault(pc + rows.blocks[row][1], row)
@@ -96,8 +98,14 @@ class _Around:
         if COLD in name + came_from and _whole(name) == _whole(came_from):
             return before
         if came_from == ASIDE:
+            way = []
             while 0 <= before < row and rows.names[rows.function[before]] == ASIDE:
+                if before in self._left:
+                    before = self._left[before]
+                    break
+                way.append(before)
                 before = self._found[before]
+            self._left.update(dict.fromkeys(way, before))
             return before
         # Each of these leads there, if it ran before.
         resumed = self._notes.resumed.get(pc, 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from efishim.image.symbols import Symbols
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.milestones import ADDRESS_BITS, Milestones, Moment
 from efishim.lab.record import CodeLine, GuestException, Hex, LastMoments, ProcessorState
@@ -24,7 +25,7 @@ from efishim.machine.memory import PAGE, BusError
 
 EXCEPTIONS, CODE, NEW_CODE, FRAMES, LOG = 4, 8, 16, 24, 40
 """How many of each are kept."""
-SPECIFIER = re.compile(r"%[-+ 0#]*\d*(?:\.\d+)?(?:h|l|ll|z)?([sduixp])")
+SPECIFIER = re.compile(r"%[-+ #]*(?P<zeros>0?)(?P<width>\d{0,2})(?:\.\d+)?(?P<size>ll|l|z|h)?(?P<form>[sduixp])")
 WORDS = 500
 """Characters of what a panic says."""
 CODE_BYTES = 64
@@ -79,6 +80,8 @@ class _State:
     bits: int
     stack: bytes
     insns: int
+    at: int
+    """Linear address of the instruction."""
     blocks: int
     """How many different blocks had run."""
 
@@ -91,6 +94,8 @@ class _Event:
     registers: tuple[int, ...]
     """In the order in which instructions encode them (SDM volume 2, table 2-2)."""
     eflags: int
+    eip: int
+    """Offset in the code segment; `pc` is the linear address."""
 
 
 def expanded(text: str, arguments: Iterable[int], string: Callable[[int], str]) -> str:
@@ -101,9 +106,14 @@ def expanded(text: str, arguments: Iterable[int], string: Callable[[int], str]) 
         value = next(left, None)
         if value is None:
             return match[0]
-        if match[1] == "s":
+        if match["form"] == "s":
             return string(value)
-        return f"{value:x}" if match[1] in "xp" else str(value)
+        if match["form"] != "p" and match["size"] not in ("l", "ll", "z"):  # an int, in the lower half of its place
+            value &= 0xFFFF_FFFF
+            if match["form"] in "di" and value >> 31:
+                value -= 1 << 32
+        text = f"{value:x}" if match["form"] in "xp" else str(value)
+        return text.zfill(int(match["width"] or 0)) if match["zeros"] else text
 
     return SPECIFIER.sub(expand, text).strip()
 
@@ -117,6 +127,7 @@ class LastWords:
         self._events: deque[_Event] = deque(maxlen=EXCEPTIONS)
         self._at_panic: _State | None = None
         self._text = ""
+        self._lines: list[str] | None = None
         machine.on_exception = self._exception
         milestones.at(Moment.ADDRESSES, self._watch_for_panic)
 
@@ -150,7 +161,8 @@ class LastWords:
         if not event.external and not event.software:
             machine = self._machine
             registers = tuple(machine.engine.env.regs[: len(ENCODED)])
-            self._events.append(_Event(event, pc, machine.insns, registers, machine.cpu.get("eflags")))
+            eip = machine.engine.env.eip
+            self._events.append(_Event(event, pc, machine.insns, registers, machine.cpu.get("eflags"), eip))
 
     def _watch_for_panic(self) -> None:
         facts, slide = self._names.facts, self._names.virtual_slide
@@ -182,9 +194,9 @@ class LastWords:
         """What is known of the end."""
         fatal = self._fatal(stop)
         state = self._at_panic or self._state(fatal)
-        self._find_kernel(int(state.cpu.registers.rip))
+        self._find_kernel(state.at)
         names, insns = self._names, state.insns
-        rip = int(state.cpu.registers.rip)
+        rip = state.at
         frames = return_addresses(state.stack, 8 if self._wide else 4, self._is_code, self._read, FRAMES)
         blocks = self._machine.engine.native.blocks()[: state.blocks][-NEW_CODE:]
         return LastMoments(
@@ -240,15 +252,14 @@ class LastWords:
         cpu, insns = capture_cpu(machine.cpu, machine.memory), machine.insns
         if event is not None:
             names = dict(zip(ENCODED, map(Hex, event.registers), strict=True))
-            registers = msgspec.structs.replace(cpu.registers, rip=Hex(event.pc), eflags=Hex(event.eflags), **names)
+            registers = msgspec.structs.replace(cpu.registers, rip=Hex(event.eip), eflags=Hex(event.eflags), **names)
             cpu, insns = msgspec.structs.replace(cpu, registers=registers), event.insns
-        code = self._read(
-            int(cpu.registers.rip) + (0 if cpu.mode.startswith("long") else int(cpu.segments.cs.base)), CODE_BYTES
-        )
+        at = machine.engine.env.linear if event is None else event.pc
+        code = self._read(at, CODE_BYTES)
         stack = self._read(
             int(cpu.registers.rsp) + (0 if cpu.mode.startswith("long") else int(cpu.segments.ss.base)), STACK_BYTES
         )
-        return _State(cpu, code, machine.cpu.mode, stack, insns, machine.engine.state.log_used)
+        return _State(cpu, code, machine.cpu.mode, stack, insns, at, machine.engine.state.log_used)
 
     @property
     def _wide(self) -> bool:
@@ -268,10 +279,16 @@ class LastWords:
         return early or symbols.get("_stext", 0) <= linked < symbols.get("_etext", 0)
 
     def _log(self) -> list[str]:
-        names = self._names
-        symbols, slide = names.symbols, names.virtual_slide
+        """The end of the kernel's log; it is searched for once."""
+        symbols, slide = self._names.symbols, self._names.virtual_slide
         if symbols is None or slide is None:
             return []
+        if self._lines is None:
+            self._lines = self._read_log(symbols, slide)
+        return self._lines
+
+    def _read_log(self, symbols: Symbols, slide: int) -> list[str]:
+        names = self._names
 
         def address_of(name: str) -> int | None:
             linked = symbols.address_of(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,7 +24,9 @@ SEARCHED = 512
 COMMITTED, FINALIZED = 1, 2
 """States of a descriptor that has a message (kernel/printk/printk_ringbuffer.h, enum desc_state)."""
 LARGEST_AREA = 32 << 20
-MOST_PLACES = 4096
+MOST_PLACES = 64
+LARGEST_AREAS = 128 << 20
+"""Bytes of all areas together that are searched."""
 RINGS = {
     8: re.compile(rb"(?=[\x05-\x14]\0{7}.{6}\xff\xff.{6}\xff\xff)", re.DOTALL),
     4: re.compile(rb"(?=[\x05-\x14]\0{3}.{3}[\xc0-\xff].{3}[\xc0-\xff])", re.DOTALL),
@@ -88,9 +91,10 @@ def _descriptors(kernel: Kernel, lines: int) -> list[str]:
 
 def _rings(kernel: Kernel) -> Iterator[int]:
     """Where a struct printk_ringbuffer may be: a number of bits, and two pointers to the upper half of the address space."""
-    places = 0
+    places, left = 0, LARGEST_AREAS
     for start, size in kernel.areas:
-        data = kernel.read(start, min(size, LARGEST_AREA))
+        data = kernel.read(start, min(size, LARGEST_AREA, left))
+        left -= len(data)
         for match in RINGS[kernel.width].finditer(data):
             if match.start() % kernel.width == 0:
                 places += 1
@@ -156,7 +160,7 @@ def _records(kernel: Kernel, lines: int) -> list[str]:
         return []
     at, end = kernel.u32(first_at), kernel.u32(next_at)
     ring = kernel.read(address, size)
-    found: list[str] = []
+    found: deque[tuple[int, int, int]] = deque(maxlen=lines)
     left = size // RECORD.size
     while at != end and left > 0 and at + RECORD.size <= len(ring):
         left -= 1
@@ -166,9 +170,9 @@ def _records(kernel: Kernel, lines: int) -> list[str]:
             continue
         # With CONFIG_PRINTK_CALLER four bytes more; the whole is aligned to four.
         header = 20 if length - text_length - dictionary >= 20 else RECORD.size
-        found.append(_stamped(stamp, ring[at + header : at + header + text_length]))
+        found.append((stamp, at + header, min(text_length, TEXT_LIMIT)))
         at += length
-    return found[-lines:]
+    return [_stamped(stamp, ring[start : start + size]) for stamp, start, size in found]
 
 
 def _characters(kernel: Kernel, lines: int) -> list[str]:

@@ -14,7 +14,10 @@ from tests.hostile.programs import run_program
     [
         ("nothing to fill in", [], "nothing to fill in"),
         ("no %s found, %d times\n", [1, 3], "no text 1 found, 3 times"),
-        ("%lx %p %08lx %-5u %llu", [255, 16, 1, 2, 3], "ff 10 1 2 3"),
+        ("%lx %p %08lx %-5u %llu", [255, 16, 1, 2, 3], "ff 10 00000001 2 3"),
+        # An int is in the lower half of its place, whatever is in the upper one.
+        ("Attempted to kill init! exitcode=0x%08x", [0x1_0000_000B], "Attempted to kill init! exitcode=0x0000000b"),
+        ("(%d) %ld", [0xFFFF_FFF2, 0xFFFF_FFF2], "(-14) 4294967282"),
         ("%s and %s", [1], "text 1 and %s"),
         ("100%% %y", [1], "100%% %y"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from efishim.lab.snapshot.printk import INFO, RECORD, Kernel, log_tail
+from efishim.lab.snapshot.printk import INFO, RECORD, TEXT_LIMIT, Kernel, log_tail
 
 TOP = 0xFFFF_FFFF_8100_0000
 TOP32 = 0xC100_0000
@@ -154,6 +154,18 @@ def test_the_ring_of_characters(end: int, expected: list[str]) -> None:
     memory.put(TOP + 8, struct.pack("<I", 0x100))
     memory.put(TOP + 16, struct.pack("<I", end))
     assert [line for line in log_tail(memory.kernel(), 100) if line] == expected
+
+
+def test_records_that_are_longer_than_they_can_be_are_cut() -> None:
+    """Each says that it has 64 KiB of text, and the next begins a byte behind it: what is kept is what is asked for."""
+    memory = records(caller=False)
+    memory.data[0x1000:] = RECORD.pack(0, 16, 0xFFFF, 0, 0, 0) * ((len(memory.data) - 0x1000) // RECORD.size)
+    memory.put(memory.variables["log_buf_len"], struct.pack("<I", len(memory.data) - 0x1000))
+    memory.put(memory.variables["log_first_idx"], struct.pack("<I", 0))
+    memory.put(memory.variables["log_next_idx"], struct.pack("<I", 1))
+    found = log_tail(memory.kernel(), 8)
+    assert len(found) <= 8
+    assert max(map(len, found)) <= 4 * TEXT_LIMIT + 20
 
 
 def test_a_kernel_without_a_ring_has_no_log() -> None:
