@@ -63,19 +63,23 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-UNMEASURED = frozenset({"kernel", "qemu", "no_cover"})
+UNMEASURED = frozenset({"kernel", "qemu", "unmeasured"})
 """Marks of tests that run without the measurement of coverage, which makes them up to four times as long: they take the same
 paths thousands of times, and which code is tested is for the tests of that code to show."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """pytest-cov's mark `no_cover` is about the body of a test; this is about its fixtures too, where kernels are booted."""
-    measured = None if UNMEASURED.isdisjoint(mark.name for mark in item.iter_markers()) else coverage.Coverage.current()
-    if measured is not None:
-        measured.stop()
+    """pytest-cov's mark `no_cover` is about the body of a test; this is about its fixtures too, where kernels are booted. One
+    measurement may have been started within another, which goes on when the inner one stops.
+    """
+    stopped: list[coverage.Coverage] = []
+    if not UNMEASURED.isdisjoint(mark.name for mark in item.iter_markers()):
+        while (measured := coverage.Coverage.current()) is not None:
+            measured.stop()
+            stopped.append(measured)
     result = yield
-    if measured is not None:
+    for measured in reversed(stopped):
         measured.start()
     return result
 

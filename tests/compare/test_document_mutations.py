@@ -17,7 +17,7 @@ from efishim.lab.record import Record, RecordError, decode, encode
 from efishim.lab.record.values import decode_value, encode_value
 from efishim.testing.run import run
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 PARTS = ("machine", "entry_view", "boot_view", "kernel_view")
 

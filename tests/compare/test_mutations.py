@@ -22,7 +22,7 @@ from efishim.lab.record import Record
 from efishim.wire.acpi import Rsdp, SdtHeader
 from tests.compare.mutants import changed_run, field_of, fields, flip
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 HVMLITE, GRUB, LILO = "hvmlite/pvh", "grub/linux64", "lilo/linux16"
 STRUCTURES = {

@@ -80,7 +80,7 @@ def test_truncated(size: int, tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", range(8))
 def test_one_flipped_bit(part: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """In every other byte, all parts together, of the setup header, the PE headers and the section table."""

@@ -9,7 +9,7 @@ from efishim.lab import record as records
 from efishim.lab.record import Reason
 from tests.hostile.programs import programs, run_program
 
-pytestmark = [pytest.mark.no_cover, pytest.mark.slow]
+pytestmark = [pytest.mark.unmeasured, pytest.mark.slow]
 
 RETURNS = (
     *("returns", "million_blocks", "self_modifying", "apic_rearmed", "cpuid_flood", "mmio_flood", "rom_written"),

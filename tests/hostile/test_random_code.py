@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from efishim.lab.record import Reason
 from tests.hostile.programs import image_of, run_image
 
-pytestmark = [pytest.mark.no_cover, pytest.mark.slow]
+pytestmark = [pytest.mark.unmeasured, pytest.mark.slow]
 
 DEFINED = set(Reason) - {Reason.EMULATOR, Reason.TIMEOUT, Reason.INTERRUPTED}
 PIECES = (
