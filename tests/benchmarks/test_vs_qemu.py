@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 import threading
@@ -34,7 +35,9 @@ def test_marks_are_noted_when_they_arrive() -> None:
     assert 0.2 < done.marks["startup_64"] < done.marks["userspace"] - 0.15
     assert done.marks["userspace"] < done.exit - 0.15
     assert (done.status, done.output.count("begin")) == (3, 2)
-    assert 64 << 20 < done.peak < 200 << 20
+    # A process begins with the peak of the one that started it (fs/exec.c, exec_mmap()), which is that of these tests.
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    assert 64 << 20 < done.peak <= max(200 << 20, ours)
 
 
 def test_what_takes_too_long_is_ended() -> None:
