@@ -63,8 +63,9 @@ class SerialServices:
         """Int 14h: DX is the number of the port."""
         number = frame["dx"]
         if number >= len(self._uarts):
-            frame.unknown = True  # nothing is done, as by SeaBIOS
+            frame.unknown = frame.carry = True  # as SeaBIOS: no register changes
             return
+        frame.carry = False
         port = self._uarts[number]
         match frame["ah"]:
             case 0x00:
@@ -83,7 +84,7 @@ class SerialServices:
             case 0x03:
                 self._status(frame, port)
             case _:
-                frame.unknown = True
+                frame.unknown = frame.carry = True
 
     def _status(self, frame: Frame, port: int) -> None:
         frame["ah"] = self._in(port + LINE_STATUS)

@@ -93,10 +93,13 @@ class SystemServices:
                 frame.refuse()  # 2400 closes the gate, which is always open here
 
     def _wait(self, frame: Frame) -> None:
-        """CX:DX microseconds."""
+        """CX:DX microseconds; there is one wait at a time."""
+        if self._awaited is not None:
+            frame.fail(0x83)
+            return
         microseconds = frame["cx"] << 16 | frame["dx"]
         self._board.skip_to(self._board.now() + microseconds * 1000)
-        frame.done()
+        frame.carry = False
 
     def _event(self, frame: Frame) -> None:
         """Set bit 7 of the byte at ES:BX after CX:DX microseconds, or do not (AL = 1)."""
@@ -108,7 +111,8 @@ class SystemServices:
             frame.carry = False
             return
         if self._awaited is not None or frame["al"]:
-            frame.carry = True
+            frame["al"] -= bool(frame["al"])  # as SeaBIOS does
+            frame.fail(0x86)
             return
         place = (self._board.cpu.get("es") << 4) + frame["bx"]
         microseconds = frame["cx"] << 16 | frame["dx"]

@@ -22,8 +22,9 @@ VGA_COLOUR = 8
 """Display combination code: a VGA with a colour monitor."""
 TEXT_MODE_SET = 0x30
 """What a VGA's function 00 leaves in AL for modes 0 to 5 and 7."""
-SELECTIONS = range(0x30, 0x35)
-"""Of function 12: scan lines, palette loading, addressing, grey scales, cursor emulation. AL says that there are such."""
+SELECTIONS = range(0x30, 0x37)
+"""Of function 12: scan lines, palette loading, addressing, grey scales, cursor emulation, display switch, refresh. AL says
+that there are such."""
 DATA_AREA_OF_MODE_3 = {
     "video_mode": 3,
     "video_columns": COLUMNS,
@@ -167,7 +168,7 @@ class VideoServices:
                 frame["cx"] = self._area["cursor_shape"]
                 frame["dx"] = self._cursor(frame["bh"])
             case 0x04:
-                frame["ax"] = 0  # no light pen was triggered
+                frame["ax"] = frame["bx"] = frame["cx"] = frame["dx"] = 0  # no light pen was triggered
             case 0x05:
                 if frame["al"] < PAGES:
                     self._area["video_page"] = frame["al"]

@@ -189,7 +189,7 @@ def test_a_page_that_is_not_there_violates_nothing(strict: bool) -> None:
 
 @pytest.mark.parametrize("characteristics", [READ_WRITE_EXECUTE, READ_WRITE])
 def test_strict_firmware_leaves_an_image_without_code_as_it_is(characteristics: int) -> None:
-    """ProtectUefiImage() gives up where no section is code."""
+    """ProtectUefiImage() gives up where no section is code (until edk2-stable202402)."""
     program = image(JUMP_TO_DATA, characteristics=characteristics, data=bytes.fromhex("b807000000c3"))
     assert run(program, strict_nx=True)[1].result == 7
 
@@ -206,7 +206,9 @@ def test_strict_firmware_leaves_sections_that_share_pages_as_they_are(alignment:
 
 @pytest.mark.parametrize("nx_compat", [False, True])
 def test_strict_firmware_protects_images_with_nx_compat(nx_compat: bool) -> None:
-    """memtest86+ has a section of code on pages of its own, writes to it, and runs on strict builds of EDK II."""
+    """memtest86+ has a section of code on pages of its own, writes to it, and runs on strict builds of EDK II, whose
+    PcdImageProtectionPolicy leaves out images from disk.
+    """
     text = SectionSpec(b".text", TEXT, bytes.fromhex(STORE_TO_CODE), 0x200, READ_EXECUTE)
     program = build_pe([text], size_of_image=0x3000, dll_characteristics=0x100 if nx_compat else 0)
     reason = run(program, strict_nx=True)[0].reason

@@ -107,8 +107,9 @@ def loader_number(value: Value) -> bool:
     return value.number in _loader(value).get("type_of_loader", (_NOBODY,))
 
 
-FLAGS = frozenset({0x00, 0x01, 0x02, 0x03, 0x81, 0x83})
-"""loadflags: LOADED_HIGH, KASLR_FLAG and CAN_USE_HEAP; QUIET_FLAG and KEEP_SEGMENTS are asked for by nobody here."""
+FLAGS = frozenset({0x00, 0x01, 0x02, 0x03, 0x81, 0x83, 0xA1, 0xA3})
+"""loadflags: LOADED_HIGH, KASLR_FLAG, CAN_USE_HEAP, and QUIET_FLAG, which GRUB sets for the word quiet; KEEP_SEGMENTS is asked
+for by nobody here."""
 
 HEADER: Mapping[str, Law] = {
     "setup_sects": _file_size,
@@ -139,7 +140,7 @@ HEADER: Mapping[str, Law] = {
     "kernel_alignment": _power,
     "relocatable_kernel": one_of(0, 1),
     "min_alignment": lambda value: value.number >= 12 and 1 << value.number <= max(header(value, "kernel_alignment"), 1),
-    "xloadflags": between(0, 0x7F),
+    "xloadflags": between(0, 0xFF),
     "cmdline_size": between(0xFF, 0xFFF),
     "hardware_subarch": between(0, 4),
     "hardware_subarch_data": nothing,
@@ -167,7 +168,7 @@ def memory_size(value: Value) -> bool:
     end = next((one.end for one in value.seen.facts.maps.get(whole, ()) if one.kind == "RAM" and one.start == memory.MIB), 0)
     real = max(end - memory.MIB, 0) // KIB
     if value.fact.field[-1] == "ext_mem_k":
-        return value.number == min(real, 0xFC00)
+        return 0 <= min(real, 0xFC00) - value.number <= 1  # kexec counts to the last byte
     return 0 <= real - value.number < 64
 
 

@@ -42,7 +42,7 @@ _LISTED_AS = {
 }
 """arch/x86/kernel/e820.c, e820_type_to_string()."""
 
-_STRONGER = ("RAM", "RESERVED_KERN", "RESERVED", "ACPI", "NVS", "UNUSABLE", "SOFT_RESERVED")
+_STRONGER = ("RAM", "RESERVED", "ACPI", "NVS", "UNUSABLE", "RESERVED_KERN", "SOFT_RESERVED")
 """Where ranges overlap, the larger type wins (arch/x86/kernel/e820.c, e820__update_table()), as far as they occur."""
 
 RAM_BUFFER = "RAM buffer"

@@ -45,7 +45,8 @@ _ANSWERS: frozenset[tuple[str, str]] = frozenset(
         ("RuntimeServices.GetVariable", "EFI_NOT_FOUND"),
         ("RuntimeServices.GetNextVariableName", "EFI_BUFFER_TOO_SMALL"),
         ("RuntimeServices.GetNextVariableName", "EFI_NOT_FOUND"),
-        # The kernel deletes a variable that is not there to let the firmware tidy up (fs/efivarfs, DUMMY_NAME).
+        # The kernel deletes a variable that is not there to let the firmware tidy up (arch/x86/platform/efi/quirks.c,
+        # efi_delete_dummy_variable()).
         ("RuntimeServices.SetVariable('DUMMY'", "EFI_NOT_FOUND"),
         # The address is taken: the stub asks for another (UEFI 2.10 section 7.2, AllocatePages()).
         ("BootServices.AllocatePages(AllocateAddress", "EFI_NOT_FOUND"),

@@ -144,7 +144,7 @@ def addresses_in_memory(evidence: Evidence) -> bool:
 
 
 def ramdisk_of_the_log(evidence: Evidence) -> bool:
-    """`RAMDISK:` is where the run was told that it is, in whole pages (arch/x86/kernel/setup.c, early_reserve_initrd())."""
+    """`RAMDISK:` is where the run was told that it is, in whole pages (arch/x86/kernel/setup.c, reserve_initrd())."""
     for value, seen in evidence.told():
         match = _RANGE.search(value)
         told = seen.facts.inputs

@@ -13,7 +13,8 @@ from efishim.machine.memory import PAGE
 
 def code_of(layout: PeLayout) -> list[PePiece]:
     """The sections that ProtectUefiImage() keeps apart from data, what may be executed and not written; none when it leaves
-    the image as it is, because its sections share pages.
+    the image as it is, because its sections share pages. So it is in EDK II until edk2-stable202402; later ones go by
+    EFI_IMAGE_SCN_CNT_CODE.
     """
     if layout.section_alignment % PAGE or not layout.section_alignment:
         return []

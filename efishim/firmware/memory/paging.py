@@ -4,9 +4,9 @@ Everything is mapped in 2 MiB pages that may not be executed; that is what makes
 a page that holds no code costs nothing). A lax firmware opens pages when the processor first fetches from them, in
 windows of 64 KiB, and nobody sees a difference but by reading the tables. A strict one opens what is code: of an image with
 NX_COMPAT whose sections can be told apart by pages those that are, any other image as a whole, and pages that are allocated
-for code, as EDK II does (MdeModulePkg/Core/Dxe/Misc/MemoryProtection.c; images without NX_COMPAT that write to their code
-run on its strict builds). A fetch from anywhere else is the violation that one
-is looking for.
+for code. EDK II's policy is alike (MdeModulePkg/Core/Dxe/Misc/MemoryProtection.c, ApplyMemoryProtectionPolicy() and
+ProtectUefiImage()), but goes by where an image comes from (PcdImageProtectionPolicy) and does not look at NX_COMPAT. A fetch
+from anywhere else is the violation that one is looking for.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ LARGEST_RING = 64 << 20
 LARGEST_COUNT = 20
 """Bits of the number of descriptors."""
 TEXT_LIMIT = 2048
-"""Bytes of one message that are read; the kernel's own limit is 1024 (LOG_LINE_MAX, kernel/printk/printk.c)."""
+"""Bytes of one message that are read; the kernel's own limit is at most 1024 (LOG_LINE_MAX, kernel/printk/printk.c; now
+PRINTKRB_RECORD_MAX, kernel/printk/internal.h)."""
 WINDOW = 64 << 10
 """Bytes before the end of the older rings that are looked at."""
 SEARCHED = 512
@@ -123,13 +124,14 @@ def _messages(kernel: Kernel, ring: int, lines: int) -> list[tuple[int, str]]:
         info = kernel.read(infos + INFO.size * place, INFO.size)
         if len(desc) < 3 * width or len(info) < INFO.size:
             continue
-        state, begin, _ = (int.from_bytes(desc[n : n + width], "little") for n in range(0, 3 * width, width))
+        state, begin, behind = (int.from_bytes(desc[n : n + width], "little") for n in range(0, 3 * width, width))
         if state & mask != wanted or state >> state_shift not in (COMMITTED, FINALIZED):
             continue
         sequence, stamp, length, *_ = INFO.unpack(info)
         # A block that would not fit before the end of the ring is at its beginning.
-        at = next((at for at in (begin & (size - 1), 0) if kernel.word(data + at) == wanted), None)
-        if begin & 1 or at is None:
+        wraps = (begin ^ (behind - 1) % (1 << 8 * width)) & -size
+        at = 0 if wraps else begin & (size - 1)
+        if begin & 1 or kernel.word(data + at) != wanted:
             continue  # it has no text
         text_of = kernel.read(data + at + width, min(length, TEXT_LIMIT))
         found.append((sequence, _stamped(stamp, text_of)))

@@ -64,7 +64,7 @@ def test_memory_for_data(strict: Lab, kind: int) -> None:
 
 
 def test_who_asks_for_both_gets_both(strict: Lab) -> None:
-    """37.6.3 knows no such error, and EDK II's protocol does what it is asked for."""
+    """EFI_ACCESS_DENIED is for what firmware keeps to itself; to ask for both is no reason, and EDK II does it."""
     base = pages(strict)
     assert call(strict, CLEAR, base, 0x2000, XP) == SUCCESS
     assert attributes(strict, base, 0x2000) == 0

@@ -61,6 +61,7 @@ def descriptors(
         block += bytes(-len(block) % width)
         start = begin & (size - 1)
         if start + len(block) > size:
+            memory.put(text + start, block[:width])  # the id is left where the block would have begun, too
             start = 0
             following = (begin | (size - 1)) + 1 + len(block)
         else:
