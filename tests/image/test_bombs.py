@@ -23,7 +23,7 @@ from efishim.report.image import describe
 from tests.support import images
 from tests.support.images import ar_member, build_bzimage, build_elf, build_kallsyms, linux_symbols
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 SECONDS, MEMORY = 5.0, 1 << 30
 """What an image may cost; the processor's time, since the machine may have other things to do."""

@@ -23,7 +23,7 @@ from tests.support.images import (
     relocation_block,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.unmeasured]
 
 SECONDS = 10
 MEMORY = 192 << 20
