@@ -58,9 +58,12 @@ def _delivered(what: str, fetch: Callable[[], Path]) -> Path:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C through to the programs that tests start: a shell that runs the tests in the background ignores it for all."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let signals through to the programs that tests start: a shell that runs the tests in the background ignores Ctrl-C for
+    all, and nohup(1) the end of the terminal.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 UNMEASURED = frozenset({"kernel", "qemu", "unmeasured"})
