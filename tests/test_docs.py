@@ -68,6 +68,7 @@ def test_there_are_examples() -> None:
     assert len(examples()) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", examples(), ids=lambda example: f"{example.where} {example.command}")
 def test_an_example_runs_and_prints_what_is_shown(example: Example, tmp_path: Path) -> None:
     bin_directory = tmp_path / "bin"

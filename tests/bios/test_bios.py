@@ -122,6 +122,7 @@ def test_a_stack_that_wraps(guest: Guest) -> None:
     assert guest.machine.cpu.get("rsp") & 0xFFFF == 2
 
 
+@pytest.mark.slow
 def test_a_stack_where_no_ram_is(guest: Guest) -> None:
     """What was pushed is lost, so IRET goes to FFFF:FFFF. Nothing of ours breaks."""
     code = load("eax", 0xB000) + b"\x8e\xd0\xb8\x01\xe8\xcd\x15" + HLT
@@ -205,6 +206,7 @@ def test_a_machine_without_rom() -> None:
         Bios(machine, BiosConfig(memory=facts.memory_map), lambda text: None)
 
 
+@pytest.mark.slow
 def test_any_registers_to_any_service() -> None:
     """Hostile arguments: every function of every interrupt gets values at the edges."""
     wild = [0x0000FFFF, 0xFFFFFFFF, 0x80008000]

@@ -43,6 +43,7 @@ def test_waiting_for_a_key_that_nobody_types_ends_the_run(function: int) -> None
     assert stop.detail == ""  # not by HLT
 
 
+@pytest.mark.slow
 def test_polling_takes_time_and_ends() -> None:
     guest = start()
     before = guest.machine.now()

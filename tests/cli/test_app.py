@@ -98,6 +98,7 @@ LIBRARIES = [sys.executable, "-c", "import importlib.metadata, pluggy, rich_clic
 LIKE_LIBRARIES = 3
 
 
+@pytest.mark.slow
 def test_help_comes_within_the_promised_time() -> None:
     """0.3 s is the promise. How long that is in terms of this host, which may be slow or busy, its libraries tell: by processor
     time, the best of five each, in turn.
@@ -108,6 +109,7 @@ def test_help_comes_within_the_promised_time() -> None:
     assert ours < LIKE_LIBRARIES * libraries
 
 
+@pytest.mark.slow
 def test_a_start_that_imports_too_much_is_seen() -> None:
     """What a run needs, which --help must not import."""
     heavy = [
@@ -153,6 +155,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
 
 
+@pytest.mark.slow
 def test_colours_only_on_a_terminal_and_not_with_no_color() -> None:
     assert COLOUR.search(on_a_terminal("providers", "nope"))
     assert not COLOUR.search(on_a_terminal("providers", "nope", NO_COLOR="1"))
@@ -169,6 +172,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert process.wait(30) == 128 + signal.SIGPIPE
 
 
+@pytest.mark.slow
 def test_a_bad_plugin_is_named_on_stderr_and_the_rest_works(tmp_path: Path) -> None:
     """An installed third-party package whose plugin does not import, as pip would lay it down."""
     (tmp_path / "broken.py").write_text("raise RuntimeError('I am broken')\n")
@@ -206,6 +210,7 @@ def streamed(folder: Path, *words: str) -> bytes:
     return shown
 
 
+@pytest.mark.slow
 def test_a_hostile_guest_moves_nothing_on_a_terminal(tmp_path: Path) -> None:
     shown = streamed(tmp_path).decode()
     assert shown.startswith("begin root# ^[]0;title^G ")
@@ -213,6 +218,7 @@ def test_a_hostile_guest_moves_nothing_on_a_terminal(tmp_path: Path) -> None:
     assert [char for char in shown if not char.isprintable() and char not in "\r\n"] == []
 
 
+@pytest.mark.slow
 def test_raw_is_raw(tmp_path: Path) -> None:
     """The counter-case, and what a file or a pipe gets without being asked."""
     assert SAYS.rstrip() in streamed(tmp_path, "--console", "raw")

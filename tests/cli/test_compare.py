@@ -14,6 +14,7 @@ QUICK = ("--until", "entry", "-q", "-j", "1")
 ROUTES = ("-r", "hvmlite/efi", "-r", "hvmlite/pvh")
 
 
+@pytest.mark.slow
 def test_two_routes_of_the_probe_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["compare", *ROUTES, *QUICK]) == 0
     out = capsys.readouterr().out
@@ -29,6 +30,7 @@ def test_records_instead_of_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == first
 
 
+@pytest.mark.slow
 def test_records_give_the_document_that_the_runs_gave(tmp_path: Path) -> None:
     words = ["-r", "hvmlite/pvh", "-r", "grub/linux64", "-r", "lilo/linux16", "--until", "startup_64", "-q", "-j", "1"]
     first, second = tmp_path / "first", tmp_path / "second"
@@ -38,6 +40,7 @@ def test_records_give_the_document_that_the_runs_gave(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_rules_are_listed_with_their_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["compare", *ROUTES, *QUICK, "--rules-used"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -52,11 +55,13 @@ def test_what_no_rule_explains_ends_in_1(tmp_path: Path, capsys: pytest.CaptureF
     assert "differences are unexplained" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_route_that_fails_its_goal_ends_in_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["compare", *ROUTES, "-q", "-j", "1", "--max-insns", "1000"]) == 1
     assert "Not every run reached its goal" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_result_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "out.json"
     assert run_command_line(["compare", *ROUTES, *QUICK, "--format", "json", "-o", str(file)]) == 0
@@ -64,6 +69,7 @@ def test_the_result_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert json.loads(file.read_text())["schema"] == 1
 
 
+@pytest.mark.slow
 def test_progress_goes_to_stderr_one_line_a_milestone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["compare", *ROUTES, "--until", "entry", "-j", "1"]) == 0
     lines = capsys.readouterr().err.splitlines()
@@ -94,6 +100,7 @@ def test_a_file_that_is_no_record_ends_in_4(tmp_path: Path, capsys: pytest.Captu
     assert "is not a record" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_baseline_is_saved_checked_found_different_and_updated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = str(tmp_path / "baselines")
     assert run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK]) == 0
@@ -109,6 +116,7 @@ def test_a_baseline_is_saved_checked_found_different_and_updated(tmp_path: Path,
     assert run_command_line(["baseline", "check", place, *QUICK, *changed]) == 0
 
 
+@pytest.mark.slow
 def test_junit_of_a_check_has_a_case_for_each_route_and_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place, file = str(tmp_path / "baselines"), tmp_path / "junit.xml"
     run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK])

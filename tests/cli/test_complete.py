@@ -24,6 +24,7 @@ def completed(line: str) -> list[str]:
     return shown.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "answers"),
     [

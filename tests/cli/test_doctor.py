@@ -22,6 +22,7 @@ def findings(capsys: pytest.CaptureFixture[str], status: int) -> dict[str, tuple
     return {one["what"]: (one["state"], one["detail"]) for one in json.loads(capsys.readouterr().out)}
 
 
+@pytest.mark.slow
 def test_a_good_installation(capsys: pytest.CaptureFixture[str]) -> None:
     found = findings(capsys, 0)
     assert found["unicorn"] == ("ok", version("unicorn"))

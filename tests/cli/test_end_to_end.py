@@ -100,6 +100,7 @@ def test_ctrl_c_at_any_moment_is_no_traceback(delay: float, cloud_kernel: Path, 
         assert records.decode((tmp_path / "run.json").read_bytes()).outcome.reason is Reason.INTERRUPTED
 
 
+@pytest.mark.slow
 def test_a_limit_of_instructions_ends_the_run(tmp_path: Path) -> None:
     done = run("--max-insns", "100k", "--record", str(tmp_path / "run.json"))
     assert done.returncode == 1
@@ -110,6 +111,7 @@ def test_a_limit_of_instructions_ends_the_run(tmp_path: Path) -> None:
     assert b"shutdown not reached (insn limit" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_goal_on_the_way_is_enough() -> None:
     done = run("--until", "exit_boot_services")
     assert done.returncode == 0
@@ -117,6 +119,7 @@ def test_a_goal_on_the_way_is_enough() -> None:
     assert b"probe: end" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_goal_that_never_comes_is_status_1() -> None:
     done = run("--until", "userspace", "-q")
     assert done.returncode == 1
@@ -124,6 +127,7 @@ def test_a_goal_that_never_comes_is_status_1() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     process = subprocess.Popen([*EFISHIM, "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None

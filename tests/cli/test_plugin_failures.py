@@ -63,6 +63,7 @@ def test_traceback_shows_the_rest(
     assert "defect of efishim" not in err
 
 
+@pytest.mark.slow
 def test_a_comparison_loses_that_route_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_comparison_loses_that_route_only(
     assert len(list(Path(kept).iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_property_that_fails_loses_its_provider_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_record_file_is_the_canonical_record(stand_in: Any, image: str, tmp_
     assert (tmp_path / "run.json").read_bytes() == records.encode(a_record())
 
 
+@pytest.mark.slow
 def test_every_end_has_its_exit_status(stand_in: Any, image: str) -> None:
     statuses = {Reason.INTERRUPTED: 130, Reason.EMULATOR: 3}
     for reason in Reason:

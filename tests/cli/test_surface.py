@@ -42,6 +42,7 @@ def test_formats_are_those_that_there_are() -> None:
     assert tuple(surfaces.renderers()) == FORMATS == surfaces.FORMATS
 
 
+@pytest.mark.slow
 def test_text_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The least profile that it saves brings the program to its end; and the command in the document is one."""
     least, document = tmp_path / "least.toml", tmp_path / "surface.json"
@@ -62,6 +63,7 @@ def test_text_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytest.
     assert "firmware/efi@pc" in words
 
 
+@pytest.mark.slow
 def test_text(found: Surface) -> None:
     text = surfaces.text(found)
     assert text.splitlines()[-1] == surfaces.conclusion(found)
@@ -147,6 +149,7 @@ def test_an_image_without_an_efi_entry(tmp_path: Path, capsys: pytest.CaptureFix
     assert first.strip() == second.strip()
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_anything_is_known(kernel: str) -> None:
     """Status 130, one sentence and nothing on stdout; somewhat later it would be what is known by then."""
     code = "import sys; from efishim.cli import main; sys.exit(main())"

@@ -22,6 +22,7 @@ def sections_that_differ(one: Record, other: Record) -> list[str]:
     return [check.section for check in checks(text(one), other) if check.diff]
 
 
+@pytest.mark.slow
 def test_a_baseline_has_all_sections_and_no_line_twice_in_a_set() -> None:
     found = parse(text(record()))
     assert tuple(found) == SECTIONS
@@ -48,10 +49,12 @@ def test_a_baseline_tells_nothing_of_time_and_nothing_of_counts() -> None:
     assert text(other) == text(record())
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_placement_and_the_same_baseline() -> None:
     assert sections_that_differ(record(), record(seed=7)) == []
 
 
+@pytest.mark.slow
 def test_another_command_line_shows_where_it_was_given_and_where_it_arrived() -> None:
     assert {"run", "told"} <= set(sections_that_differ(record(), record(cmdline="console=ttyS1")))
 

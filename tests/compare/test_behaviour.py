@@ -42,6 +42,7 @@ ENOUGH = 20.0
 """Processor seconds for what takes one; with the expressions that were here before, hours."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HOSTILE)
 def test_lines_that_a_guest_makes_up_cost_little_and_raise_nothing(what: str) -> None:
     plain = a_record(console="Linux version 6.1\n")

@@ -15,6 +15,7 @@ def test_each_rule_has_a_counter_case() -> None:
     assert [rule.name for rule in RULES if not rule.counter] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.counter], ids=lambda rule: rule.name)
 def test_what_a_rule_must_not_explain_is_unexplained(rule: Rule) -> None:
     verdicts = [(case.path, where, verdict) for case in rule.counter for where, verdict in judged(shipped_rules(), rule, case)]

@@ -80,6 +80,7 @@ def changed(record: Record, part: str, path: tuple[str | int, ...], value: Any) 
     return structs.replace(record, **{part: convert(copy, get_type_hints(Record)[part], dec_hook=decode_value)})
 
 
+@pytest.mark.slow
 def test_every_value_that_tells_something_is_compared(record: Record) -> None:
     base = facts_of(record)
     missed, found = [], 0
@@ -98,6 +99,7 @@ def test_every_value_that_tells_something_is_compared(record: Record) -> None:
     assert found > 300
 
 
+@pytest.mark.slow
 def test_every_call_and_every_touch_is_compared() -> None:
     record = run(provider="hvmlite", entry="efi", until="startup_64")
     base = facts_of(record)

@@ -42,6 +42,7 @@ def test_a_path_is_a_rendering_of_a_fact_and_leads_back_to_it(fact: Fact, path: 
     assert fact.path == (f"{fact.word}.{fact.rest}" if fact.kind is not Kind.OUTCOME else fact.word)
 
 
+@pytest.mark.slow
 def test_all_facts_of_runs_are_read_back_and_have_paths_of_their_own() -> None:
     for provider, entry in (("hvmlite", "efi"), ("hvmlite", "pvh"), ("lilo", "linux16"), ("grub", "linux64")):
         facts = facts_of(run(provider=provider, entry=entry, until="shutdown"))
@@ -136,6 +137,7 @@ def _is_path(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("path", "fact", "also", "question")
 
 
+@pytest.mark.slow
 def test_nobody_takes_a_path_to_pieces() -> None:
     core = Path(efishim.__file__).parent
     files = [path for room in ROOMS for path in sorted((core / room).rglob("*.py"))]

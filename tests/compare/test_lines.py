@@ -74,6 +74,7 @@ HARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARD)
 def test_no_input_takes_long(name: str) -> None:
     one, other = HARD[name]

@@ -82,6 +82,7 @@ def test_a_rerun_differs_in_nothing(route: str) -> None:
     assert not differs_from_baseline(unchanged(route), again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", sorted(STRUCTURES))
 def test_each_changed_field_is_named_and_nothing_else(route: str) -> None:
     """One test for each route, as hundreds of runs of a twentieth of a second share their base."""
@@ -127,6 +128,7 @@ def named_by_machine(change: Callable[[Any, Any], None]) -> list[str]:
     return unexplained(compare(machine_record(), mutant))
 
 
+@pytest.mark.slow
 def test_each_changed_cpuid_register_is_named() -> None:
     machine = machine_record().machine
     assert machine is not None
@@ -136,6 +138,7 @@ def test_each_changed_cpuid_register_is_named() -> None:
         assert named_by_machine(leaf_change(leaf, number % 4)) == [f"machine.cpuid.{leaf:#x}"]
 
 
+@pytest.mark.slow
 def test_each_changed_msr_is_named() -> None:
     machine = machine_record().machine
     assert machine is not None

@@ -25,6 +25,7 @@ def record(provider: str, entry: str, until: str = "startup_64", **words: Any) -
     return run(provider=provider, entry=entry, until=until, **words)
 
 
+@pytest.mark.slow
 def test_a_record_is_like_itself() -> None:
     one = record("hvmlite", "efi")
     pair = compare(one, one)
@@ -33,6 +34,7 @@ def test_a_record_is_like_itself() -> None:
     assert pair.identical > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -50,6 +52,7 @@ def test_what_the_probe_kernel_is_told_on_two_routes_is_explained(one: tuple[str
     assert pair.of(Class.BY_DESIGN, Side.INPUTS)
 
 
+@pytest.mark.slow
 def test_another_seed_moves_things_and_changes_nothing() -> None:
     pair = compare(record("hvmlite", "efi"), record("hvmlite", "efi", seed=7))
     assert pair.of(Class.UNEXPLAINED, Side.INPUTS) == ()
@@ -79,6 +82,7 @@ def test_runs_of_numbers() -> None:
     assert ranges([]) == ""
 
 
+@pytest.mark.slow
 def test_the_document_of_a_comparison_is_the_same_each_time() -> None:
     records = [record("hvmlite", "efi"), record("hvmlite", "pvh")]
     assert encode(build(records)) == encode(build(records))
@@ -111,6 +115,7 @@ def test_the_table_has_each_fact_in_which_any_two_differ_once() -> None:
             assert fact.stageless in shown
 
 
+@pytest.mark.slow
 def test_the_answers_of_two_routes() -> None:
     pair = build([record("hvmlite", "efi", "shutdown"), record("hvmlite", "pvh", "shutdown")]).pairs[0]
     said = {answer.question: " ".join(answer.lines) for answer in pair.answers}

@@ -297,6 +297,7 @@ NOT_CALLED = frozenset(
 """What leaves, waits for ever, or overwrites the program itself."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_random_calls_end_with_a_status(seed: int) -> None:
     """Whatever the arguments are, a service answers; the program goes on."""

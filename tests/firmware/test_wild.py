@@ -128,6 +128,7 @@ def test_protocols(name: str) -> None:
         assert first == interface or status >> 63 == 1, "a wrong This pointer"
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_calls(data: st.DataObject) -> None:

@@ -98,6 +98,7 @@ def test_children_come_before_siblings(lab: Lab) -> None:
     assert watcher.asked == [top]
 
 
+@pytest.mark.slow
 def test_a_search_through_too_many_handles_ends_the_run(lab: Lab) -> None:
     watcher = Watcher(lab)
     top = lab.install(BUS, 0)
@@ -116,6 +117,7 @@ SMALL = node(b"") * 3000
 """Twelve thousand bytes of the smallest nodes."""
 
 
+@pytest.mark.slow
 def test_long_paths(lab: Lab) -> None:
     """All are the same up to their last node, and the last but one is the longest that fits."""
     handles = []

@@ -193,6 +193,7 @@ def _fetch_in_process(arguments: tuple[str, str]) -> str:
     return str(store.fetch(parse_reference("deb:linux-image-6.1.0-1")).path)
 
 
+@pytest.mark.slow
 def test_processes_at_once_download_once(tmp_path: Path) -> None:
     arguments = (str(tmp_path / "cache"), str(tmp_path / "log"))
     with multiprocessing.get_context("spawn").Pool(4) as pool:

@@ -56,6 +56,7 @@ def test_the_whole_kernel_can_be_unpacked() -> None:
     assert open_image(ELF, path="vmlinux").source.unpack() == ELF
 
 
+@pytest.mark.slow
 def test_unpacking_stops_behind_what_is_wanted() -> None:
     big = ELF + os.urandom(6 << 20)
     payload = lzma.compress(big, lzma.FORMAT_XZ, preset=0) + struct.pack("<I", len(big))

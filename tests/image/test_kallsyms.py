@@ -31,6 +31,7 @@ def test_every_layout_is_read(layout: str, percpu: bool) -> None:
     assert [table.address(index) for index in range(table.count)] == [address for _, address in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1019, 1020, 1021, 1276, 1277, 4000])
 def test_counts_around_whole_markers(count: int) -> None:
     """256 names to a marker: the last marker may be followed by 1 to 256 names."""
@@ -39,6 +40,7 @@ def test_counts_around_whole_markers(count: int) -> None:
     assert table.all_names()[-1] == "B_end"
 
 
+@pytest.mark.slow
 def test_some_names_are_found_without_unpacking_all() -> None:
     symbols = linux_symbols(percpu=True)
     table = found_in(build_kernel_elf("new"))

@@ -400,12 +400,14 @@ def judged(data: bytes, entry: Entry) -> None:
     assert 0 <= found.entry_point < 1 << 32
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.tuples(*[NUMBERS] * 5), st.integers(0, 64).map(lambda n: 4 * n))
 def test_any_multiboot_addresses(fields: tuple[int, ...], at: int) -> None:
     judged(mb1(KLUDGE, *fields, at=at) + CODE, Entry.MULTIBOOT)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.lists(st.tuples(st.integers(0, 11), st.lists(NUMBERS, max_size=5)), max_size=5), st.booleans())
 def test_any_multiboot2_tags(tags: list[tuple[int, list[int]]], elf: bool) -> None:
@@ -416,6 +418,7 @@ def test_any_multiboot2_tags(tags: list[tuple[int, list[int]]], elf: bool) -> No
     judged(data, Entry.MULTIBOOT2)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(
     st.dictionaries(st.sampled_from((0x1F1, 0x211, 0x214, 0x230, 0x234, 0x258, 0x25C, 0x260, 0x264)), NUMBERS),

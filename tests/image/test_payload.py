@@ -110,6 +110,7 @@ def test_a_size_that_lies_is_refused(method: Method, wrong: int) -> None:
         unpack(packed[:-4] + struct.pack("<I", wrong))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", COMPRESSED)
 def test_a_bomb_does_not_go_off(method: Method) -> None:
     """64 MiB behind an announced size of 4 KiB: refused before more than one piece exists."""

@@ -45,6 +45,7 @@ def run_often(folder: Path, times: int, *arguments: str | Path) -> list[Finished
         return runs + [one(number) for number in range(times // 2, times)]
 
 
+@pytest.mark.slow
 def test_ten_runs_of_the_probe_kernel_are_one(tmp_path: Path) -> None:
     runs = run_often(tmp_path, 10)
     assert [run.status for run in runs] == [0] * 10

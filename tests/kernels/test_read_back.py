@@ -115,6 +115,7 @@ def test_there_are_providers_whose_structure_feeds_the_shim() -> None:
     assert {"grub", "hvmlite", "multiboot", "multiboot2"} <= set(FEEDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEEDING)
 def test_a_byte_of_the_command_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert untouched(name).fields["efi.loaded_image.load_options"].endswith(MARK.decode())
@@ -122,6 +123,7 @@ def test_a_byte_of_the_command_line(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert told.fields["efi.loaded_image.load_options"].endswith(CHANGED.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEEDING)
 def test_a_byte_of_the_memory_map(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = rows(untouched(name))
@@ -133,6 +135,7 @@ WITH_POINTER = ["hvmlite"]
 """The others have no pointer to the RSDP: grub leaves it 0, Multiboot has no field, Multiboot2 has a copy of the table."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_POINTER)
 def test_a_byte_of_the_pointer_to_acpi(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def table(told: ProbeReport) -> int:

@@ -114,6 +114,7 @@ def names(cases: Iterable[Case]) -> list[str]:
     return [f"{case.route[0]}-{case.rule}-{number}" for number, case in enumerate(cases)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=names(CASES))
 def test_the_first_line_is_the_cause(case: Case) -> None:
     record = run(case.route, case)
@@ -123,6 +124,7 @@ def test_the_first_line_is_the_cause(case: Case) -> None:
     assert third.startswith("      found: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", [PVH, LINUX64, LINUX32], ids=lambda route: route[0])
 def test_without_a_fault_nothing_is_said(route: tuple[str, type]) -> None:
     record = run(route, None)

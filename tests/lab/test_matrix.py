@@ -48,6 +48,7 @@ def plan(provider: str, entry: str, **words: Any) -> Plan:
     return make_plan(load_plugins(), lambda: blob, Words(provider=provider, entry=entry, **words))
 
 
+@pytest.mark.slow
 def test_records_are_those_of_single_runs_byte_for_byte() -> None:
     plans = [plan(*route) for route in ROUTES]
     notes = Notes()
@@ -71,6 +72,7 @@ def test_one_after_the_other_in_this_process_gives_the_same() -> None:
         assert encode(without_wall_clock(a.record)) == encode(without_wall_clock(b.record))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_run_raises_stays_with_its_plan(jobs: int, tmp_path: Path) -> None:
     file = tmp_path / "kernel"
@@ -85,6 +87,7 @@ def test_what_a_run_raises_stays_with_its_plan(jobs: int, tmp_path: Path) -> Non
     assert results[1].record.outcome.met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_nothing_begins_after_an_interruption(jobs: int) -> None:
     results = run_matrix([plan(*route) for route in ROUTES], jobs=jobs, progress=Notes(), interrupt=Set())

@@ -36,6 +36,7 @@ def probe() -> Record:
     return run_plan(plan(cmdline=b"console=ttyS0 one two"))
 
 
+@pytest.mark.slow
 def test_the_probe_powers_off(probe: Record) -> None:
     assert probe.outcome.reason is Reason.SHUTDOWN
     assert probe.outcome.met
@@ -69,11 +70,13 @@ def test_a_record_survives_its_encoding(probe: Record) -> None:
     assert decode(encode(probe)) == probe
 
 
+@pytest.mark.slow
 def test_two_runs_are_the_same(probe: Record) -> None:
     again = run_plan(plan(cmdline=b"console=ttyS0 one two"))
     assert encode(without_wall_clock(again)) == encode(without_wall_clock(probe))
 
 
+@pytest.mark.slow
 def test_until_ends_the_run_at_the_milestone() -> None:
     record = run_plan(plan(until=Milestone.EXIT_BOOT_SERVICES))
     assert record.outcome.met
@@ -99,6 +102,7 @@ def test_an_interrupt_gives_a_partial_record() -> None:
     assert decode(encode(record)) == record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
@@ -113,6 +117,7 @@ def test_ends_that_a_guest_asks_for(word: str, reason: Reason) -> None:
     assert record.outcome.reason is reason, record.outcome
 
 
+@pytest.mark.slow
 def test_observers_do_not_change_what_is_measured(probe: Record) -> None:
     bare = run_plan(plan(cmdline=b"console=ttyS0 one two", observers=False))
     assert [point.insns for point in bare.milestones] == [point.insns for point in probe.milestones]
@@ -120,6 +125,7 @@ def test_observers_do_not_change_what_is_measured(probe: Record) -> None:
     assert bare.ledger == []
 
 
+@pytest.mark.slow
 def test_a_seed_changes_what_is_random() -> None:
     first, second = (run_plan(plan(seed=seed, until=Milestone.EXIT_BOOT_SERVICES)) for seed in (1, 2))
     assert first.options.seed != second.options.seed
@@ -179,6 +185,7 @@ class Source:
         return SimpleNamespace(efishim_observers=efishim_observers)
 
 
+@pytest.mark.slow
 def test_a_plugin_observes_a_run() -> None:
     registry = Registry([Source(), *entry_points(group=GROUP)])
     record = run_plan(plan(until=Milestone.EXIT_BOOT_SERVICES), registry=registry)

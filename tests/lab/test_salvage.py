@@ -60,6 +60,7 @@ def test_whatever_fails_while_the_guest_runs(plan: Plan, error: Exception) -> No
     assert decode(encode(record)) == record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "part"),
     [

@@ -296,6 +296,7 @@ def test_the_finest_granule_counts_where_ranges_overlap() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unicorn import Uc
@@ -111,6 +112,7 @@ def bare(code: bytes, values: list[int]) -> tuple[list[int], bytes, int]:
     return state, data, counted
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(programs, st.integers(1, 4), st.lists(dword, min_size=4, max_size=4), st.data())
 def test_hooks_change_nothing(body: list[bytes], turns: int, values: list[int], data: st.DataObject) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from efishim.machine import disassembly
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=64), st.sampled_from([0, 0x7C00, 0xFFFF_FFFF, 0xFFFF_FFFF_8100_0000]), st.sampled_from([16, 32, 64]))
 def test_any_bytes(code: bytes, address: int, mode: int) -> None:

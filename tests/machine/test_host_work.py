@@ -66,6 +66,7 @@ def test_all_of_memory_can_be_moved() -> None:
     assert machine.run().reason == "halted"
 
 
+@pytest.mark.slow
 def test_a_run_ends_by_its_name() -> None:
     machine = protected(b"\x0f\x01\xc1\xf4")
 

@@ -59,6 +59,7 @@ def witness(code: bytes, mode: int) -> tuple[dict[int, Intercept], set[int]]:
     return found, begins
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(codes, modes)
 @example(b"\x40\x0f\xc7\xf0", 32)
@@ -109,6 +110,7 @@ def test_cmpxchg8b_is_none() -> None:
 # Port accesses
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.one_of(

@@ -273,6 +273,7 @@ def test_jumping_to_nowhere_is_a_reason() -> None:
         assert stop.reason in {"triple fault", "wild jump"}, stop
 
 
+@pytest.mark.slow
 def test_a_guest_that_faults_for_ever_ends() -> None:
     machine = protected(b"\x0f\x0b")
     handle32(machine, 6, b"\xcf")

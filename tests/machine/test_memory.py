@@ -116,6 +116,7 @@ def test_more_than_the_host_can_address() -> None:
         PhysicalMemory().add(0, 1 << 51)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 2 * PAGE + 8), st.binary(max_size=40)), max_size=30),
     st.integers(0, 2 * PAGE),

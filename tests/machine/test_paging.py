@@ -142,6 +142,7 @@ def tables(machine: Machine, paging: str, flags: list[int], nx: list[int], large
     return TABLES
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     paging=st.sampled_from(list(WINDOWS)),

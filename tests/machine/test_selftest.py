@@ -85,6 +85,7 @@ def test_selftest_notices_wrong_randomness(monkeypatch: pytest.MonkeyPatch) -> N
     assert failures("RDRAND")
 
 
+@pytest.mark.slow
 def test_selftest_notices_missing_error_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "HAS_ERROR_CODE", frozenset())
     assert failures("#GP")

@@ -161,6 +161,7 @@ def result(machine: Machine) -> int:
     return machine.cpu.get("rbx")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(step, max_size=60))
 def test_what_runs_is_what_was_stored(steps: list[Step]) -> None:

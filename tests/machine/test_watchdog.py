@@ -66,6 +66,7 @@ def test_timeout(name: str) -> None:
         assert machine.insns < SLICE, "the loop would have come back by itself"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_overdue_is_as_without_a_watchdog() -> None:
     code = b"\xb9\x20\x4e\x00\x00\x0f\x31\xe2\xfc\xf4"  # 20,000 RDTSC, longer than an interval
     ran = []

@@ -59,6 +59,7 @@ SMALL_EFI_TABLE = [
 EFI = EfiFacts(0x1F5E_B018, SMALL_EFI_MAP, 48, 1)
 
 
+@pytest.mark.slow
 def test_checker() -> None:
     assert check_provider(GRUB, efishim_firmware_stubs.probe_kernel()) == []
 
@@ -279,6 +280,7 @@ def test_no_low_memory() -> None:
         loaders.produced(GRUB, loaders.request("linux32", machine=machine))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["linux32", "linux64"])
 def test_the_probe_kernel_takes_the_entry(entry: str) -> None:
     record = run(provider="grub", entry=entry, cmdline="probe")

@@ -169,6 +169,7 @@ def test_options_and_firmware() -> None:
         made(cmdline="newer")
 
 
+@pytest.mark.slow
 def test_the_probe_kernel_takes_the_entry() -> None:
     record = run(provider="lilo", cmdline="probe")
     assert record.outcome.met

@@ -238,6 +238,7 @@ def test_it_runs_on_a_bios() -> None:
     assert MULTIBOOT.runs_on("multiboot", {}) is MULTIBOOT.runs_on("efi", {}) is MachineFirmware.BIOS
 
 
+@pytest.mark.slow
 def test_the_shim_finds_acpi_where_a_bios_leaves_it() -> None:
     """Multiboot 1 has no field for the RSDP, so it is not smuggled past it."""
     record = run(provider="multiboot", entry="efi", cmdline="some=thing")

@@ -384,6 +384,7 @@ def test_a_module_above_four_gib() -> None:
         produced(request(modules=(Module((1 << 32) - 0x1000, 0x1000),)))
 
 
+@pytest.mark.slow
 def test_the_shim_has_the_rsdp_of_the_tag() -> None:
     record = run(provider="multiboot2", entry="efi", cmdline="some=thing")
     assert record.outcome.met
@@ -393,6 +394,7 @@ def test_the_shim_has_the_rsdp_of_the_tag() -> None:
     assert "acpi.rsdp.sum=0x0" in record.console.replace("\r", "")
 
 
+@pytest.mark.slow
 def test_behind_efi() -> None:
     """The probe kernel has an entry for boot services that stay. It finds them there, and powers off by their means."""
     record = run(provider="multiboot2", entry="multiboot2", options=("multiboot2.platform=efi",))

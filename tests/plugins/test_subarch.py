@@ -15,6 +15,7 @@ from tests.support.loaders import KERNEL, RAMDISK, SEABIOS, e820_of, fields, hea
 SUBARCH = Subarch()
 
 
+@pytest.mark.slow
 def test_checker() -> None:
     assert check_provider(SUBARCH, efishim_firmware_stubs.probe_kernel()) == []
 

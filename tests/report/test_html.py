@@ -18,6 +18,7 @@ from tests.report.pages import ATTACK, document, hostile_report, parsed, records
 REPORTS = pytest.mark.parametrize("text", [report, hostile_report], ids=["honest", "hostile"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_same_records_give_the_same_bytes(count: int) -> None:
     found = [decode(encode(record)) for record in records()[:count]]
@@ -25,10 +26,12 @@ def test_the_same_records_give_the_same_bytes(count: int) -> None:
     assert render(build(again), again) == report(count)
 
 
+@pytest.mark.slow
 def test_the_host_is_not_in_it() -> None:
     assert not re.search(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d", report())
 
 
+@pytest.mark.slow
 @REPORTS
 def test_every_element_is_closed_where_it_should_be(text: object) -> None:
     page = parsed(text())  # type: ignore[operator]
@@ -108,6 +111,7 @@ def test_what_needs_the_script_is_hidden_without_it() -> None:
     assert all("form" in one.parents for one in page.of("input"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_every_difference_is_there(count: int) -> None:
     codes = {one.text for one in parsed(report(count)).of("code")}
@@ -124,6 +128,7 @@ def test_each_reason_stands_beside_what_it_explains() -> None:
         assert group.source in text
 
 
+@pytest.mark.slow
 def test_the_verdict_says_what_the_exit_status_says() -> None:
     verdict = next(one for one in parsed(report(2)).of("p") if one.attributes.get("class", "").startswith("verdict"))
     assert ("good" in verdict.attributes["class"]) == document(2).clean

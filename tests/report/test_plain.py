@@ -35,6 +35,7 @@ def obeyed(char: str) -> bool:
     return unicodedata.category(char) in FORMAT and not known
 
 
+@pytest.mark.slow
 def test_every_character_that_is_none_is_replaced() -> None:
     """Against Unicode's own table."""
     for number in range(0x110000):

@@ -14,6 +14,7 @@ from efishim_firmware_stubs import build
 from tests.support.qemu import require
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", build.sources(), ids=str)
 def test_sources_make_the_committed_bytes(source: Path, tmp_path: Path) -> None:
     if source.suffix == ".asm":

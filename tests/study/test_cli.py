@@ -54,6 +54,7 @@ def test_the_ramdisks_of_the_commands(tmp_path: Path) -> None:
     assert b"second" in (tmp_path / "new" / "study-second.cpio").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

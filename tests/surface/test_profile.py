@@ -52,6 +52,7 @@ def test_items_are_read_back(one: Item) -> None:
     assert parse_item(one.text) == one
 
 
+@pytest.mark.slow
 @given(st.dictionaries(ITEMS, st.sampled_from(["present", "absent"])), st.text(max_size=30), st.lists(st.text(max_size=9)))
 def test_files_are_read_back(answers: dict[Item, str], text: str, sources: list[str]) -> None:
     profile = Profile(name=text, summary=text, sources=tuple(sources), answers=tuple(sorted(answers.items())))

@@ -84,6 +84,7 @@ def test_the_set_alone_suffices(found: Surface) -> None:
     assert record_of(minimal).outcome.met
 
 
+@pytest.mark.slow
 def test_nothing_more_can_go(found: Surface) -> None:
     """The same for each further removal."""
     assert found.proof.minimal
@@ -95,12 +96,14 @@ def test_nothing_more_can_go(found: Surface) -> None:
         assert not record_of(replace(minimal, without=((one.text, answer),))).outcome.met, (one, answer)
 
 
+@pytest.mark.slow
 def test_the_document(found: Surface) -> None:
     """Read back it is the same; made again, in other processes, too."""
     assert decode(encode(found)) == found
     assert encode(surface(needy_plan(), jobs=2)) == encode(found)
 
 
+@pytest.mark.slow
 def test_a_restricted_firmware_is_the_beginning() -> None:
     """Without Stall from the start the watchdog is what is needed: the answer comes out the other way."""
     other = surface(replace(needy_plan(), without=(("BootServices.Stall", "absent"),)))
@@ -135,6 +138,7 @@ class _Impatient(NoSurfaceProgress):
         return self.left <= 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_tells_what_it_knows() -> None:
     impatient = _Impatient(8)
     partial = surface(needy_plan(), progress=impatient, interrupt=impatient)

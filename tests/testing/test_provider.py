@@ -144,6 +144,7 @@ def test_memory_is_zero_until_written_and_ends_somewhere() -> None:
             memory.read(address, size)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_test() -> None:
     record = run(until="exit_boot_services", cmdline="a b")
     assert record.outcome.met

@@ -40,6 +40,7 @@ def test_an_empty_path() -> None:
     assert dp.to_text(dp.path_bytes()) == "end"
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 255), st.binary(max_size=40)), max_size=6))
 def test_round_trip(parts: list[tuple[int, int, bytes]]) -> None:
     wanted = [dp.Node(*part) for part in parts]
@@ -62,6 +63,7 @@ def test_paths_without_an_end_in_memory(lab: Lab, data: str) -> None:
         dp.read_path(lab.shim.guest, lab.put(bytes.fromhex(data) * 3))
 
 
+@pytest.mark.slow
 def test_a_path_that_goes_on_for_ever(lab: Lab) -> None:
     start = 0x3000000
     lab.memory.write(start, bytes.fromhex("01010400") * 0x10000)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 
+import pytest
+
 from efishim.wire.guids import guid_bytes
 from tests.firmware.lab import NOT_FOUND, OUT_OF_RESOURCES, SUCCESS, Lab
 
@@ -79,6 +81,7 @@ def test_configuration_tables_come_and_go(lab: Lab) -> None:
     assert lab.bs("InstallConfigurationTable", lab.guid(TABLE), 0) == NOT_FOUND
 
 
+@pytest.mark.slow
 def test_there_is_an_end(lab: Lab) -> None:
     for n in range(1000):
         status = lab.bs("InstallConfigurationTable", lab.guid(f"{n:08x}-1111-2222-3333-444444444444"), 0x1000)

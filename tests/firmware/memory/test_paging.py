@@ -114,6 +114,7 @@ def test_beyond_the_map() -> None:
         list(pages.pages(pages.top - PAGE, pages.top + PAGE))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1500), st.integers(1, 1200), st.booleans()), max_size=8))
 def test_changes_hit_exactly_their_pages(changes: list[tuple[int, int, bool]]) -> None:

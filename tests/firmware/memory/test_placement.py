@@ -94,6 +94,7 @@ def test_too_many_regions() -> None:
 region = st.tuples(st.integers(0, 40 * PAGE), st.integers(0, 12 * PAGE), st.integers(0, 8))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(region, max_size=12))
 def test_any_list_becomes_a_map(regions: list[tuple[int, int, int]]) -> None:

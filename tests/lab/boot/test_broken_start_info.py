@@ -103,6 +103,7 @@ CASES: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_said_and_the_shim_stops(case: str) -> None:
     change, sentence = CASES[case]

@@ -47,12 +47,14 @@ def services(record: Record) -> list[tuple[str, str]]:
     return [(call.service, call.status) for call in record.firmware_calls]
 
 
+@pytest.mark.slow
 def test_it_runs_to_power_off(guest: Record) -> None:
     assert guest.outcome.reason is Reason.SHUTDOWN
     names = [point.name for point in guest.milestones]
     assert names == [Milestone.ENTRY, Milestone.EXIT_BOOT_SERVICES, Milestone.SHUTDOWN]
 
 
+@pytest.mark.slow
 def test_the_entry_is_the_images_and_comes_after_the_shim(guest: Record, host: Record) -> None:
     entry, other = guest.milestones[0], host.milestones[0]
     assert entry.insns > 0
@@ -110,6 +112,7 @@ def test_the_record_says_where_the_shim_ran_only_when_asked(guest: Record, host:
     assert any("traced from outside" in note for note in guest.notes)
 
 
+@pytest.mark.slow
 def test_twice_the_same(guest: Record) -> None:
     again = run(ShimPlace.GUEST)
     assert services(again) == services(guest)

@@ -48,6 +48,7 @@ def test_an_exception_that_ends_a_run_is_shown_as_it_found_the_processor(program
         assert last.code[0].text == "iretq"
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_ends_is_shown_at_its_end() -> None:
     last = run_program("two_blocks_masked").last_moments
     assert isinstance(last, LastMoments)

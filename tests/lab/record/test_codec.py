@@ -55,6 +55,7 @@ def test_milestones_are_those_of_the_design_in_their_order() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_schema_is_valid_and_accepts_a_record() -> None:
     schema = records.json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -95,6 +95,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_the_upgrade_raises_for_nothing(value: Any) -> None:
     for document in (value, {"schema": 1, "machine": value}):

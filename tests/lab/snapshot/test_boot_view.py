@@ -367,6 +367,7 @@ def test_the_document_has_numbers_as_hexadecimal_text_only(page: Page) -> None:
     assert numbers(found) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_hostile_memory_never_raises(data: st.DataObject) -> None:

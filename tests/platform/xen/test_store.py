@@ -149,6 +149,7 @@ def test_long_messages_go_round_the_ring() -> None:
         assert client.ask(READ, name) == (READ, value)
 
 
+@pytest.mark.slow
 def test_quotas() -> None:
     client = Client()
     answers = {client.ask(WRITE, b"data/%d\0x" % number) for number in range(1010)}
@@ -171,6 +172,7 @@ def test_nonsense_ends_the_connection() -> None:
     assert client.memory.u32(client.page + ERROR_FIELD) == 2
 
 
+@pytest.mark.slow
 def test_a_guest_that_does_not_listen() -> None:
     """Answers wait, within bounds, and so do its requests."""
     client = Client()

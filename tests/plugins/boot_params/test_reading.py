@@ -207,6 +207,7 @@ def test_text() -> None:
     assert text_at(memory, 0) == b""
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.integers(0, 4088), st.binary(min_size=1, max_size=8), max_size=12), st.sampled_from([0, 1, 0xFF]))
 def test_any_page_is_read_or_refused(bytes_at: dict[int, bytes], filling: int) -> None:
