@@ -33,8 +33,11 @@ check: environment
 docs: environment
 	$(BIN)/python -m docs.generate
 
-environment: $(BIN)/python
+environment: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'efishim needs Python 3.11 or newer: apt-get install python3 python3-venv' >&2; exit 1; }

@@ -50,11 +50,13 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_rooms_are_as_they_should_be(copy: Path) -> None:
     done = lint(copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "line", "contract"), WRONG, ids=[one[0] for one in WRONG])
 def test_a_wrong_import_is_refused(copy: Path, file: str, line: str, contract: str) -> None:
     path = copy / file

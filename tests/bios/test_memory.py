@@ -48,6 +48,7 @@ def test_memory_without_a_hole_below_1_mib() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 64), st.integers(1, 64), st.sampled_from(MemoryKind)), max_size=6))
 def test_nothing_is_lost_and_nothing_told_twice(parts: list[tuple[int, int, MemoryKind]]) -> None:

@@ -218,6 +218,7 @@ def test_cursor_page_and_font(screen: Guest) -> None:
     assert screen.machine.memory.u16(0x44E) == 0x2000
 
 
+@pytest.mark.slow
 def test_nonsense_is_survived(screen: Guest) -> None:
     wild = [0, 0x7FFFFFFF, 0xFFFFFFFF, 0x80FF80FF]
     outcome: list[After] = screen.ask(

@@ -22,6 +22,7 @@ def test_two_routes_of_the_probe_kernel(capsys: pytest.CaptureFixture[str]) -> N
     assert "Where do the routes converge?" in out
 
 
+@pytest.mark.slow
 def test_records_instead_of_a_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["compare", *ROUTES, *QUICK, "--records", str(tmp_path)]) == 0
     first = capsys.readouterr().out
@@ -48,6 +49,7 @@ def test_rules_are_listed_with_their_counts(capsys: pytest.CaptureFixture[str]) 
     assert lines[-1].split() == ["0", "0", "(unexplained)"]
 
 
+@pytest.mark.slow
 def test_what_no_rule_explains_ends_in_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text("")

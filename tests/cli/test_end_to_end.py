@@ -138,6 +138,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     assert process.wait(60) == 128 + signal.SIGPIPE  # as of any program whose reader is gone
 
 
+@pytest.mark.slow
 def test_a_route_that_does_not_apply_is_status_77(tmp_path: Path) -> None:
     """An ELF file without EFI entry: a header and one instruction."""
     import struct  # noqa: PLC0415

@@ -49,6 +49,7 @@ def test_plugins_say_what_they_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert "provider firmware" in shown(capsys, "plugins")
 
 
+@pytest.mark.slow
 def test_the_schema_is_a_schema(capsys: pytest.CaptureFixture[str]) -> None:
     schema = json.loads(shown(capsys, "schema"))
     jsonschema.Draft202012Validator.check_schema(schema)

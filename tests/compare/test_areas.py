@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def kind(areas: tuple[Area, ...], at: int) -> str:
     return "+".join(area.kind for area in areas if area.start <= at < area.end)
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_every_byte_is_told_as_the_maps_tell_it(one: tuple[Area, ...], other: tuple[Area, ...]) -> None:
     """Against the definition, byte by byte."""

@@ -288,6 +288,7 @@ def test_code_is_explained_by_its_root_only() -> None:
     assert len(code) <= MOST_ROOTS
 
 
+@pytest.mark.slow
 def test_a_planted_root_is_explained_by_no_rule() -> None:
     """Below any branch, on any pair of routes: its name is nobody's."""
     branches = ["start_kernel", "setup_arch", "rcu_do_batch", "efisubsys_init", "dmi_setup", "path_init", "interrupt 0xec", "?"]

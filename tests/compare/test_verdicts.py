@@ -50,6 +50,7 @@ PROVIDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "structure", "field", "value"), PROVIDERS)
 def test_a_defect_of_a_provider_is_named(route: str, structure: str, field: str, value: int) -> None:
     provider, change = load_plugins().provider(route.partition("/")[0]), written(structure, field, value)

@@ -148,6 +148,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert KernelCache(blocked).symbols(source())
 
 
+@pytest.mark.slow
 def test_concurrent_writers_leave_whole_files(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: KernelCache(tmp_path).facts(source()), range(16)))

@@ -21,6 +21,7 @@ def found_in(elf: bytes) -> Kallsyms:
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("percpu", [True, False])
 def test_every_layout_is_read(layout: str, percpu: bool) -> None:
@@ -50,6 +51,7 @@ def test_some_names_are_found_without_unpacking_all() -> None:
     assert table.find(["start_kernel"]) == {"start_kernel": dict(symbols)["Tstart_kernel"]}
 
 
+@pytest.mark.slow
 def test_long_names_have_two_length_bytes() -> None:
     _, packed = pack_names([name for name, _ in linux_symbols()])
     assert max(map(len, packed)) > 0x7F, "the test image no longer holds such a name"
@@ -72,6 +74,7 @@ def kernel_with(tables: bytes, *, before: bytes = b"") -> bytes:
     return build_elf([(0xFFFFFFFF81000000, 0x1000000, content, 0x2000000)], entry=0x1000000)
 
 
+@pytest.mark.slow
 def test_a_base_left_to_a_relocation_is_the_start_of_the_text() -> None:
     symbols = linux_symbols()
     base = 0xFFFFFFFF81000000
@@ -98,6 +101,7 @@ def test_there_may_be_none() -> None:
     assert find_kallsyms(b"", parse_elf(image)) is None
 
 
+@pytest.mark.slow
 def test_a_part_that_ends_in_the_tables_has_none_yet() -> None:
     image = build_kernel_elf("new")
     elf = parse_elf(image)
@@ -107,6 +111,7 @@ def test_a_part_that_ends_in_the_tables_has_none_yet() -> None:
     assert find_kallsyms(bytearray(image[: end + 8]), elf) is not None
 
 
+@pytest.mark.slow
 def test_damaged_names_are_an_image_error() -> None:
     table = found_in(build_kernel_elf("new"))
     data = bytearray(table.data)
@@ -135,6 +140,7 @@ def test_hostile_fillings_cost_little(filling: bytes) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_tables_at_an_odd_place_are_no_defect(cut: int) -> None:
     """A file whose length, or whose tables' place, is no multiple of a word: found or not, but never a ValueError."""

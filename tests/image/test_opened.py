@@ -25,6 +25,7 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_kernel(tmp_path: Path) -> None:
     data = build_bzimage(build_kernel_elf())
     image = read_image_file(write(tmp_path / "vmlinuz", data))
@@ -123,6 +124,7 @@ def test_a_large_file_of_another_kind_is_not_read_whole(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_compressed_elf_is_opened_as_its_content() -> None:
     """Debian ships Xen and GNU Mach gzipped, and boot loaders unpack them."""
     content = build_kernel_elf()
@@ -171,6 +173,7 @@ def test_one_broken_format_leaves_the_others() -> None:
     assert "optional header" in reason
 
 
+@pytest.mark.slow
 def test_images_survive_pickling() -> None:
     image = open_image(build_bzimage(build_kernel_elf()), path="vmlinuz")
     assert image.doors

@@ -82,6 +82,7 @@ def test_every_method_unpacks(method: Method) -> None:
     assert unpack(memoryview(packed)) == KERNEL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", COMPRESSED)
 def test_pieces_come_before_the_end(method: Method) -> None:
     """A reader that stops early does not pay for the rest, nor for damage there."""

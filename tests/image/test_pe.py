@@ -328,6 +328,7 @@ def test_every_harmless_warning_has_its_image() -> None:
 MANY = [SectionSpec(b".%d" % n, 0x1000, b"", 16) for n in range(0x801)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
@@ -344,6 +345,7 @@ def test_what_was_not_read_as_it_is_written_is_refused(image: bytes, reason: str
         parse_pe(image)
 
 
+@pytest.mark.slow
 def test_the_longest_table_of_sections_is_read() -> None:
     assert len(parse_pe(build_pe(MANY[1:])).sections) == 0x800
 

@@ -136,6 +136,7 @@ def test_a_symbol_table_that_names_no_strings_is_refused() -> None:
         symbols_from_elf(data, elf)
 
 
+@pytest.mark.slow
 def test_symbols_from_kallsyms_leave_per_cpu_offsets_alone() -> None:
     data = build_kernel_elf("old")
     elf = parse_elf(data)

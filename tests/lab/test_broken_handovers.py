@@ -133,6 +133,7 @@ def test_without_a_fault_nothing_is_said(route: tuple[str, type]) -> None:
     assert diagnosis(record) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strict", "status"), [([], 0), (["--strict-abi"], 1)])
 def test_a_kernel_that_boots_nonetheless_is_told_of_it(
     strict: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -35,6 +35,7 @@ def plan() -> Plan:
     return make_plan(load_plugins(), lambda: blob, Words(provider="hvmlite", entry="efi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [OverflowError("date value out of range"), RecursionError(), KeyError("x"), MemoryError(), ProviderError("it is gone")],

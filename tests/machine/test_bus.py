@@ -60,6 +60,7 @@ def test_conflicts_name_both() -> None:
     assert [each.name for each in bus.attachments] == ["before", "I/O APIC", "behind"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(1, 20)), max_size=20), st.integers(0, 230))
 def test_find_is_a_search_through_all(ranges: list[tuple[int, int]], address: int) -> None:
     bus = Bus("port", 0x10000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def test_planning_and_cancelling_for_ever_stays_small() -> None:
     assert clock.next_deadline() == keep.when
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=200), st.lists(st.integers(0, 60), max_size=20))
 def test_against_a_sorted_list(plan: list[tuple[int, bool]], steps: list[int]) -> None:
     clock = Clock()

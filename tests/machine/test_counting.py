@@ -251,6 +251,7 @@ def test_watching_changes_nothing() -> None:
     assert bare.now() == watched.now()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100, 1201])
 def test_stopping_on_the_way_changes_nothing(step: int) -> None:
     whole, sliced = protected(LOOP), protected(LOOP)
@@ -266,6 +267,7 @@ def test_stopping_on_the_way_changes_nothing(step: int) -> None:
         assert whole.cpu.get(register) == sliced.cpu.get(register), register
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 5000))
 def test_endless_loop_ends_exactly(limit: int) -> None:

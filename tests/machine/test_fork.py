@@ -6,6 +6,8 @@ import hashlib
 import os
 import warnings
 
+import pytest
+
 from efishim.machine.access_observer import ObservedRange
 from efishim.machine.machine import Machine
 from tests.machine import guest
@@ -30,6 +32,7 @@ def build() -> Machine:
     return machine
 
 
+@pytest.mark.slow
 def test_two_machines_where_one_was() -> None:
     machine = build()
     reading, writing = os.pipe()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from efishim.machine import ledger
 from efishim.machine.ledger import Kind, Ledger, Touch
 
@@ -38,6 +40,7 @@ def test_it_can_be_off() -> None:
     assert book.touches() == []
 
 
+@pytest.mark.slow
 def test_a_flood_is_bounded_and_counted() -> None:
     book = Ledger()
     for address in range(ledger.TOUCH_LIMIT + 5):

@@ -51,6 +51,7 @@ def test_every_case_is_found_and_says_where_it_stands() -> None:
         assert case.checks > 0 or case.ending is Ending.TRIPLE_FAULT
 
 
+@pytest.mark.slow
 def test_whole_selftest() -> None:
     findings = run_selftest()
     assert len(findings) == len(CASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def test_what_is_overdue_stops_at_once() -> None:
     assert state.limit == state.deadline == 0
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1 << 63), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 5)), min_size=2, max_size=60))
 def test_the_counter_never_goes_back_and_follows_the_clock(seed: int, reads: list[tuple[int, int]]) -> None:
     time, state, clock = keeper(seed)

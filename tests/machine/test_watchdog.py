@@ -77,6 +77,7 @@ def test_a_run_that_is_not_overdue_is_as_without_a_watchdog() -> None:
     assert ran[0] == ran[1]
 
 
+@pytest.mark.slow
 def test_a_signal_that_ends_nothing_changes_nothing() -> None:
     """Its handler runs while the guest does, and the guest goes on where it was."""
     code = b"\xb9\x80\xc3\xc9\x01\xe2\xfe\xf4"  # LOOP, 30 million times

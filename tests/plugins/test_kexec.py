@@ -66,6 +66,7 @@ def expected(at: int, **changes: int) -> dict[str, int | str]:
     return header_fields(**header, cmd_line_ptr=at + 0x1000, **changes)
 
 
+@pytest.mark.slow
 def test_checker() -> None:
     assert check_provider(KEXEC, efishim_firmware_stubs.probe_kernel()) == []
 

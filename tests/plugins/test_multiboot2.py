@@ -407,6 +407,7 @@ def test_behind_efi() -> None:
     assert "exit_boot_services" in [point.name for point in record.milestones], "it ended them itself"
 
 
+@pytest.mark.slow
 def test_behind_efi_without_boot_services() -> None:
     """A header that does not ask for them: they are ended, and the 32-bit entry is taken."""
     header_at = (probe := efishim_firmware_stubs.probe_kernel()).index(struct.pack("<I", 0xE85250D6))

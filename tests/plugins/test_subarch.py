@@ -99,6 +99,7 @@ def test_state_and_firmware() -> None:
     assert SUBARCH.runs_on("linux64", {}) is MachineFirmware.NONE
 
 
+@pytest.mark.slow
 def test_the_probe_kernel_reads_it() -> None:
     record = run(provider="subarch", cmdline="probe", options=("subarch.value=xen", "subarch.data=0xabc"))
     assert record.outcome.met

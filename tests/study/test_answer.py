@@ -87,6 +87,7 @@ def test_what_cannot_be_told_is_not_answered(found: Reuse, why: str) -> None:
     assert why in first.partition("Nothing can be told of 6.1: ")[2]
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_the_runs() -> None:
     unpacking, calls, services = 300, 7, 4
     parts = Coverage(parts=[PartCoverage(name="decompressor", blocks=9, insns=unpacking)])

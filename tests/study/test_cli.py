@@ -47,6 +47,7 @@ def test_the_probe_kernel_as_a_control(tmp_path: Path) -> None:
     assert second.read_text().startswith("# The thread's question")
 
 
+@pytest.mark.slow
 def test_the_ramdisks_of_the_commands(tmp_path: Path) -> None:
     done = study("--ramdisks", str(tmp_path / "new"))
     assert done.returncode == 0, done.stderr

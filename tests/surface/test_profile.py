@@ -47,6 +47,7 @@ ITEMS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(ITEMS)
 def test_items_are_read_back(one: Item) -> None:
     assert parse_item(one.text) == one
@@ -175,6 +176,7 @@ def test_the_record_says_so_and_only_then() -> None:
     assert [call.status for call in weak.firmware_calls if call.service == "BootServices.FreePool"] == ["EFI_UNSUPPORTED"]
 
 
+@pytest.mark.slow
 def test_a_profile_that_allows_everything_changes_nothing() -> None:
     everything = record_of(profile=Blob.embedded("everything", write_profile(Profile())))
     options = msgspec.structs.replace(everything.options, profile=msgspec.UNSET)

@@ -134,6 +134,7 @@ def test_space_runs_out(lab: Lab) -> None:
     assert put(lab, "y", bytes(0x100)) in (SUCCESS, OUT_OF_RESOURCES)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(

@@ -17,6 +17,7 @@ def addresses(ranges: list[Range]) -> set[int]:
     return {at for start, end in ranges for at in range(start, end)}
 
 
+@pytest.mark.slow
 @given(st.lists(RANGE, max_size=6))
 def test_merged_ranges_have_the_same_addresses_and_do_not_touch(ranges: list[Range]) -> None:
     found = merged(ranges)

@@ -133,6 +133,7 @@ def test_what_is_not_wrong() -> None:
     assert "efi.protocol.LoadFile2=NOT_FOUND" in guest.console
 
 
+@pytest.mark.slow
 def test_the_command_line_may_lie_where_the_shim_would_allocate() -> None:
     guest = Guest.ready()
     at = guest.module(0).paddr - 0x2000 & ~0xFFF

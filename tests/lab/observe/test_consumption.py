@@ -175,6 +175,7 @@ def test_many_functions_are_cut() -> None:
     assert len(one.fields[0].functions) == 8
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.builds(access, st.integers(-8, 60), st.sampled_from([1, 2, 4, 8]), st.sampled_from([COPIER, READER])), max_size=30

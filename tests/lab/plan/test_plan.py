@@ -129,6 +129,7 @@ def test_a_plan_can_be_sent_to_another_process() -> None:
     assert again.option_group("a") == {"b": "c"}
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=40).filter(lambda data: b"\0" not in data))
 def test_the_shell_gives_back_every_command_line(cmdline: bytes) -> None:
     """The judge is bash itself: it must see the very bytes that the plan has."""

@@ -62,6 +62,7 @@ def test_the_schema_is_valid_and_accepts_a_record() -> None:
     jsonschema.validate(json.loads(records.encode(a_record())), schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -133,6 +133,7 @@ ANYTHING = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 48), st.lists(ANYTHING, min_size=4, max_size=4), st.binary(max_size=48)), max_size=25),

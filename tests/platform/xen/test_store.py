@@ -193,6 +193,7 @@ def test_a_guest_that_does_not_listen() -> None:
     assert {message[0] for message in answered} == {DIRECTORY}
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 25), st.binary(max_size=60)), max_size=20), st.binary(max_size=40))
 def test_any_bytes(requests: list[tuple[int, bytes]], rubbish: bytes) -> None:
