@@ -14,6 +14,7 @@ ROOM   ?=
 .PHONY: demo test quick check docs environment clean
 
 demo: $(BIN)/python
+	@rm -f $(VENV)/installed
 	$(BIN)/pip install --quiet .
 	$(BIN)/efishim run
 	$(BIN)/efishim run $(KERNEL)
