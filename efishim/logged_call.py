@@ -10,6 +10,12 @@ LOG_LIMIT = 100_000
 SHOWN_STRING = 256
 """Longest string in the log, characters."""
 
+LOOKUPS = frozenset(
+    f"BootServices.{name}"
+    for name in ("LocateProtocol", "HandleProtocol", "OpenProtocol", "LocateHandle", "LocateHandleBuffer", "LocateDevicePath")
+)
+"""Services that find a protocol, or a handle that has one (UEFI 2.10, section 7.3)."""
+
 Shown = tuple[tuple[str, str], ...]
 
 

@@ -248,18 +248,7 @@ class VideoServices:
         return row, column
 
     def _advance(self, code: int) -> None:
-        row, column = self._unseen
-        match code:
-            case 8:
-                column = max(column - 1, 0)
-            case 10:
-                row += 1
-            case 13:
-                column = 0
-            case _ if code != BELL:
-                column += 1
-        if column >= COLUMNS:
-            row, column = row + 1, 0
+        row, column = _behind(code, *self._unseen)
         self._unseen = min(row, ROWS - 1), column
 
     # The screen. Rows and columns that the guest names may be anything: a cell outside of the page is cut to its memory.
@@ -288,20 +277,11 @@ class VideoServices:
     def _write(self, page: int, code: int, attribute: int | None) -> None:
         """A character as a teletype prints it."""
         row, column = divmod(self._cursor(page), 0x100)
-        match code:
-            case 7:
-                return
-            case 8:
-                column = max(column - 1, 0)
-            case 10:
-                row += 1
-            case 13:
-                column = 0
-            case _:
-                self._cell(self._at(page, row, column), code, attribute)
-                column += 1
-        if column >= COLUMNS:
-            row, column = row + 1, 0
+        if code == BELL:
+            return
+        if code not in MOVES:
+            self._cell(self._at(page, row, column), code, attribute)
+        row, column = _behind(code, row, column)
         if row >= ROWS:
             row = ROWS - 1
             self._shift(page, (0, 0, ROWS - 1, COLUMNS - 1), 1, LIGHT_GREY)
@@ -333,6 +313,23 @@ class VideoServices:
             row = old[source] if 0 <= source < len(old) else blank
             at = self._at(page, top + number, left)
             self._screen.data[at : at + size] = row
+
+
+MOVES = frozenset({BACKSPACE, LINE_FEED, CARRIAGE_RETURN})
+"""Characters that only move the cursor."""
+
+
+def _behind(code: int, row: int, column: int) -> tuple[int, int]:
+    """Where the cursor is behind a character; the row may be one below the screen."""
+    if code == BACKSPACE:
+        column = max(column - 1, 0)
+    elif code == LINE_FEED:
+        row += 1
+    elif code == CARRIAGE_RETURN:
+        column = 0
+    elif code != BELL:
+        column += 1
+    return (row + 1, 0) if column >= COLUMNS else (row, column)
 
 
 def _string(frame: Frame) -> list[tuple[int, int | None]]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 
 from efishim.compare.areas import map_differences
-from efishim.compare.behaviour import call_fact
+from efishim.compare.behaviour import WARNINGS, call_fact
 from efishim.compare.evidence import Difference
 from efishim.compare.facts import (
     BOOT_PARAMS,
@@ -34,6 +34,7 @@ from efishim.compare.facts import (
 from efishim.compare.inputs import SYSTEM_TABLE, e820_map
 from efishim.compare.pair import Judged, compare_facts, facts_of
 from efishim.compare.rules import Class, Rule, Verdict, parse_rules
+from efishim.compare.shown import IOMEM
 from efishim.lab.kernel_log import GRAVE, classify
 from efishim.lab.record import FirmwareCall, Record
 
@@ -87,9 +88,9 @@ ORDER = did(Kind.CALL, "order")
 
 BUFFERS = frozenset({"BootServices.AllocatePool", "BootServices.FreePool"})
 
-IOMEM, IOMEM_LIMIT = given(Stage.USERSPACE, "/proc/iomem", kind=Kind.MAP), 1024
+IOMEM_LIMIT = 1024
 SECTION_BEGINS = "efishim-init: "
-IOMEM_BEGINS = f"{SECTION_BEGINS}[/proc/iomem]"
+IOMEM_BEGINS = f"{SECTION_BEGINS}[{IOMEM.subject}]"
 _IOMEM_LINE = re.compile(r"^\| ([0-9a-f]{1,16})-([0-9a-f]{1,16}) : (\S.*?)\r?$", re.MULTILINE)
 
 USABLE = given(Stage.STARTUP_64, E820, "usable")
@@ -197,14 +198,10 @@ def _tellable(facts: Facts, untold: frozenset[Kind]) -> Facts:
         {
             fact: _counted(value)
             for fact, value in facts.behaviour.items()
-            if fact.kind not in untold and fact.subject != WARNINGS
+            if fact.kind not in untold and fact.subject != WARNINGS  # a record of QEMU has the log whole
         },
         {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage is not Stage.MACHINE and whole != IOMEM},
     )
-
-
-WARNINGS = "warnings"
-"""A section of the report that repeats the log, which a record of QEMU has whole."""
 
 
 def _counted(value: str) -> str:

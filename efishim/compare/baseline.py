@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from efishim.compare.areas import piece
-from efishim.compare.behaviour import call_fact, hardware_fact, sections
+from efishim.compare.behaviour import WARNINGS, call_fact, hardware_fact, sections
 from efishim.compare.facts import CPU, Fact, Kind, Stage, by_path
 from efishim.compare.inputs import efi_map, inputs
 from efishim.compare.lines import unified
@@ -153,7 +153,7 @@ def _log(record: Record) -> Iterator[str]:
 
 def _userspace(record: Record) -> Iterator[str]:
     for section in sections(record.console):
-        if section.kind is Kind.USERSPACE and section.name != "warnings":  # they repeat the log
+        if section.kind is Kind.USERSPACE and section.name != WARNINGS:
             yield from (f"{section.name}: {line}" for line in section.lines)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from efishim.compare.facts import Area, Fact, Kind, by_path, did
-from efishim.compare.masks import masked
-from efishim.compare.shown import is_listed_map, is_printed_map, printed_maps
+from efishim.compare.masks import AUDIT, INTERRUPTS, masked
+from efishim.compare.shown import IOMEM, is_listed_map, is_printed_map, printed_maps
 from efishim.lab.kernel_log import messages, normalise
 from efishim.lab.observe.code_parts import SHIM
 from efishim.lab.record import FirmwareCall, LedgerEntry, LedgerKind, Record
@@ -21,8 +21,8 @@ SEARCHED = frozenset({"ROM"})
 """Areas that are only ever searched, step by step."""
 
 
-def behaviour(record: Record) -> dict[Fact, str]:
-    """The facts."""
+def behaviour(record: Record) -> tuple[dict[Fact, str], Mapping[Fact, tuple[Area, ...]]]:
+    """The facts, and the memory maps that the kernel prints and lists."""
     facts = {did(Kind.MILESTONE, point.name.value): "reached" for point in record.milestones}
     facts[did(Kind.OUTCOME)] = f"{record.outcome.reason} ({'met' if record.outcome.met else 'not met'})"
     # No input, but a verdict on inputs: which requirements of the entry the state at it does not meet.
@@ -32,24 +32,21 @@ def behaviour(record: Record) -> dict[Fact, str]:
     # A shim in the guest is firmware, whose code is nobody's to compare with: the one on the host shows none.
     ran = (function.name for function in record.coverage.functions if function.part != SHIM)
     facts.update((did(Kind.CODE, name), "ran") for name in ran)
-    for section in sections(record.console):
+    said = list(sections(record.console))
+    for section in said:
         facts.update(_lines(section))
-    return {fact: facts[fact] for fact in sorted(facts, key=by_path)}
+    return {fact: facts[fact] for fact in sorted(facts, key=by_path)}, _maps(said)
 
 
-def maps(record: Record) -> Mapping[Fact, tuple[Area, ...]]:
-    """The memory maps that the kernel prints and lists."""
+def _maps(said: Iterable[Section]) -> Mapping[Fact, tuple[Area, ...]]:
     log: list[str] = []
     iomem: list[str] = []
-    for section in sections(record.console):
+    for section in said:
         if section.kind is Kind.LOG:
             log = section.whole
-        elif section.name == IOMEM:
+        elif section.name == IOMEM.subject:
             iomem = section.whole
     return printed_maps(log, iomem)
-
-
-IOMEM = "/proc/iomem"
 
 
 def _lines(section: Section) -> Iterator[tuple[Fact, str]]:
@@ -59,7 +56,7 @@ def _lines(section: Section) -> Iterator[tuple[Fact, str]]:
     found: dict[str, list[str]] = {}
     for line, whole in zip(section.lines, section.whole, strict=True):
         name = masked(section.name, line)
-        in_map = is_printed_map(whole) if section.kind is Kind.LOG else section.name == IOMEM and is_listed_map(whole)
+        in_map = is_printed_map(whole) if section.kind is Kind.LOG else section.name == IOMEM.subject and is_listed_map(whole)
         exact = " ".join(masked(section.name, whole).split())
         found.setdefault(name, []).append(name if in_map else exact)
     for name, told in found.items():
@@ -99,14 +96,16 @@ def _is_search(touch: LedgerEntry) -> bool:
     return False
 
 
+WARNINGS = "warnings"
+"""A section of the report that repeats lines of the log."""
+
 _SECTION = re.compile(r"efishim-init: \[(?P<name>.+)\](?: error=-(?P<error>\d+))?$")
 _REPORT_BEGINS, _REPORT_ENDS = "efishim-init: begin", "efishim-init: end"
 
 _AMOUNTS: dict[str, tuple[re.Pattern[str], str]] = {
-    # Interrupts so far: how long the boot took, told in ticks.
-    "/proc/interrupts": (re.compile(r"(?<=:)\s+\d+(?=\s|$)"), " N"),
+    INTERRUPTS.section: (INTERRUPTS.pattern, INTERRUPTS.replacement),
     "/proc/meminfo": (re.compile(r"\d+(?= kB)"), "N"),
-    "/proc/iomem": (re.compile(r"^(\s*)[0-9a-f]+-[0-9a-f]+ : "), r"\1"),
+    IOMEM.subject: (re.compile(r"^(\s*)[0-9a-f]+-[0-9a-f]+ : "), r"\1"),
 }
 
 
@@ -160,12 +159,8 @@ def sections(console: str) -> Iterator[Section]:
 _RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")
 
 
-_AUDIT = re.compile(r"\baudit\([^()]{0,64}\)")
-"""Seconds and serial number (kernel/audit.c, audit_log_start)."""
-
-
 def _log_line(line: str) -> str:
-    return _AUDIT.sub("audit(TIME)", _RANGE.sub("RANGE", normalise(line)))
+    return AUDIT.hidden(_RANGE.sub("RANGE", normalise(line)))
 
 
 def _userspace_line(section: str, line: str) -> str:

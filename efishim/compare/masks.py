@@ -18,16 +18,27 @@ class Mask:
     replacement: str
     reason: str
 
+    def hidden(self, line: str) -> str:
+        """A line without that part."""
+        return self.pattern.sub(self.replacement, line)
+
 
 LOG, ANY = "", "*"
 
+AUDIT = Mask(
+    ANY,
+    re.compile(r"\baudit\([^()]{0,64}\)"),
+    "audit(TIME)",
+    "Seconds and a serial number (kernel/audit.c, audit_log_start()).",
+)
+INTERRUPTS = Mask(
+    "/proc/interrupts",
+    re.compile(r"(?<=:)\s+\d+(?=\s|$)"),
+    " N",
+    "Interrupts so far: how long the boot took, told in ticks.",
+)
 MASKS: tuple[Mask, ...] = (
-    Mask(
-        ANY,
-        re.compile(r"\baudit\([^()]{0,64}\)"),
-        "audit(TIME)",
-        "Seconds and a serial number (kernel/audit.c, audit_log_start()).",
-    ),
+    AUDIT,
     Mask(
         LOG,
         re.compile(r"(?P<what>sched_clock: Marking \w+) \(.*"),
@@ -58,12 +69,7 @@ MASKS: tuple[Mask, ...] = (
         r"\g<what> N",
         "Numbers of processes count the threads that were started before, some of them by timers.",
     ),
-    Mask(
-        "/proc/interrupts",
-        re.compile(r"(?<=:)\s+\d+(?=\s|$)"),
-        " N",
-        "Interrupts so far: how long the boot took, told in ticks.",
-    ),
+    INTERRUPTS,
 )
 
 
@@ -71,5 +77,5 @@ def masked(section: str, line: str) -> str:
     """A line without what is not compared."""
     for mask in MASKS:
         if mask.section in (section, ANY):
-            line = mask.pattern.sub(mask.replacement, line)
+            line = mask.hidden(line)
     return line

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import behaviour
-from efishim.compare.behaviour import maps as shown_maps
 from efishim.compare.evidence import Difference, Seen
 from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by_path
 from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
@@ -52,7 +51,8 @@ class Pair:
 def facts_of(record: Record) -> Facts:
     """All facts of a record."""
     facts, maps = inputs(record)
-    return Facts(facts, behaviour(record), {**maps, **shown_maps(record)})
+    did, shown = behaviour(record)
+    return Facts(facts, did, {**maps, **shown})
 
 
 def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) -> Pair:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from efishim.lab.record import CodeRef, GuestException, LastMoments, Record
+from efishim.logged_call import LOOKUPS
 
 LOG, CODE, NEW_CODE, FRAMES = 20, 6, 8, 12
 """How many lines of each are shown; the record has more."""
 MOMENTS = {"panic": ", when panic() was called", "exception": ", at the exception"}
 NULL_PAGE = 0x1000
-LOOKUPS = frozenset(
-    f"BootServices.{name}"
-    for name in ("LocateProtocol", "HandleProtocol", "OpenProtocol", "LocateHandle", "LocateHandleBuffer", "LocateDevicePath")
-)
-"""Of which a program expects a pointer (UEFI 2.10, section 7.3)."""
 RECENT = 1_000_000
 """Instructions after which nobody dies of an exception any more: the kernel expected it."""
 ROW = 4

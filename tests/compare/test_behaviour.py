@@ -19,7 +19,7 @@ def test_code_of_a_shim_in_the_guest_is_no_fact() -> None:
         FunctionCoverage(name="start_kernel", part="kernel", blocks=12),
         FunctionCoverage(name="memcpy", part="kernel", blocks=1),
     ]
-    facts = behaviour(a_record(coverage=Coverage(blocks=17, functions=functions)))
+    facts, _ = behaviour(a_record(coverage=Coverage(blocks=17, functions=functions)))
     assert {fact for fact in facts if fact.kind is Kind.CODE} == {did(Kind.CODE, "start_kernel"), did(Kind.CODE, "memcpy")}
 
 

@@ -7,6 +7,7 @@ import re
 from efishim.compare.evidence import Evidence
 from efishim.compare.facts import Fact, Kind
 from efishim.lab.kernel_log import GRAVE, Complaint, classify
+from efishim.logged_call import LOOKUPS
 
 SUCCESS = "EFI_SUCCESS"
 
@@ -30,11 +31,6 @@ _OPTIONAL = tuple(
     )
 )
 """Protocols without which the stub goes on (drivers/firmware/efi/libstub)."""
-
-_LOOKUPS = frozenset(
-    f"BootServices.{name}"
-    for name in ("LocateProtocol", "LocateHandle", "LocateHandleBuffer", "LocateDevicePath", "HandleProtocol", "OpenProtocol")
-)
 
 _ANSWERS: frozenset[tuple[str, str]] = frozenset(
     {
@@ -81,7 +77,7 @@ def failed_call(fact: Fact) -> bool:
     names, status = fact.field
     if not status.startswith("EFI_") or status == SUCCESS or status.startswith("EFI_WARN_"):
         return False
-    if fact.subject in _LOOKUPS and status in ("EFI_NOT_FOUND", "EFI_UNSUPPORTED"):
+    if fact.subject in LOOKUPS and status in ("EFI_NOT_FOUND", "EFI_UNSUPPORTED"):
         return not any(protocol in names for protocol in _OPTIONAL)
     first = names.partition(",")[0]
     return not {(fact.subject, status), (f"{fact.subject}({first}", status)} & _ANSWERS

@@ -122,7 +122,7 @@ def _changes(base: Record, record: Record) -> list[str]:
 
 def _done(record: Record) -> set[str]:
     """What the kernel did. Amounts in its log (memory left, milliseconds) follow from everything else and are no facts here."""
-    counted = [fact for fact in behaviour(record) if fact.kind in COUNTED]
+    counted = [fact for fact in behaviour(record)[0] if fact.kind in COUNTED]
     searched = record.consumed.legacy if record.consumed is not None else []
     read = {f"searched.{use.group} by {name}" for use in searched for name in use.functions}
     return {_plain(fact).path for fact in counted} | read
