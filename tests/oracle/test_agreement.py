@@ -130,12 +130,24 @@ def test_a_complaint_of_the_kernel_is_never_explained(booted: Booted) -> None:
     assert any("WARNING" in one.difference.path for one in agreement(ours, real).unexplained)
 
 
-def test_the_one_complaint_that_a_busy_host_causes_is_explained(booted: Booted) -> None:
-    real = booted(PVH)
-    line = "[    0.100000] ..MP-BIOS bug: 8254 timer not connected to IO-APIC\n"
-    late = msgspec.structs.replace(real, console=line + real.console)
-    ours = msgspec.structs.replace(real, route=msgspec.structs.replace(real.route, platform="pc-qemu"))
-    assert agreement(ours, late).unexplained == ()
+BUSY_HOST = (
+    "..MP-BIOS bug: 8254 timer not connected to IO-APIC",
+    "pci 0000:00:01.3: quirk_piix4_acpi+0x0/0x180 took 11718 usecs",
+    "workqueue: fbcon_register_existing_fbs hogged CPU for >10000us 4 times, consider switching to WQ_UNBOUND",
+    "hrtimer: interrupt took 15172948 ns",
+    "sched: RT throttling activated",
+)
+"""What kernels say of a host that was busy: the forms are those of the functions that the rules cite."""
+
+
+@pytest.mark.parametrize("line", BUSY_HOST)
+def test_what_a_busy_host_causes_is_explained_on_qemu_alone(booted: Booted, line: str) -> None:
+    """QEMU's clock is the host's; ours is not, so the same line of ours is a finding."""
+    quiet = booted(PVH)
+    busy = replace(quiet, console=f"[    0.100000] {line}\n{quiet.console}")
+    ours = replace(quiet.route, platform="pc-qemu")
+    assert agreement(replace(quiet, route=ours), busy).unexplained == ()
+    assert len(agreement(replace(busy, route=ours), quiet).unexplained) == 1
 
 
 def test_memory_that_userspace_does_not_see_is_found(booted: Booted) -> None:
