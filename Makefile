@@ -11,7 +11,7 @@ KERNEL ?= deb:linux-image-cloud-amd64
 PYTEST_ARGS ?=
 ROOM   ?=
 
-.PHONY: demo test quick check docs environment clean
+.PHONY: demo test quick check docs environment compiled clean
 
 demo: $(BIN)/python
 	@rm -f $(VENV)/installed
@@ -19,10 +19,10 @@ demo: $(BIN)/python
 	$(BIN)/efishim run
 	$(BIN)/efishim run $(KERNEL)
 
-test: environment
+test: compiled
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
 
-quick: environment
+quick: compiled
 	$(BIN)/python -m pytest -n $(JOBS) -m "not kernel and not qemu and not slow" $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
 
 check: environment
@@ -39,6 +39,11 @@ environment: $(VENV)/installed
 $(VENV)/installed: pyproject.toml $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
+
+# The tests start hundreds of processes. Where Python may not keep what it compiles (PYTHONDONTWRITEBYTECODE), each would
+# compile efishim again.
+compiled: environment
+	@$(BIN)/python -m compileall -q efishim plugins firmware_stubs
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'efishim needs Python 3.11 or newer: apt-get install python3 python3-venv' >&2; exit 1; }

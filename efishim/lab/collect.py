@@ -14,7 +14,7 @@ from efishim.lab.record import Milestone, MilestonePoint, Reason, hexadecimal
 from efishim.logged_call import LoggedCall
 from efishim.machine.ledger import Kind, Touch
 from efishim.machine.machine import Machine, Stop
-from efishim.platform.resources import Resource, hypercall_name
+from efishim.platform.resources import Owners, Resource, hypercall_name
 from efishim.plugins import Registry
 
 REASONS = {
@@ -128,24 +128,26 @@ SUBLEAVES = frozenset({4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1F, 
 """CPUID leaves for which ECX matters (Intel SDM volume 2, CPUID)."""
 
 
-def _device(touch: Touch, resources: tuple[Resource, ...]) -> Resource | None:
-    for resource in resources:
-        if (
-            (touch.kind is Kind.PORT and resource.holds_port(touch.address))
-            or (touch.kind is Kind.MMIO and resource.holds_mmio(touch.address))
-            or (touch.kind is Kind.MSR and resource.holds_msr(touch.address))
-            or (touch.kind is Kind.HYPERCALL and resource.present and resource.hypercalls)
-        ):
-            return resource
+def _device(touch: Touch, owners: Owners) -> Resource | None:
+    match touch.kind:
+        case Kind.PORT:
+            return owners.port(touch.address)
+        case Kind.MMIO:
+            return owners.mmio(touch.address)
+        case Kind.MSR:
+            return owners.msr(touch.address)
+        case Kind.HYPERCALL:
+            return owners.hypervisor
     return None
 
 
 def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressNames) -> list[rec.LedgerEntry]:
     """One entry for each thing touched, in the order of the first touch; `code` is who did it first."""
+    owners = Owners(resources)
     merged: dict[tuple[Kind, str], list[Touch]] = {}
     sweeps: dict[str, tuple[Kind, str]] = {}
     for touch in machine.ledger.touches():
-        device = _device(touch, resources)
+        device = _device(touch, owners)
         key = (touch.kind, _what(touch, resources))
         if touch.kind is Kind.MMIO and device is not None and not device.present:
             # Who searches empty memory reads thousands of addresses: one entry for all of them.
@@ -153,7 +155,7 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressName
         merged.setdefault(key, []).append(touch)
     entries = []
     for (kind, what), touches in merged.items():
-        device = _device(touches[0], resources)
+        device = _device(touches[0], owners)
         low, high = min(touch.address for touch in touches), max(touch.address for touch in touches)
         if kind is Kind.MMIO and low != high:
             what = f"{low:#x}-{high:#x}"  # noqa: PLW2901 - the name of the merged entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from msgspec import UNSET, UnsetType
@@ -18,6 +17,7 @@ from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
 from efishim.lab.boot.prepare import prepare
+from efishim.lab.console import Console
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.code import CodeObserver
 from efishim.lab.observe.last_moments import LastWords
@@ -34,23 +34,6 @@ from efishim.machine.machine import Machine, Stop
 from efishim.plugins import Registry, load_plugins
 
 TICK_SECONDS = 0.2
-
-
-@dataclass
-class _Console:
-    """Collects what the guest prints, and passes it on while it runs."""
-
-    stream: Callable[[bytes], None] | None
-    data: bytearray = field(default_factory=bytearray)
-    limit: int = 1 << 20
-    dropped: int = 0
-
-    def __call__(self, data: bytes) -> None:
-        room = self.limit - len(self.data)
-        self.data += data[: max(room, 0)]
-        self.dropped += max(0, len(data) - max(room, 0))
-        if self.stream is not None:
-            self.stream(data)
 
 
 def run_plan(
@@ -78,7 +61,7 @@ def run_plan(
     image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
     names = _names(image, plan)
     progress.phase("building the machine")
-    screen = _Console(console)
+    screen = Console(console)
     machine = Machine(seed=plan.seed)
     machine.ledger.enabled = plan.observers
     booted = prepare(plan, image, machine, registry, screen)
@@ -122,6 +105,7 @@ def run_plan(
             RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
             progress,
             seconds,
+            screen.flush,
         )
     )
     progress.phase("collecting")
@@ -213,7 +197,13 @@ def _facts(image: Image) -> KernelFacts | None:
 
 
 def _run(
-    machine: Machine, plan: Plan, milestones: Milestones, limits: RunLimits, progress: Progress, seconds: Callable[[], float]
+    machine: Machine,
+    plan: Plan,
+    milestones: Milestones,
+    limits: RunLimits,
+    progress: Progress,
+    seconds: Callable[[], float],
+    flush: Callable[[], None],
 ) -> Stop:
     last = 0.0
 
@@ -222,9 +212,13 @@ def _run(
         if seconds() - last > TICK_SECONDS:
             last = seconds()
             progress.tick(machine.insns, machine.clock.now)
+            flush()
         return limits()
 
-    stop = machine.run(max_insns=plan.max_insns, poll=poll, overdue=limits.overdue)
+    try:
+        stop = machine.run(max_insns=plan.max_insns, poll=poll, overdue=limits.overdue)
+    finally:
+        flush()
     if stop.reason == "shutdown":
         milestones.reach(Milestone.SHUTDOWN)
     return stop

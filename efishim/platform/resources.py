@@ -27,17 +27,37 @@ class Resource:
     """Numbers and names of the calls that a hypervisor has."""
     present: bool = False
 
-    def holds_port(self, port: int) -> bool:
-        """Is the port this device's?"""
-        return any(first <= port <= last for first, last in self.ports)
 
-    def holds_mmio(self, address: int) -> bool:
-        """Is the physical address this device's?"""
-        return any(first <= address <= last for first, last in self.mmio)
+class Owners:
+    """Whose a port, an address or an MSR is; the first in the list where two devices have it. Only spans of one kind are
+    looked at: a kernel that searches empty memory reads thousands of addresses.
+    """
 
-    def holds_msr(self, msr: int) -> bool:
-        """Is the MSR this device's?"""
-        return any(first <= msr <= last for first, last in self.msrs)
+    def __init__(self, resources: Collection[Resource]) -> None:
+        self._ports = [(first, last, resource) for resource in resources for first, last in resource.ports]
+        self._mmio = [(first, last, resource) for resource in resources for first, last in resource.mmio]
+        self._msrs = [(first, last, resource) for resource in resources for first, last in resource.msrs]
+        self.hypervisor = next((resource for resource in resources if resource.present and resource.hypercalls), None)
+        """Who answers hypercalls."""
+
+    def port(self, port: int) -> Resource | None:
+        """The device of a port."""
+        return _owner(self._ports, port)
+
+    def mmio(self, address: int) -> Resource | None:
+        """The device of a physical address."""
+        return _owner(self._mmio, address)
+
+    def msr(self, msr: int) -> Resource | None:
+        """The device of an MSR."""
+        return _owner(self._msrs, msr)
+
+
+def _owner(spans: list[tuple[int, int, Resource]], number: int) -> Resource | None:
+    for first, last, resource in spans:
+        if first <= number <= last:
+            return resource
+    return None
 
 
 PC_RESOURCES: tuple[Resource, ...] = (

@@ -15,7 +15,7 @@ from efishim.machine.machine import Machine
 from efishim.memory_range import MemoryKind
 from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.pc import PC
-from efishim.platform.resources import PC_RESOURCES, resources
+from efishim.platform.resources import PC_RESOURCES, Owners, resources
 from tests.platform.fakes import FakeBoard
 
 EPOCH = 1_460_000_000
@@ -97,14 +97,15 @@ def test_bios_area() -> None:
 
 def test_every_device_is_known_to_the_ledger() -> None:
     board, facts = build(bios_area="1")
-    by_name = {resource.name: resource for resource in facts.resources}
+    by_name, owners = {resource.name: resource for resource in facts.resources}, Owners(facts.resources)
     for place in board.ports.attachments:
         for port in range(place.start, place.start + place.size):
-            owners = [resource.name for resource in facts.resources if resource.holds_port(port)]
-            assert owners == ["reset" if port == 0xCF9 else place.name], hex(port)
+            owner = owners.port(port)
+            assert owner is not None
+            assert owner.name == ("reset" if port == 0xCF9 else place.name), hex(port)
         assert by_name[place.name].present
     for place in board.mmio.attachments:
-        assert by_name[place.name].holds_mmio(place.start)
+        assert owners.mmio(place.start) is by_name[place.name]
         assert by_name[place.name].present
     assert not by_name["VGA"].present
     assert not by_name["i8042"].present
