@@ -16,7 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from efishim.provider import FirmwareProtocol, Observer, Platform, Provider, ReportFormat
+    from efishim.provider import EntryKind, FirmwareProtocol, Observer, Platform, Provider, ReportFormat
 
 NAMESPACE = "efishim"
 
@@ -32,6 +32,11 @@ def efishim_providers() -> list[Provider]:  # type: ignore[empty-body]
 @hookspec
 def efishim_platforms() -> list[Platform]:  # type: ignore[empty-body]
     """Register machines to emulate, for `--platform NAME`."""
+
+
+@hookspec
+def efishim_entries() -> list[EntryKind]:  # type: ignore[empty-body]
+    """Register entries that images can have, each with its ABI checker, for `-e NAME` with providers that drive them."""
 
 
 @hookspec

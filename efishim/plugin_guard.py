@@ -30,6 +30,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
         "keeps_boot_services": "bool",
     },
     "efishim_platforms": {"build": "PlatformFacts"},
+    "efishim_entries": {"find": "Door", "load": "LoadPlan", "check": "None"},
     "efishim_reports": {"render": "str"},
 }
 """What the methods have to return (efishim/provider/interfaces.py, defaults.py)."""
@@ -40,11 +41,17 @@ ATTRIBUTES: Mapping[str, str] = {
     "structure": "str",
     "limits": "Iterable[str]",
     "entries": "Iterable[Entry]",
+    "follows": "str",
+    "leaves_out": "Iterable[str]",
+    "requirements": "Iterable[Requirement]",
     "options": "Iterable[OptionHelp]",
     "specifications": "Iterable[Specification]",
     "module_alignment": "int",
 }
 """Of what types the attributes are; others may be anything."""
+
+ELSEWHERE = frozenset({"PlatformFacts", "Door", "LoadPlan"})
+"""Types of rooms that the guard does not import; it knows them by name."""
 
 Result = TypeVar("Result")
 
@@ -173,7 +180,9 @@ def problem(value: object, expected: str) -> str | None:
         kind = expected.removeprefix("Iterable[").removesuffix("]")
         wrong = (f"an item that is {found}" for item in typing.cast(Any, value) if (found := problem(item, kind)))
         return next(wrong, None)
-    if expected == "PlatformFacts":
+    if expected == "None":
+        return None if value is None else f"{_shown(value)} instead of None"
+    if expected in ELSEWHERE:
         return None if type(value).__name__ == expected else f"{_shown(value)} instead of {expected}"
     kinds: dict[str, type] = {"str": str, "int": int, "bool": bool}
     kind_of = kinds.get(expected) or getattr(_provider(), expected)

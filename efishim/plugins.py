@@ -19,7 +19,7 @@ from efishim.plugin_identity import OURS, Identity, distribution_of, module_of, 
 if TYPE_CHECKING:
     import click
 
-    from efishim.provider import FirmwareProtocol, Observer, Platform, Provider, ReportFormat
+    from efishim.provider import EntryKind, FirmwareProtocol, Observer, Platform, Provider, ReportFormat
 
 GROUP = "efishim_v1"
 
@@ -28,7 +28,7 @@ BLOCKED = "EFISHIM_BLOCK_PLUGINS"
 
 CHOSEN = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports", "efishim_commands"})
 """Hooks whose objects users choose by name: of two with one name, each has its distribution's in front (`dist:name`)."""
-GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports"})
+GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_entries", "efishim_reports"})
 
 Thing = TypeVar("Thing")
 
@@ -39,6 +39,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
         *("produce", "read_back", "cpu_state"),
     ),
     "efishim_platforms": ("summary", "options", "build"),
+    "efishim_entries": ("summary", "specifications", "follows", "leaves_out", "requirements", "find", "load", "check"),
     "efishim_firmware_protocols": ("summary", "guid", "install"),
     "efishim_observers": ("summary", "start", "finish"),
     "efishim_reports": ("summary", "render"),
@@ -132,7 +133,8 @@ class Registry:
         """All objects of a hook by name, asking each plugin by itself."""
         given: dict[str, list[tuple[str, Any]]] = {}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
-        for implementation in sorted(implementations, key=lambda one: str(one.plugin_name)):
+        # efishim's own first: of two things of one name, the other is left out where users cannot choose.
+        for implementation in sorted(implementations, key=self._order):
             plugin = str(implementation.plugin_name)
             try:
                 for thing in list(implementation.function()):
@@ -152,6 +154,10 @@ class Registry:
                 if known_as != name:
                     self._same.setdefault(hook, {}).setdefault(name, []).append(known_as)
         return dict(sorted(found.items()))
+
+    def _order(self, implementation: pluggy.HookImpl) -> tuple[bool, str]:
+        name = str(implementation.plugin_name)
+        return self._distributions[name][0] != OURS, name
 
     def _qualified(self, plugin: str, name: str) -> str:
         """`distribution:name`, or `plugin:name` for a plugin that no package brought."""
@@ -181,6 +187,11 @@ class Registry:
     def platforms(self) -> Mapping[str, Platform]:
         """By name."""
         return self._once("efishim_platforms")
+
+    @property
+    def entries(self) -> Mapping[str, EntryKind]:
+        """By name: the entries that plugins bring."""
+        return self._once("efishim_entries")
 
     @property
     def firmware_protocols(self) -> tuple[FirmwareProtocol, ...]:
@@ -230,11 +241,12 @@ class Registry:
         """Name of the plugin that gave an object."""
         return self._owners.get((hook, name), "")
 
-    def took_part(self, provider: str, platform: str, *, protocols: bool, observers: bool) -> tuple[Identity, ...]:
+    def took_part(self, provider: str, platform: str, entry: str, *, protocols: bool, observers: bool) -> tuple[Identity, ...]:
         """The plugins of other installed packages that take part in a run, by name."""
         hooks = {"efishim_firmware_protocols": protocols, "efishim_observers": observers}
         plugins = [owner for (hook, _), owner in self._owners.items() if hooks.get(hook)]
         plugins += [self.owner("efishim_providers", provider), self.owner("efishim_platforms", platform)]
+        plugins += [self.owner("efishim_entries", entry)]
         found = []
         for name in sorted(set(plugins) & self._distributions.keys()):
             one = Identity(name, *self._distributions[name], "")

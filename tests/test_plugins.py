@@ -53,6 +53,11 @@ def provider(name: str) -> Any:
     return made
 
 
+def entry(name: str) -> Any:
+    members = {"summary": "", "specifications": (), "follows": "", "leaves_out": (), "requirements": ()}
+    return SimpleNamespace(name=name, find=None, load=None, check=None, **members)
+
+
 def test_the_shipped_plugins_come_through_the_public_group() -> None:
     registry = plugins.load_plugins()
     assert registry.problems == ()
@@ -167,24 +172,39 @@ def test_a_provider_that_is_missing_since_its_hook_failed_is_the_plugins_failure
     assert registry.provider("good").name == "good"
 
 
+def test_what_is_not_chosen_by_name_is_first_of_all_ours() -> None:
+    """A plugin that calls its entry like one of efishim's own is named, and replaces nothing."""
+    ours, theirs = entry("elf64"), entry("elf64")
+    registry = Registry([installed("a", plugin(entries=[theirs]), "other"), installed("z", plugin(entries=[ours]), "efishim")])
+    assert list(registry.entries) == ["elf64"]
+    assert registry.owner("efishim_entries", "elf64") == "z"
+    assert [(one.plugin, one.sentence) for one in registry.problems] == [
+        ("a", "elf64 of efishim_entries exists already and is left out")
+    ]
+
+
 def test_who_took_part_is_named_when_another_package_brought_it() -> None:
     sources = [
         installed("theirs", plugin(providers=[provider("a")]), "their-package"),
         installed("ours", plugin(providers=[provider("b")]), "efishim"),
         installed("machine", plugin(platforms=[SimpleNamespace(name="m", summary="", options=(), build=None)]), "machines"),
         Source("nobodys", plugin(providers=[provider("c")])),
+        installed("doors", plugin(entries=[entry("e")]), "doors"),
     ]
     registry = Registry(sources)
     assert registry.providers.keys() == {"a", "b", "c"}
     assert registry.platforms.keys() == {"m"}
 
-    def took_part(name: str, machine: str) -> list[tuple[str, str, str]]:
-        found = registry.took_part(name, machine, protocols=True, observers=True)
+    assert registry.entries.keys() == {"e"}
+
+    def took_part(name: str, machine: str, door: str = "pvh") -> list[tuple[str, str, str]]:
+        found = registry.took_part(name, machine, door, protocols=True, observers=True)
         assert all(len(one.sha256) == 64 for one in found)
         return [(one.name, one.distribution, one.version) for one in found]
 
     assert took_part("a", "m") == [("machine", "machines", "1.0"), ("theirs", "their-package", "1.0")]
     assert took_part("b", "pc") == []
+    assert took_part("b", "pc", "e") == [("doors", "doors", "1.0")]
     assert took_part("c", "pc") == []
 
 

@@ -38,7 +38,7 @@ def command(state: State, /, kernel: str | None, form: str) -> None:
     with state.talk.progress(quiet=form == "json", moving=True) as progress:
         blob = find_image(kernel, progress)
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
-        document = describe(image, state.registry.providers.values())
+        document = describe(image, state.registry.providers.values(), state.registry.entries)
     if form == "json":
         print_json(document)
     else:

@@ -9,13 +9,15 @@ import rich_click as click
 from efishim.errors import UsageError
 
 if TYPE_CHECKING:
-    from efishim.lab.abi import Requirement
+    from efishim.cli.app import State
+    from efishim.provider import Requirement
 
 
 @click.command("rules")
 @click.argument("rule", required=False)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
-def command(rule: str | None, form: str) -> None:
+@click.pass_obj
+def command(state: State, /, rule: str | None, form: str) -> None:
     """List the ABI rules, or explain RULE: what it demands, its specification, and the entries that it is checked at.
 
     RULE is the name of a rule, of a group of them (`boot_params`), or of an entry (`linux64`), which selects all rules that are
@@ -28,9 +30,9 @@ def command(rule: str | None, form: str) -> None:
         efishim rules linux64
     """
     from efishim.cli.out import print_json, table
-    from efishim.lab.abi import all_rules
+    from efishim.lab.abi import all_rules, checkers
 
-    known = all_rules()
+    known = all_rules(checkers(state.registry.entries.values()))
     chosen = {name: one for name, one in known.items() if rule is None or _selects(rule, name, one[1])}
     if not chosen:
         groups = dict.fromkeys(name.partition("/")[0] for name in known)

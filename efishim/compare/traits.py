@@ -8,7 +8,7 @@ from efishim.compare.facts import unnumbered
 from efishim.compare.inputs import RANGES
 from efishim.compare.rules import Traits
 from efishim.lab.matrix import SHORT_ENTRIES
-from efishim.lab.record import BootView, Record
+from efishim.lab.record import BootView, Milestone, Record
 
 KASLR_FLAG = 1 << 1
 """Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
@@ -28,7 +28,9 @@ def traits(record: Record) -> Traits:
 
 
 def _words(record: Record) -> Iterator[str]:
-    if record.route.entry not in SHORT_ENTRIES:
+    # An entry that is startup_64 itself is behind the decompressor, too.
+    at_once = any(point.name is Milestone.STARTUP_64 and point.insns == 0 for point in record.milestones)
+    if record.route.entry not in SHORT_ENTRIES and not at_once:
         yield "compressed"
     if any(call.service.startswith("BootServices.") for call in record.firmware_calls):
         yield "stub"

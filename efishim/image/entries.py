@@ -48,7 +48,8 @@ FORMATS: Mapping[int, PeFormat] = MappingProxyType(
 class Door:
     """One entry of one image: it is there and `where` says where, or it is not and `reason` says why not."""
 
-    entry: Entry
+    entry: str
+    """One of `Entry`, or the name of an entry that a plugin brings."""
     where: str = ""
     reason: str = ""
 

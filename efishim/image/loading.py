@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from efishim.errors import ImageError
-from efishim.image.elf import Elf, Segment, load_range
+from efishim.image.elf import Elf, PvhRelocation, Segment, load_range
 from efishim.image.entries import Entry
 from efishim.image.multiboot import Multiboot2Tag, read_tag
 from efishim.image.opened import Image
@@ -152,18 +152,25 @@ def _pvh(image: Image, room: Room, high: bool) -> LoadPlan:
     facts = image.kernel
     if facts.pvh_entry is None:
         raise ImageError("the kernel has no XEN_ELFNOTE_PHYS32_ENTRY note")
-    data = image.source.unpack()
+    return plan_kernel(image, room, facts.pvh_entry, facts.pvh_relocation)
+
+
+def plan_kernel(image: Image, room: Room, entry: int, relocation: PvhRelocation | None = None) -> LoadPlan:
+    """The kernel proper, unpacked where it was compressed, at the physical addresses that it is linked to, or where
+    `relocation` allows. `entry` is its first instruction, as linked. Raises ImageError, ProviderError.
+    """
+    facts, data = image.kernel, image.source.unpack()
     start, end = facts.load_start, facts.load_end
     base, size = start, _bounded(end - start)
     if room.fits(start, size):
         room.take(start, size)
-    elif facts.pvh_relocation is not None:
-        rule = facts.pvh_relocation
-        base = room.place(size, align=rule.alignment, above=rule.minimum, below=rule.maximum + 1, what="the kernel")
+    elif relocation is not None:
+        below = relocation.maximum + 1
+        base = room.place(size, align=relocation.alignment, above=relocation.minimum, below=below, what="the kernel")
     else:
         _fixed(room, start, size)
     pieces = _segments(data, facts.segments, base - start)
-    return LoadPlan(pieces, base, size, facts.pvh_entry + base - start, kernel_slide=base - start)
+    return LoadPlan(pieces, base, size, entry + base - start, kernel_slide=base - start)
 
 
 def _multiboot(image: Image, room: Room, high: bool) -> LoadPlan:
@@ -350,4 +357,4 @@ _PLANS: Mapping[Entry, Callable[[Image, Room, bool], LoadPlan]] = {
     Entry.MULTIBOOT2: _multiboot2,
 }
 
-__all__ = ["LoadPlan", "Piece", "Room", "plan_load"]
+__all__ = ["LoadPlan", "Piece", "Room", "plan_kernel", "plan_load"]

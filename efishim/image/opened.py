@@ -127,17 +127,17 @@ class Image:
 
     @cached_property
     def doors(self) -> tuple[Door, ...]:
-        """Every known entry with where it is, or why the image lacks it, in the order of `Entry`."""
+        """Every entry of efishim's own with where it is, or why the image lacks it, in the order of `Entry`."""
         return doors(self.parts, self._pvh_note())
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """The entries that the image has."""
-        return tuple(door.entry for door in self.doors if door.applies)
+        return tuple(Entry(door.entry) for door in self.doors if door.applies)
 
     def require(self, entry: Entry) -> Door:
         """The door of that name. Raises RouteError with the reason when the image lacks it."""
-        door = next(door for door in self.doors if door.entry is entry)
+        door = next(door for door in self.doors if door.entry == entry)
         if not door.applies:
             have = ", ".join(self.entries) or "none that efishim knows"
             raise RouteError(f"{self.path} has no {entry} entry: {door.reason}", hint=f"entries of this image: {have}")

@@ -79,7 +79,7 @@ def named(point: MilestonePoint, names: AddressNames) -> MilestonePoint:
 def plugins(registry: Registry, plan: Plan, booted: Booted) -> list[rec.PluginUse] | UnsetType:
     """The plugins of other packages that took part; nothing when there are none."""
     shim = booted.shim is not None or booted.guest_shim is not None
-    found = registry.took_part(plan.provider, plan.platform, protocols=shim, observers=plan.observers)
+    found = registry.took_part(plan.provider, plan.platform, plan.entry, protocols=shim, observers=plan.observers)
     if not found:
         return UNSET
     return [
@@ -88,14 +88,17 @@ def plugins(registry: Registry, plan: Plan, booted: Booted) -> list[rec.PluginUs
 
 
 def image(opened: Image, plan: Plan) -> rec.Image:
-    """The image."""
+    """The image, with its entries: efishim's own, and the one that was used. Those that other plugins would find in it depend
+    on what is installed, and a record does not.
+    """
+    entries = [entry.value for entry in opened.entries]
     return rec.Image(
         path=plan.image.label,
         sha256=plan.image.sha256,
         size=plan.image.size,
         format=opened.format,
         version=opened.version,
-        entries=[entry.value for entry in opened.entries],
+        entries=entries if plan.entry in entries else [*entries, plan.entry],
     )
 
 

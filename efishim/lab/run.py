@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 import efishim
 from efishim.errors import ImageError, UsageError
 from efishim.image.cachedir import cache_directory
-from efishim.image.entries import Entry as ImageEntry
 from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
@@ -26,6 +25,7 @@ from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.observe.plugin_observers import PluginObservers
 from efishim.lab.observe.structure_watch import StructureWatch
 from efishim.lab.observe.views import Views
+from efishim.lab.plan.doors import require_door
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Coverage, LastMoments, Milestone, Record, Tool, meets
@@ -59,7 +59,7 @@ def run_plan(
     registry = registry or load_plugins()
     progress.phase("opening the image")
     image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
-    names = _names(image, plan)
+    names = _names(image, plan, registry)
     progress.phase("building the machine")
     screen = Console(console)
     machine = Machine(seed=plan.seed)
@@ -167,9 +167,9 @@ def _follow(milestones: Milestones, views: Views, structures: StructureWatch | N
         milestones.at(Moment.INIT, structures.at_init)
 
 
-def _names(image: Image, plan: Plan) -> AddressNames:
+def _names(image: Image, plan: Plan, registry: Registry) -> AddressNames:
     """What can be known before the guest runs. Raises what the image or the plan is wrong about."""
-    _require(image, plan)
+    require_door(image, plan.entry, registry.entries)
     names = AddressNames(facts=_facts(image))
     if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
         raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")
@@ -178,14 +178,6 @@ def _names(image: Image, plan: Plan) -> AddressNames:
 
         names.symbols = symbols_from_system_map(plan.system_map.read().decode("utf-8", "replace"))
     return names
-
-
-def _require(image: Image, plan: Plan) -> None:
-    try:
-        entry = ImageEntry(plan.entry)
-    except ValueError as error:
-        raise UsageError(f"no image has an entry called {plan.entry!r}") from error
-    image.require(entry)
 
 
 def _facts(image: Image) -> KernelFacts | None:

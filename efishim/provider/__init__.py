@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.provider.arena import PAGE, TEXT_LIMIT, Arena, GuestMemory, text_at
+from efishim.provider.checking import Findings, Moment, Requirement, Violation
 from efishim.provider.defaults import (
     boot_information,
     keeps_boot_services,
@@ -27,6 +28,7 @@ from efishim.provider.defaults import (
     module_alignment,
     native_structures,
 )
+from efishim.provider.entries import EntryKind
 from efishim.provider.handover import BootRequest, CpuMode, CpuState, Handover, Loaded, Segment, Structure
 from efishim.provider.information import (
     BootInformation,
@@ -58,6 +60,8 @@ __all__ = [
     "CpuState",
     "EfiFacts",
     "Entry",
+    "EntryKind",
+    "Findings",
     "FirmwareProtocol",
     "Framebuffer",
     "GuestMemory",
@@ -68,15 +72,18 @@ __all__ = [
     "MemoryKind",
     "MemoryRange",
     "Module",
+    "Moment",
     "Observer",
     "OptionHelp",
     "Platform",
     "Provenance",
     "Provider",
     "ReportFormat",
+    "Requirement",
     "Segment",
     "Specification",
     "Structure",
+    "Violation",
     "boot_information",
     "keeps_boot_services",
     "machine_firmware",

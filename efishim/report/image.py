@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from efishim.errors import ImageError
+from efishim.image.entries import Door
 from efishim.image.opened import Image
-from efishim.provider import Provider
+from efishim.lab.plan.doors import all_doors
+from efishim.provider import EntryKind, Provider
 
+NONE: Mapping[str, EntryKind] = MappingProxyType({})
 NOTE_BYTES = 32
 """How much of a note's description is shown."""
 
 
-def describe(image: Image, providers: Iterable[Provider]) -> dict[str, Any]:
+def describe(image: Image, providers: Iterable[Provider], kinds: Mapping[str, EntryKind] = NONE) -> dict[str, Any]:
     """A document of plain values. Sizes and file offsets are numbers, addresses and flags hexadecimal strings."""
+    found = all_doors(image, kinds)
     return {
         "path": image.path,
         "sha256": image.sha256,
@@ -23,10 +28,9 @@ def describe(image: Image, providers: Iterable[Provider]) -> dict[str, Any]:
         "formats": list(image.formats),
         "version": image.version,
         "entries": [
-            {"entry": door.entry.value, "applies": door.applies, "where": door.where, "reason": door.reason}
-            for door in image.doors
+            {"entry": str(door.entry), "applies": door.applies, "where": door.where, "reason": door.reason} for door in found
         ],
-        "routes": routes(image, providers),
+        "routes": routes(found, providers),
         "linux": _linux(image),
         "pe": _pe(image),
         "multiboot": _multiboot(image),
@@ -34,13 +38,13 @@ def describe(image: Image, providers: Iterable[Provider]) -> dict[str, Any]:
     }
 
 
-def routes(image: Image, providers: Iterable[Provider]) -> list[dict[str, Any]]:
+def routes(doors: Iterable[Door], providers: Iterable[Provider]) -> list[dict[str, Any]]:
     """Every provider's every entry: does it apply to this image, and why not."""
-    doors = {door.entry.value: door for door in image.doors}
+    known = {door.entry: door for door in doors}
     rows = []
     for provider in providers:
         for entry in provider.entries:
-            door = doors.get(entry.name)
+            door = known.get(entry.name)
             reason = door.reason if door is not None else f"efishim finds no entry {entry.name!r} in images"
             rows.append({"route": f"{provider.name}/{entry.name}", "applies": not reason, "reason": reason})
     return rows

@@ -164,7 +164,7 @@ def subject_of(image: Image, label: str, others: Mapping[str, Image], lines: Map
     return Subject(
         label=label,
         version=image.version,
-        entries={door.entry.value: door.reason for door in image.doors},
+        entries={door.entry: door.reason for door in image.doors},
         functions=functions,
         links=links,
         others=tuple((label, lines.get(label, "")) for label in others),

@@ -29,7 +29,7 @@ def opened(data: bytes) -> Image:
 
 
 def reasons(data: bytes) -> dict[Entry, str]:
-    return {door.entry: door.reason for door in opened(data).doors}
+    return {Entry(door.entry): door.reason for door in opened(data).doors}
 
 
 def multiboot1(flags: int = 3, *fields: int) -> bytes:

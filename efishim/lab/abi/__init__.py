@@ -1,20 +1,21 @@
 """Checks entries against their specifications, with one checker per entry, before the first instruction of the image.
 
 The checkers look at what is there and at nothing that made it: the processor, guest memory, and where the image lies.
+Those here are for efishim's own entries; an entry of a plugin brings its checker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from efishim.image.loading import Piece
 from efishim.lab.abi import efi, efi_handover, efi_ia32, image, linux16, linux32, linux64, multiboot, multiboot2, pvh
-from efishim.lab.abi.requirements import Findings, Moment, Requirement, Violation
 from efishim.lab.record import ProcessorState
 from efishim.machine.memory import PhysicalMemory
-from efishim.provider import Loaded
+from efishim.plugin_guard import PluginError
+from efishim.provider import EntryKind, Findings, Loaded, Moment, Requirement, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,39 @@ CHECKERS: Mapping[str, Checker] = MappingProxyType(
 """By the name of the entry."""
 
 
-def all_rules() -> dict[str, tuple[Requirement, tuple[str, ...]]]:
+def checkers(kinds: Iterable[EntryKind]) -> Mapping[str, Checker]:
+    """The checkers of efishim's own entries and of those that plugins bring. Raises PluginError."""
+    return {**CHECKERS, **{kind.name: _theirs(kind) for kind in kinds}}
+
+
+def _theirs(kind: EntryKind) -> Checker:
+    """The checker of a plugin's entry: its own rules, and those of the entry that it follows."""
+    follows, own = kind.follows, tuple(kind.requirements)
+    strange = next((rule.id for rule in own if not rule.id.startswith(f"{kind.name}/")), None)
+    if strange is not None:
+        raise PluginError(f"the entry {kind.name} has an ABI rule {strange!r}, and its rules begin with {kind.name}/")
+    if not follows:
+        return Checker((image.INTACT, *own), kind.check)
+    if follows not in CHECKERS:
+        raise PluginError(f"the entry {kind.name} follows {follows!r}, and efishim has no ABI rules for that")
+    base, left_out = CHECKERS[follows], frozenset(kind.leaves_out)
+    unknown = left_out - {rule.id for rule in base.requirements}
+    if unknown:
+        raise PluginError(f"the entry {kind.name} leaves out {', '.join(sorted(unknown))}, and {follows} has no such rule")
+
+    def check(moment: Moment, findings: Findings) -> None:
+        kind.check(moment, findings)
+        theirs = Findings()
+        base.check(moment, theirs)
+        findings.add(one for one in theirs.violations if one.rule not in left_out)
+
+    return Checker((*own, *(rule for rule in base.requirements if rule.id not in left_out)), check)
+
+
+def all_rules(known: Mapping[str, Checker] = CHECKERS) -> dict[str, tuple[Requirement, tuple[str, ...]]]:
     """Every rule by its id, with the entries that it is checked at, in the order of the checkers."""
     found: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
-    for entry, checker in CHECKERS.items():
+    for entry, checker in known.items():
         for one in dict.fromkeys(checker.requirements):
             found[one.id] = one, (*found.get(one.id, (one, ()))[1], entry)
     return found
@@ -62,14 +92,16 @@ def check_entry(
     *,
     floating: Mapping[str, int] | None = None,
     pieces: tuple[Piece, ...] = (),
+    known: Mapping[str, Checker] = CHECKERS,
 ) -> tuple[Violation, ...]:
     """What is wrong at an entry, in the order of the checks; empty when nothing is, or when no checker knows the entry.
 
     `loaded` is where the image lies: `base` of its protected-mode code for Linux's own entries. `floating` has the
     registers `fcw` and `mxcsr`, which only UEFI speaks about, `pieces` what was loaded; without them neither is checked.
+    `known` are the checkers by entry: `checkers(registry.entries.values())` has those of plugins, too.
     Never raises for what the guest's memory holds.
     """
-    checker = CHECKERS.get(entry_name)
+    checker = known.get(entry_name)
     if checker is None:
         return ()
     findings = Findings()
@@ -80,4 +112,4 @@ def check_entry(
     return tuple(findings.violations)
 
 
-__all__ = ["CHECKERS", "EFI_IA32", "Checker", "Requirement", "Violation", "all_rules", "check_entry"]
+__all__ = ["CHECKERS", "EFI_IA32", "Checker", "Requirement", "Violation", "all_rules", "check_entry", "checkers"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from efishim.lab.abi.requirements import Findings, Requirement
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.provider.checking import Findings, Requirement
 from efishim.wire.acpi import RSDP_SIGNATURE, Rsdp, Rsdp1
 
 LARGEST = 0x1000

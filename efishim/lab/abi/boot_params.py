@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from efishim.lab.abi import acpi, ramdisk
 from efishim.lab.abi.ranges import Range, holds, named, overlap
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout
 from efishim.lab.snapshot.setup_data import setup_data_chain
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.bootparams import (
     E820_MAX_ENTRIES_ZEROPAGE,
     EFI32_LOADER_SIGNATURE,

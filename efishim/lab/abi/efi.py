@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi import uefi
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
+from efishim.provider.checking import Findings, Moment, Requirement
 
 HANDOFF = "UEFI 2.10, section 2.3.4.1"
 

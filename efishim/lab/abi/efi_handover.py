@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from efishim.lab.abi import boot_params, ramdisk, uefi
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read_layout
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams
 from efishim.wire.linux_header import ENTRY64_OFFSET, HEADER_START
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from efishim.lab.abi import uefi
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.machine.memory import BusError
+from efishim.provider.checking import Findings, Moment, Requirement
 
 HANDOFF = "UEFI 2.10, section 2.3.2.1"
 ON_STACK = "On the stack are a return address, the image's handle and the system table"

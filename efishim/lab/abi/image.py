@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from efishim.lab.abi.ranges import named, overlaps
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.machine.memory import BusError
+from efishim.provider.checking import Findings, Moment, Requirement
 
 CHUNK = 1 << 20
 """Bytes that are compared at a time."""

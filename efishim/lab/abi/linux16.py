@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from efishim.lab.abi import ramdisk
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off
 from efishim.lab.snapshot.guest_read import Unreadable, read
 from efishim.machine.memory import BusError
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.bootparams import HDRS_MAGIC, BootParams, SetupHeader
 from efishim.wire.linux_header import BOOT_FLAG, DEFAULT_SETUP_SECTS, HEADER_START, HEAP_END_BIAS, LOADED_HIGH, SETUP_STACK_SIZE
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from efishim.lab.abi import boot_params
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off, linux_segments
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.x86 import CR0_PG
 
 BOOT_RST = 'Documentation/arch/x86/boot.rst, "32-bit Boot Protocol"'

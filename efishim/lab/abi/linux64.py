@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from efishim.lab.abi import boot_params
 from efishim.lab.abi.ranges import named
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import interrupts_off, linux_segments
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.bootparams import BootParams
 from efishim.wire.linux_header import ENTRY64_OFFSET
 

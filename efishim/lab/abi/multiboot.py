@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from efishim.lab.abi.ranges import Range, named, overlaps
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import code_and_data
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.multiboot import (
     MULTIBOOT_BOOTLOADER_MAGIC,
     MULTIBOOT_HEADER_MAGIC,

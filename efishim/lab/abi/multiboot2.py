@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from efishim.lab.abi import uefi
 from efishim.lab.abi.multiboot import state_386
 from efishim.lab.abi.ranges import named, overlaps
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.acpi import RSDP_SIGNATURE, Rsdp1
 from efishim.wire.multiboot import (
     MULTIBOOT2_BOOTLOADER_MAGIC,

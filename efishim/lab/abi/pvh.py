@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import Range, holds, named, overlaps
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.abi.segments import code_and_data, told
 from efishim.lab.snapshot.guest_read import Unreadable, read, read_layout
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.start_info import (
     SIF_FLAGS,
     XEN_HVM_MEMMAP_TYPES,

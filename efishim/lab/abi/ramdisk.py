@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.abi.ranges import Range, holds, named
-from efishim.lab.abi.requirements import Findings, Requirement
+from efishim.provider.checking import Findings, Requirement
 from efishim.wire.bootparams import SetupHeader
 
 BOOT_RST = "Documentation/arch/x86/boot.rst"

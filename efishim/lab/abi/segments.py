@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.lab.record import Descriptor, Segment
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.x86 import DESCRIPTOR_B, EFLAGS_IF
 
 FLAT_LIMIT = 0xFFFF_FFFF

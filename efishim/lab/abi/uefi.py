@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from efishim.lab.abi import acpi
 from efishim.lab.abi.ranges import named
-from efishim.lab.abi.requirements import Findings, Moment, Requirement
 from efishim.machine.memory import BusError, PhysicalMemory
+from efishim.provider.checking import Findings, Moment, Requirement
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,

@@ -17,7 +17,7 @@ from efishim.lab.boot.guest_shim import WIDTH, GuestShim
 from efishim.logged_call import LoggedCall
 from efishim.platform.definition import PlatformFacts
 from efishim.platform.resources import Resource
-from efishim.provider import Handover, Loaded, Module, Structure
+from efishim.provider import EntryKind, Handover, Loaded, Module, Structure
 
 NOT_LOADED = Loaded(0, 0, 0)
 
@@ -49,6 +49,8 @@ class Booted:
     """What was put into memory of the image before the provider wrote anything; none where firmware loads it."""
     structures: tuple[Structure, ...] = ()
     modules: tuple[Module, ...] = ()
+    kind: EntryKind | None = None
+    """The entry that is used, when a plugin brings it."""
 
     def calls(self) -> list[LoggedCall]:
         """The firmware calls so far."""

@@ -33,6 +33,7 @@ from efishim.provider import (
     BootRequest,
     EfiFacts,
     Entry,
+    EntryKind,
     Handover,
     Loaded,
     MachineFacts,
@@ -73,6 +74,8 @@ class Bench:
     facts: MachineFacts
     arena: Arena
     booted: Booted
+    kind: EntryKind | None = None
+    """The entry, when a plugin brings it."""
 
     @property
     def shim_is_firmware(self) -> bool:
@@ -107,6 +110,9 @@ def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, conso
     provider = registry.provider(plan.provider)
     platform = registry.platform(plan.platform)
     entry = _entry(provider.entries, plan)
+    kind = registry.entries.get(entry.name)
+    if kind is not None and entry.through_shim:
+        raise ProviderError(f"the provider {provider.name} says that {entry.name} is behind the shim, and it is a native entry")
     options = plan.option_group(provider.name)
     firmware = machine_firmware(provider, entry.name, options)
     built = platform.build(
@@ -114,7 +120,7 @@ def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, conso
         PlatformOptions(plan.memory, plan.epoch, _features(plan, platform, entry, firmware), console),
     )
     machine.power_on()
-    booted = Booted(resources=built.resources, platform=built)
+    booted = Booted(resources=built.resources, platform=built, kind=kind)
     memory_map = built.memory_map
     if firmware is MachineFirmware.BIOS:
         memory_map = _add_bios(machine, built, console, booted, trap=not entry.through_shim)
@@ -125,7 +131,7 @@ def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, conso
         held=built.held,
     )
     arena = Arena(_without(facts.memory_map, facts.held))
-    return Bench(plan, image, machine, registry, console, provider, entry, firmware, options, built, facts, arena, booted)
+    return Bench(plan, image, machine, registry, console, provider, entry, firmware, options, built, facts, arena, booted, kind)
 
 
 def _without(ranges: tuple[MemoryRange, ...], held: tuple[MemoryRange, ...]) -> tuple[MemoryRange, ...]:
@@ -194,7 +200,11 @@ def _request(bench: Bench, loaded: Loaded | None, modules: tuple[Module, ...]) -
 
 def _load(bench: Bench) -> Loaded:
     """The image into memory, without anybody's firmware."""
-    plan = plan_load(bench.image, ImageEntry(bench.entry.name), bench.arena, high=bench.entry.high)
+    high = bench.entry.high
+    if bench.kind is not None:
+        plan = bench.kind.load(bench.image, bench.arena, high=high)
+    else:
+        plan = plan_load(bench.image, ImageEntry(bench.entry.name), bench.arena, high=high)
     native_entry.put_image(bench.machine, plan)
     bench.booted.loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
     bench.booted.kernel_slide, bench.booted.pieces = plan.kernel_slide, plan.pieces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from efishim.lab.abi import CHECKERS, Violation, check_entry
+from efishim.lab.abi import Violation, check_entry, checkers
 from efishim.lab.boot.booted import Booted
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.record import AbiViolation, BootView, EntryView, MachineView
@@ -44,10 +44,11 @@ class Views:
         if booted.platform is not None:
             self.machine = machine_view(machine, booted.platform)
         state = capture_cpu(machine.cpu, machine.memory)
-        abi = booted.abi(entry)
-        if abi in CHECKERS:
+        abi, known = booted.abi(entry), checkers(() if booted.kind is None else (booted.kind,))
+        if abi in known:
             floating = {name: machine.cpu.get(name) for name in FLOATING}
-            found = check_entry(abi, state, machine.memory, booted.loaded, floating=floating, pieces=booted.pieces)
+            memory, pieces = machine.memory, booted.pieces
+            found = check_entry(abi, state, memory, booted.loaded, floating=floating, pieces=pieces, known=known)
             self.abi = recorded(found)
         booted.pieces = ()  # they keep the unpacked image alive
         self.entry = entry_view(machine.memory, state, booted.structures, booted.modules)

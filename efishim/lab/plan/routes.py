@@ -10,6 +10,7 @@ from typing import Any
 from efishim.errors import UsageError
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
+from efishim.lab.plan.doors import find_door
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
@@ -52,7 +53,6 @@ def plan_routes(
     wanted = [_parse(registry, text, base.platform) for text in routes]
     if not routes:
         wanted, without = _every(registry, base.platform)
-    doors = {door.entry.value: door for door in image.doors}
     plans: list[Plan] = []
     used: set[str] = set()
     known_anywhere: set[str] = set()
@@ -61,13 +61,13 @@ def plan_routes(
         entry = next(one for one in provider.entries if one.name == route.entry)
         try:
             known = known_options(provider, entry, platform)
+            door = find_door(image, route.entry, registry.entries)
         except PluginError as error:
             without.append(NoRoute(route.name, error.sentence, failed=True))
             continue
         known_anywhere |= known.keys()
         mine = tuple(option for option in base.options if _name(option) in known)
         used.update(mine)
-        door = doors.get(route.entry)
         reason = door.reason if door is not None else f"efishim finds no entry {route.entry!r} in images"
         if reason:
             without.append(NoRoute(route.name, reason))

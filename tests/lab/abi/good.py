@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from efishim.lab.abi.requirements import Moment
 from efishim.provider import Loaded
+from efishim.provider.checking import Moment
 from efishim.wire.bootparams import BootParams
 from tests.lab.abi import moments
 from tests.lab.abi.moments import Dump, fill, moment, with_registers, with_segment

@@ -19,12 +19,12 @@ from typing import Any
 import msgspec
 
 from efishim.lab.abi import Violation, check_entry
-from efishim.lab.abi.requirements import Moment
 from efishim.lab.record import DescriptorTable, GdtEntry, Hex, InterruptTable, PageTable, ProcessorState, Segment
 from efishim.lab.record.values import Part
 from efishim.lab.snapshot.processor import descriptor_of
 from efishim.machine.memory import PhysicalMemory
 from efishim.provider import Loaded
+from efishim.provider.checking import Moment
 from efishim.wire import uefi
 from efishim.wire.bootparams import BootParams
 from efishim.wire.guids import EFI_ACPI_20_TABLE_GUID, guid_bytes

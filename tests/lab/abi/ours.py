@@ -10,13 +10,13 @@ from msgspec import structs
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
-from efishim.lab.abi.requirements import Moment
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import ProcessorState
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.machine import Machine
 from efishim.plugins import load_plugins
+from efishim.provider.checking import Moment
 from efishim.wire.bootparams import BootParams
 from efishim.wire.layout import Layout
 from efishim.wire.start_info import HvmStartInfo

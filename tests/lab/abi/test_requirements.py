@@ -11,8 +11,8 @@ import pytest
 
 from efishim.image.loading import Piece
 from efishim.lab.abi import CHECKERS, all_rules, check_entry
-from efishim.lab.abi.requirements import MAX_VIOLATIONS, Findings, Moment
 from efishim.provider import Loaded
+from efishim.provider.checking import MAX_VIOLATIONS, Findings, Moment
 from efishim.wire.bootparams import BootParams
 from tests.lab.abi.good import (
     BASE,

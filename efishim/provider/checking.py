@@ -1,15 +1,16 @@
-"""What a checker is made of: rules, what was found against them, and the moment that is checked."""
+"""What an ABI checker is made of: rules, what was found against them, and the moment that is checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from efishim.image.loading import Piece
-from efishim.lab.record import ProcessorState
-from efishim.machine.memory import PhysicalMemory
-from efishim.machine.paging import Walker
-from efishim.provider import Loaded
+if TYPE_CHECKING:
+    from efishim.image.loading import Piece
+    from efishim.lab.record import ProcessorState
+    from efishim.machine.memory import PhysicalMemory
+    from efishim.provider.handover import Loaded
 
 MAX_PAGES = 1 << 20
 """Most translations that are walked for one range: 4 GiB of small pages."""
@@ -52,15 +53,18 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An entry, before the image's first instruction. `floating` has fcw and mxcsr where somebody looked, `pieces` what was
-    loaded where no firmware did it.
-    """
+    """An entry, before the image's first instruction: what is there, and nothing that made it."""
 
     cpu: ProcessorState
+    """Registers, segments with their hidden parts, descriptor tables, control registers, as a record has them."""
     memory: PhysicalMemory
+    """Guest memory by physical address; what does not lie in RAM raises BusError."""
     loaded: Loaded
+    """Where the image lies: `base` of its protected-mode code for Linux's own entries."""
     floating: Mapping[str, int] = field(default_factory=dict)
+    """fcw and mxcsr, where somebody looked."""
     pieces: tuple[Piece, ...] = ()
+    """What was loaded, where no firmware did it."""
 
     def register(self, name: str) -> int:
         """A general register, by its 64-bit name; its lower half outside long mode."""
@@ -69,6 +73,8 @@ class Moment:
 
     def not_identity_mapped(self, start: int, size: int, *, write: bool = False) -> int | None:
         """The first address of [start, start+size) that does not lead to itself, None when all do."""
+        from efishim.machine.paging import Walker  # noqa: PLC0415 - what plugins import must not import the machine
+
         control = self.cpu.control
         walker, at = Walker(self.memory), start
         for _ in range(MAX_PAGES):
@@ -92,3 +98,7 @@ class Findings:
         if not holds and len(self.violations) < MAX_VIOLATIONS:
             self.violations.append(Violation(rule.id, rule.demand, found, rule.reference))
         return holds
+
+    def add(self, more: Iterable[Violation]) -> None:
+        """Violations that another checker found."""
+        self.violations += list(more)[: MAX_VIOLATIONS - len(self.violations)]
