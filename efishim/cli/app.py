@@ -20,8 +20,8 @@ from efishim.plugin_guard import PluginError, described
 from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
-    *("run", "compare", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules", "plugins"),
-    *("doctor", "schema", "completion"),
+    *("run", "compare", "check", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules"),
+    *("plugins", "doctor", "schema", "completion"),
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from efishim.cli import complete
-from efishim.cli.run import ENDING
+from efishim.cli.run import check_writable
 from efishim.cli.shared import options_of_run
+from efishim.cli.terminable import terminable
 from efishim.errors import EfishimError, RouteError, UsageError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from efishim.cli.app import State
     from efishim.compare.agreement import Agreement
     from efishim.compare.pair import Judged
@@ -77,6 +74,12 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     help="The platform that efishim boots on; the default imitates QEMU's machine.",
 )
 @click.option("--faults", is_flag=True, help="Corrupt the handover on purpose, and compare how the kernel fails.")
+@click.option(
+    "--dump",
+    metavar="FILE",
+    type=complete.FILE,
+    help="Save memory and registers at the entry to FILE, an ELF core; one route and one kernel only. See `efishim check`.",
+)
 @click.option("--alone", is_flag=True, help="Boot on QEMU only; do not run efishim and compare.")
 @click.option(
     "--format",
@@ -99,6 +102,7 @@ def command(
     record_path: str | None,
     platform: str,
     faults: bool,
+    dump: str | None,
     alone: bool,
     form: str,
     differences: bool,
@@ -127,6 +131,7 @@ def command(
         efishim oracle deb:linux-image-cloud-amd64 -r grub/linux32 -r hvmlite/pvh
         efishim oracle vmlinuz-6.1 vmlinuz-6.12 --format markdown
         efishim oracle vmlinuz --faults
+        efishim oracle vmlinuz -r hvmlite/pvh --dump pvh.core --alone
         efishim oracle --list
     """
     from efishim.cli import out
@@ -138,17 +143,23 @@ def command(
         out.table(("route", "what"), ((flow.name, flow.help) for flow in BOOT_FLOWS))
         return 0
     state.registry.platform(platform)
-    if faults and (routes or record_path or alone or words["no_initrd"] or words["initrds"] or words["cmdline"] is not None):
-        raise UsageError("--faults uses routes, a ramdisk and a command line of its own, and writes no records")
+    if faults and (
+        routes or record_path or dump or alone or words["no_initrd"] or words["initrds"] or words["cmdline"] is not None
+    ):
+        raise UsageError("--faults uses routes, a ramdisk and a command line of its own, and writes no records and no dumps")
+    if dump is not None:
+        _require_one(dump, kernels, routes)
     judgements: list[Judgement] = []
     good = True
     shown = out.table if form == "text" else None
-    with state.talk.progress(quiet=quiet, moving=True) as progress, _terminable():
+    with state.talk.progress(quiet=quiet, moving=True) as progress, terminable():
         for kernel in kernels or (None,):
             request = _request(kernel, progress, **words)
             if faults:
                 good = show_faults(request, platform, progress) and good
                 continue
+            if dump is not None:
+                request = replace(request, core=str(Path(dump).absolute()))
             flows = _flows(request, routes)
             several = len(flows) > 1 or len(kernels) > 1
             if record_path:
@@ -342,6 +353,12 @@ def _row(flow: BootFlow, record: Record) -> tuple[str, ...]:
     return (flow.name, *(seconds.get(name, "-") for name in SHOWN), calls, record.outcome.reason.value)
 
 
+def _require_one(dump: str, kernels: tuple[str, ...], routes: tuple[str, ...]) -> None:
+    if len(kernels) > 1 or len(routes) != 1:
+        raise UsageError("a dump is of one kernel on one route", hint="--dump FILE goes with one KERNEL and one -r ROUTE")
+    check_writable(dump)
+
+
 def _check(path: str, *, several: bool) -> None:
     """A boot of minutes whose record cannot be kept is a waste: say so before."""
     place = Path(path)
@@ -367,26 +384,3 @@ def _write(path: str, flow: BootFlow, record: Record, *, kernel: str, several: b
         words = [re.sub(r"[^\w.-]", "-", word) for word in (release(kernel), flow.name) if word]
         place /= "-".join(words) + ".json"
     write_atomically(str(place), encode(record))
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end QEMU too, as Ctrl-C does, and what is in temporary folders."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)  # tidying up takes a moment
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {}
-    for number in ENDING:
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -83,6 +84,8 @@ class Request:
     memory: int = DEFAULT_MEMORY
     timeout: float = DEFAULT_TIMEOUT
     epoch: int = DEFAULT_EPOCH
+    core: str = ""
+    """Where memory and registers at the entry go as an ELF core, an absolute path; empty for nowhere."""
 
 
 def oracle_record(
@@ -242,10 +245,18 @@ class _Run:
             self.calls.arm()
         self._reach(Milestone.ENTRY)
         self._look_at_entry()
+        if self.request.core:
+            self._save_core(Path(self.request.core))
         if self.facts is not None:
             kernel = entry_points.kernel_proper(self.request.image, self.request.memory)
             if kernel is not None:
                 kernel.arm(self.session, self._startup_64)
+
+    def _save_core(self, path: Path) -> None:
+        """Without paging, the addresses of the core are physical (QEMU's qapi/dump.json). QEMU makes the file read-only."""
+        path.unlink(missing_ok=True)
+        self.session.qemu.qmp.execute("dump-guest-memory", paging=False, protocol=f"file:{path}")
+        path.chmod(0o600)
 
     def _startup_64(self) -> None:
         facts, session = self.facts, self.session

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from efishim.lab.record import AbiViolation, Record
 
 FOUND = 3
@@ -10,13 +12,18 @@ FOUND = 3
 
 def violations(record: Record) -> list[str]:
     """Lines for people, none when no rule is violated."""
+    return violation_lines(record.route.entry, record.abi or ())
+
+
+def violation_lines(entry: str, violated: Iterable[AbiViolation]) -> list[str]:
+    """The same of what was found at an entry."""
     by_rule: dict[str, list[AbiViolation]] = {}
-    for one in record.abi or ():
+    for one in violated:
         by_rule.setdefault(one.rule, []).append(one)
     if not by_rule:
         return []
     count = len(by_rule)
-    lines = [f"the handover at the entry {record.route.entry} violates {count} {'rule' if count == 1 else 'rules'}:"]
+    lines = [f"the handover at the entry {entry} violates {count} {'rule' if count == 1 else 'rules'}:"]
     for rule, found in by_rule.items():
         lines += [f"  {rule}: {demand(found[0])}"]
         lines += [f"      found: {one.found}" for one in found[:FOUND] if one.found]

@@ -1,0 +1,72 @@
+"""Checks the handover in a dump against the specification of its entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from efishim.dump.entry import place_of, pointer
+from efishim.dump.found import image_in, pvh_notes
+from efishim.dump.model import Dump
+from efishim.dump.source import DumpError
+from efishim.image.entries import Entry
+from efishim.image.loading import Piece
+from efishim.image.opened import Image, open_image
+from efishim.lab.abi import CHECKERS, Violation, check_entry, image, pvh
+from efishim.lab.snapshot.processor import capture_cpu
+from efishim.machine.host_work import TooMuchWork
+from efishim.provider import Loaded
+
+PAGES = 1 << 12
+"""The host works as much for a dump as for an action of a guest with so many pages: a second or two."""
+
+
+@dataclass(frozen=True)
+class DumpCheck:
+    """What came of it."""
+
+    entry: Entry
+    violations: tuple[Violation, ...]
+    checked: tuple[str, ...]
+    """The rules that could be violated."""
+    unchecked: tuple[tuple[str, str], ...]
+    """(rule, why it could not be checked)."""
+
+
+def check_dump(dump: Dump, entry: Entry, given: Image | None = None) -> DumpCheck:
+    """Check a dump against the specification of an entry; `given` is the image that was loaded, if the user has it.
+
+    Raises DumpError, and ImageError for an image that has no such entry.
+    """
+    pointer(dump, entry)
+    unchecked: dict[str, str] = {}
+    pieces: tuple[Piece, ...] = ()
+    try:
+        with dump.memory.work.bounded(PAGES):
+            if given is not None:
+                place = place_of(dump, entry, given)
+                loaded, pieces = place.loaded, place.pieces
+            else:
+                loaded = _loaded(dump, entry, unchecked)
+            # The floating-point unit is in no dump, so nothing is said about it.
+            found = check_entry(entry, capture_cpu(dump.cpu, dump.memory), dump.memory, loaded, pieces=pieces)
+    except TooMuchWork as error:
+        raise DumpError(
+            f"{dump.path} takes more work to check than a handover gives reason to: its tables or ranges have no end"
+        ) from error
+    rules = tuple(dict.fromkeys(one.id for one in CHECKERS[entry].requirements))
+    return DumpCheck(entry, found, tuple(rule for rule in rules if rule not in unchecked), tuple(unchecked.items()))
+
+
+def _loaded(dump: Dump, entry: Entry, unchecked: dict[str, str]) -> Loaded:
+    """Where the image lies when nobody gave it."""
+    unchecked[image.INTACT.id] = "needs the image, KERNEL"
+    raw = image_in(dump, entry) if entry is Entry.PVH else None
+    if raw is not None:
+        return place_of(dump, entry, open_image(raw, path="the dump's kernel")).loaded
+    loaded = place_of(dump, entry, None).loaded
+    if entry is Entry.PVH:
+        notes = sorted(set(pvh_notes(dump)))
+        if notes and loaded.entry_point not in notes:
+            return Loaded(notes[0], 0, notes[0])
+        unchecked |= {} if notes else {pvh.ENTRY.id: "no XEN_ELFNOTE_PHYS32_ENTRY is in the dump; needs the image, KERNEL"}
+    return loaded
