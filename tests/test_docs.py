@@ -13,6 +13,7 @@ import pytest
 
 from docs.generate import REFERENCE, pages
 from efishim.plugins import Registry
+from efishim.testing import Subject, conformance
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -107,6 +108,7 @@ def test_links_to_files_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), f"{document.name} links to {target}, which does not exist"
 
 
+@pytest.mark.slow
 def test_the_provider_of_the_guide_is_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The complete module of write-a-provider.md loads through the registry and gives back what it wrote."""
     text = (ROOT / "docs" / "write-a-provider.md").read_text()
@@ -127,10 +129,11 @@ def test_the_provider_of_the_guide_is_a_provider(tmp_path: Path, monkeypatch: py
     assert registry.problems == ()
     assert registry.given_by("note") == ["provider note"]
 
-    tests = [block for block in blocks if "def test_" in block]
+    tests = [block for block in blocks if "def test_" in block or "class TestNote" in block]
     assert tests, "the guide shows how to test a provider"
     space: dict[str, object] = {}
     exec(compile("\n".join(tests), "write-a-provider.md", "exec"), space)
     ran = [value() for name, value in space.items() if name.startswith("test_") and callable(value)]
     assert ran
+    assert list(conformance(Subject(space["TestNote"].provider))) == []  # type: ignore[attr-defined]
     assert provider.entries[0].name == "efi"

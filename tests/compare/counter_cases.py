@@ -13,7 +13,7 @@ from efishim.compare.pair import facts_of
 from efishim.compare.predicates.memory import piece_of, whole_of
 from efishim.compare.rules import CounterCase, Judge, Rule, Traits, Verdict
 from efishim.compare.traits import traits
-from efishim.testing.run import run
+from efishim.testing import run
 
 ROUTES = (
     *("grub/efi-handover", "hvmlite/pvh", "firmware/efi-handover", "hvmlite/efi", "firmware/efi", "grub/efi"),

@@ -13,7 +13,7 @@ from efishim.hookspecs import hookimpl
 from efishim.lab.record import Record
 from efishim.plugins import Registry, load_plugins
 from efishim.provider import Arena, BootRequest, GuestMemory, Handover, Platform, Provider, native_structures
-from efishim.testing.run import run
+from efishim.testing import run
 
 ChangeMemory = Callable[[GuestMemory, Handover], None]
 ChangeMachine = Callable[[Any, Any], None]

@@ -10,7 +10,7 @@ import pytest
 
 from efishim.compare.baseline import SECTIONS, BaselineError, checks, parse, text
 from efishim.lab.record import Record
-from efishim.testing.run import run
+from efishim.testing import run
 
 
 @cache

@@ -22,7 +22,7 @@ from efishim.lab.record import MilestonePoint, Record, encode, without_wall_cloc
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
 from efishim.report.html import render
-from efishim.testing.run import run
+from efishim.testing import run
 from tests.compare.changes import CHANGES
 from tests.compare.defects import DEFECTS
 from tests.compare.test_document_mutations import changed, document, leaves, other

@@ -15,7 +15,7 @@ from efishim.compare.pair import compare_facts, facts_of
 from efishim.compare.rules import Class
 from efishim.lab.record import Record, RecordError, decode, encode
 from efishim.lab.record.values import decode_value, encode_value
-from efishim.testing.run import run
+from efishim.testing import run
 
 pytestmark = pytest.mark.unmeasured
 

@@ -12,7 +12,7 @@ import pytest
 import efishim
 from efishim.compare.facts import Area, Fact, Kind, Side, Stage, did, given, is_numbered, members, read_fact, unnumbered
 from efishim.compare.pair import facts_of
-from efishim.testing.run import run
+from efishim.testing import run
 
 PATHS = (
     (given(Stage.MACHINE, "cpuid", "0x4", "0x1"), "machine.cpuid.0x4.0x1"),

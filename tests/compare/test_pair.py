@@ -17,7 +17,7 @@ from efishim.compare.pair import compare, facts_of, fold_stages
 from efishim.compare.rules import Class
 from efishim.errors import UsageError
 from efishim.lab.record import Record
-from efishim.testing.run import run
+from efishim.testing import run
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from efishim.plugins import GROUP, Registry
 from efishim.provider import BootRequest, CpuState, Handover
 from efishim.report.text import summary
 from tests.support.others import NAME, BrokenGrub, BrokenHvmlite, install, provider, source
+from tests.support.tampering import registers, segment, writes
 
 PVH, LINUX64, LINUX32 = ("pvh", BrokenHvmlite), ("linux64", BrokenGrub), ("linux32", BrokenGrub)
 
@@ -32,29 +32,6 @@ class Case:
     route: tuple[str, type]
     entering: Callable[[CpuState], CpuState] | None = None
     after: Callable[[Handover, BootRequest, Any], Handover] | None = None
-
-
-def registers(**values: int) -> Callable[[CpuState], CpuState]:
-    return lambda state: dataclasses.replace(state, registers={**state.registers, **values})
-
-
-def segment(name: str, **parts: int) -> Callable[[CpuState], CpuState]:
-    def change(state: CpuState) -> CpuState:
-        changed = dataclasses.replace(state.segments[name], **parts)
-        return dataclasses.replace(state, segments={**state.segments, name: changed})
-
-    return change
-
-
-def writes(offset: int, data: bytes) -> Callable[[Handover, BootRequest, Any], Handover]:
-    """Into the native structure."""
-
-    def change(handover: Handover, _request: BootRequest, memory: Any) -> Handover:
-        assert handover.address is not None
-        memory.write(handover.address + offset, data)
-        return handover
-
-    return change
 
 
 def overwrites(handover: Handover, request: BootRequest, memory: Any) -> Handover:

@@ -24,7 +24,7 @@ from efishim.lab.record import (
     Record,
 )
 from efishim.report.html import render
-from efishim.testing.run import run
+from efishim.testing import run
 
 ROUTES = (("hvmlite", "efi"), ("hvmlite", "pvh"), ("grub", "linux64"), ("lilo", "linux16"))
 

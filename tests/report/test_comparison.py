@@ -20,7 +20,7 @@ from efishim.lab.record import Record
 from efishim.report import comparison_text
 from efishim.report.comparisons import FORMATS, renderers
 from efishim.report.junit import Case, render
-from efishim.testing.run import run
+from efishim.testing import run
 
 NO_RULES: tuple[Rule, ...] = ()
 

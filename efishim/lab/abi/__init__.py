@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from efishim.image.loading import Piece
-from efishim.lab.abi import efi, efi_handover, efi_ia32, image, linux16, linux32, linux64, multiboot, multiboot2, pvh
+from efishim.lab.abi import efi, efi_handover, efi_ia32, image, interface, linux16, linux32, linux64, multiboot, multiboot2, pvh
 from efishim.lab.record import ProcessorState
 from efishim.machine.memory import PhysicalMemory
 from efishim.plugin_guard import PluginError
@@ -76,12 +76,14 @@ def _theirs(kind: EntryKind) -> Checker:
 
 
 def all_rules(known: Mapping[str, Checker] = CHECKERS) -> dict[str, tuple[Requirement, tuple[str, ...]]]:
-    """Every rule by its id, with the entries that it is checked at, in the order of the checkers."""
+    """Every rule by its id, with the entries that it is checked at, in the order of the checkers; last the rules of the
+    plugin interface, which efishim.testing checks and no entry.
+    """
     found: dict[str, tuple[Requirement, tuple[str, ...]]] = {}
     for entry, checker in known.items():
         for one in dict.fromkeys(checker.requirements):
             found[one.id] = one, (*found.get(one.id, (one, ()))[1], entry)
-    return found
+    return found | {one.id: (one, ()) for one in interface.REQUIREMENTS}
 
 
 def check_entry(

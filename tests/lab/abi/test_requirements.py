@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from efishim.image.loading import Piece
-from efishim.lab.abi import CHECKERS, all_rules, check_entry
+from efishim.lab.abi import CHECKERS, all_rules, check_entry, interface
 from efishim.provider import Loaded
 from efishim.provider.checking import MAX_VIOLATIONS, Findings, Moment
 from efishim.wire.bootparams import BootParams
@@ -430,7 +430,10 @@ def test_all_rules_have_the_entries_that_they_are_checked_at() -> None:
     for name, (rule, entries) in known.items():
         assert name == rule.id
         assert all(rule in CHECKERS[entry].requirements for entry in entries)
-    assert {rule.id for checker in CHECKERS.values() for rule in checker.requirements} == set(known)
+    assert {rule.id for checker in CHECKERS.values() for rule in checker.requirements} == {
+        name for name, (_, entries) in known.items() if entries
+    }
+    assert {name for name, (_, entries) in known.items() if not entries} == {rule.id for rule in interface.REQUIREMENTS}
 
 
 def test_an_entry_that_nobody_knows_is_not_judged() -> None:
