@@ -138,7 +138,7 @@ def hooks() -> str:
             parts.append(f"### {name}\n\n```python\ndef {name}() -> {inspect.signature(function).return_annotation}\n```\n\n")
             parts.append(_doc(function))
     parts.append("## Interfaces\n\n")
-    for name in ("Provider", "Platform", "FirmwareProtocol", "Observer", "ReportFormat"):
+    for name in ("Provider", "Platform", "EntryKind", "ImageSource", "FirmwareProtocol", "Observer", "ReportFormat"):
         protocol = getattr(provider, name)
         parts.append(f"### {name}\n\n{_doc(protocol)}| member | meaning |\n|---|---|\n")
         for member, value in vars(protocol).items():

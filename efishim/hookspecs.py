@@ -16,7 +16,17 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from efishim.provider import EntryKind, FirmwareProtocol, Observer, Platform, Provider, ReportFormat
+    from efishim.provider import (
+        EntryKind,
+        FirmwareProfile,
+        FirmwareProtocol,
+        ImageSource,
+        Observer,
+        Platform,
+        Provider,
+        ReportFormat,
+        RuleSet,
+    )
 
 NAMESPACE = "efishim"
 
@@ -42,6 +52,21 @@ def efishim_entries() -> list[EntryKind]:  # type: ignore[empty-body]
 @hookspec
 def efishim_firmware_protocols() -> list[FirmwareProtocol]:  # type: ignore[empty-body]
     """Register EFI protocols that the shim offers in addition to its own."""
+
+
+@hookspec
+def efishim_rules() -> list[RuleSet]:  # type: ignore[empty-body]
+    """Register rules that classify differences in `efishim compare`, in addition to efishim's own."""
+
+
+@hookspec
+def efishim_image_sources() -> list[ImageSource]:  # type: ignore[empty-body]
+    """Register sources of images, for `efishim run NAME:REFERENCE`."""
+
+
+@hookspec
+def efishim_profiles() -> list[FirmwareProfile]:  # type: ignore[empty-body]
+    """Register profiles of EFI firmware, for `--profile NAME`."""
 
 
 @hookspec

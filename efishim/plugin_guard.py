@@ -31,6 +31,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
     },
     "efishim_platforms": {"build": "PlatformFacts"},
     "efishim_entries": {"find": "Door", "load": "LoadPlan", "check": "None"},
+    "efishim_image_sources": {"find": "FoundImage"},
     "efishim_reports": {"render": "str"},
 }
 """What the methods have to return (efishim/provider/interfaces.py, defaults.py)."""
@@ -41,6 +42,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "structure": "str",
     "limits": "Iterable[str]",
     "entries": "Iterable[Entry]",
+    "form": "str",
     "follows": "str",
     "leaves_out": "Iterable[str]",
     "requirements": "Iterable[Requirement]",

@@ -13,13 +13,23 @@ import pluggy
 
 from efishim import hookspecs
 from efishim.errors import UsageError
-from efishim.plugin_guard import Guarded, PluginError, described, has
+from efishim.plugin_guard import Guarded, PluginError, described, has, problem
 from efishim.plugin_identity import OURS, Identity, distribution_of, module_of, sha256_of
 
 if TYPE_CHECKING:
     import click
 
-    from efishim.provider import EntryKind, FirmwareProtocol, Observer, Platform, Provider, ReportFormat
+    from efishim.provider import (
+        EntryKind,
+        FirmwareProfile,
+        FirmwareProtocol,
+        ImageSource,
+        Observer,
+        Platform,
+        Provider,
+        ReportFormat,
+        RuleSet,
+    )
 
 GROUP = "efishim_v1"
 
@@ -28,7 +38,9 @@ BLOCKED = "EFISHIM_BLOCK_PLUGINS"
 
 CHOSEN = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports", "efishim_commands"})
 """Hooks whose objects users choose by name: of two with one name, each has its distribution's in front (`dist:name`)."""
-GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_entries", "efishim_reports"})
+GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_entries", "efishim_reports", "efishim_image_sources"})
+EXACT = {"efishim_rules": "RuleSet", "efishim_profiles": "FirmwareProfile"}
+"""Hooks whose objects are data, and of which type they must be."""
 
 Thing = TypeVar("Thing")
 
@@ -40,6 +52,9 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     ),
     "efishim_platforms": ("summary", "options", "build"),
     "efishim_entries": ("summary", "specifications", "follows", "leaves_out", "requirements", "find", "load", "check"),
+    "efishim_rules": ("summary", "toml"),
+    "efishim_image_sources": ("summary", "form", "find"),
+    "efishim_profiles": ("summary", "toml"),
     "efishim_firmware_protocols": ("summary", "guid", "install"),
     "efishim_observers": ("summary", "start", "finish"),
     "efishim_reports": ("summary", "render"),
@@ -161,13 +176,16 @@ class Registry:
 
     def _qualified(self, plugin: str, name: str) -> str:
         """`distribution:name`, or `plugin:name` for a plugin that no package brought."""
-        return f"{self._distributions[plugin][0] or plugin}:{name}"
+        return f"{self.distribution(plugin)}:{name}"
 
     @staticmethod
     def _checked(hook: str, thing: Any) -> str:
         missing = [need for need in ("name", *_NEEDS[hook]) if not has(thing, need)]
         if missing:
             raise TypeError(f"{type(thing).__name__} lacks {', '.join(missing)}")
+        found = problem(thing, EXACT[hook]) if hook in EXACT else None
+        if found is not None:
+            raise TypeError(f"it gave {found}")
         name = str(thing.name)
         if hook != "efishim_firmware_protocols" and not _NAME.fullmatch(name):
             raise TypeError(f"{name!r} is not a name of lower-case letters, digits, - and _")
@@ -197,6 +215,21 @@ class Registry:
     def firmware_protocols(self) -> tuple[FirmwareProtocol, ...]:
         """In order of their names."""
         return tuple(self._once("efishim_firmware_protocols").values())
+
+    @property
+    def rules(self) -> Mapping[str, RuleSet]:
+        """By name: the sets of rules that plugins add."""
+        return self._once("efishim_rules")
+
+    @property
+    def image_sources(self) -> Mapping[str, ImageSource]:
+        """By name, which is what stands before the colon."""
+        return self._once("efishim_image_sources")
+
+    @property
+    def profiles(self) -> Mapping[str, FirmwareProfile]:
+        """By name."""
+        return self._once("efishim_profiles")
 
     @property
     def reports(self) -> Mapping[str, ReportFormat]:
@@ -241,12 +274,23 @@ class Registry:
         """Name of the plugin that gave an object."""
         return self._owners.get((hook, name), "")
 
-    def took_part(self, provider: str, platform: str, entry: str, *, protocols: bool, observers: bool) -> tuple[Identity, ...]:
-        """The plugins of other installed packages that take part in a run, by name."""
+    def distribution(self, plugin: str) -> str:
+        """The package that brought a plugin; the plugin's own name when none did."""
+        return self._distributions[plugin][0] or plugin
+
+    def refuse(self, hook: str, name: str, sentence: str) -> None:
+        """Note that an object of a plugin cannot be used."""
+        problem = Problem(self.owner(hook, name), sentence, hook)
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+    def took_part(self, chosen: Iterable[tuple[str, str]], *, protocols: bool, observers: bool) -> tuple[Identity, ...]:
+        """The plugins of other installed packages that take part in a run, by name; `chosen` are hooks with the name of what
+        was taken of each.
+        """
         hooks = {"efishim_firmware_protocols": protocols, "efishim_observers": observers}
         plugins = [owner for (hook, _), owner in self._owners.items() if hooks.get(hook)]
-        plugins += [self.owner("efishim_providers", provider), self.owner("efishim_platforms", platform)]
-        plugins += [self.owner("efishim_entries", entry)]
+        plugins += [self.owner(hook, name) for hook, name in chosen]
         found = []
         for name in sorted(set(plugins) & self._distributions.keys()):
             one = Identity(name, *self._distributions[name], "")

@@ -198,7 +198,8 @@ def test_who_took_part_is_named_when_another_package_brought_it() -> None:
     assert registry.entries.keys() == {"e"}
 
     def took_part(name: str, machine: str, door: str = "pvh") -> list[tuple[str, str, str]]:
-        found = registry.took_part(name, machine, door, protocols=True, observers=True)
+        chosen = [("efishim_providers", name), ("efishim_platforms", machine), ("efishim_entries", door)]
+        found = registry.took_part(chosen, protocols=True, observers=True)
         assert all(len(one.sha256) == 64 for one in found)
         return [(one.name, one.distribution, one.version) for one in found]
 

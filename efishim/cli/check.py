@@ -61,7 +61,7 @@ def command(state: State, /, dump: str, kernel: str | None, entry: str | None, f
         opened = open_dump(dump)
         image = None
         if kernel is not None:
-            blob = find_image(kernel, progress)
+            blob = find_image(kernel, progress, state.registry)
             image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
         progress.phase("checking the handover")
         found = check_dump(opened, Entry(entry) if entry else entry_of(opened), image)

@@ -33,7 +33,7 @@ RECORD_SUFFIX = ".json"
     *("--rules", "rules_file"),
     metavar="FILE",
     type=complete.FILE,
-    help="Classify differences by the rules in FILE instead of the built-in ones.",
+    help="Classify differences by the rules in FILE instead of the built-in ones and those of plugins.",
 )
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE, help="Save the record of each run in DIR.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
@@ -73,13 +73,16 @@ def command(
         efishim compare old.json new.json
         efishim compare vmlinuz --format junit -o compare.xml
     """
+    from efishim.compare.added import hold_to_counter_cases, rules_of
     from efishim.compare.build import build
     from efishim.compare.rules import read_rules
     from efishim.report.comparison_text import rules_used as used
     from efishim.report.comparisons import renderers
 
-    rules = read_rules(rules_file) if rules_file else None
+    rules = read_rules(rules_file) if rules_file else rules_of(state.registry)
     records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words)
+    if not rules_file:
+        hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
     if rules_used:
         document(used(comparison), "text", output)

@@ -36,7 +36,7 @@ def command(state: State, /, kernel: str | None, form: str) -> None:
     from efishim.report.image import describe
 
     with state.talk.progress(quiet=form == "json", moving=True) as progress:
-        blob = find_image(kernel, progress)
+        blob = find_image(kernel, progress, state.registry)
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
         document = describe(image, state.registry.providers.values(), state.registry.entries)
     if form == "json":

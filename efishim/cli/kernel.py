@@ -1,4 +1,4 @@
-"""The KERNEL argument: a path, deb:PACKAGE, or none for the embedded probe kernel."""
+"""The KERNEL argument: a path, a reference such as deb:PACKAGE, or none for the embedded probe kernel."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from efishim.lab.plan.plan import Blob
     from efishim.lab.progress import Progress
+    from efishim.plugins import Registry
+    from efishim.provider import ImageSource
 
 PROBE = "embedded:probe"
-DEB = "deb:"
 
 
-def find_image(kernel: str | None, progress: Progress) -> Blob:
-    """The image that the user means. Raises UsageError and ImageError with one sentence each."""
+def find_image(kernel: str | None, progress: Progress, registry: Registry) -> Blob:
+    """The image that the user means. Raises UsageError, ImageError and PluginError with one sentence each."""
     from efishim.lab.plan.plan import Blob
 
     if kernel is None:
         import efishim_firmware_stubs
 
         return Blob.embedded(PROBE, efishim_firmware_stubs.probe_kernel())
-    if kernel.startswith(DEB):
-        return _fetch(kernel, progress)
-    return Blob.from_file(kernel)
+    scheme, colon, _ = kernel.partition(":")
+    source = registry.image_sources.get(scheme) if colon else None
+    return Blob.from_file(kernel) if source is None else _fetch(source, kernel, progress)
 
 
-def _fetch(reference: str, progress: Progress) -> Blob:
-    """The kernel in a Debian package. Its label names the version found, so that the same kernel can be fetched again."""
+def _fetch(source: ImageSource, reference: str, progress: Progress) -> Blob:
+    """What a source delivers. Its label finds the same image again."""
     from efishim.image.cachedir import cache_directory
-    from efishim.image.deb import DebReference, parse_reference, system_store
     from efishim.lab.plan.plan import Blob
+    from efishim.plugin_guard import PluginError
 
-    wanted = parse_reference(reference)
     progress.phase(f"looking for {reference}")
     told = ""
 
-    def show(what: str, done: int, total: int) -> None:
+    def say(text: str) -> None:
         nonlocal told
-        text = f"{what}, {10 * done // total * 10} %" if total else what
         if text != told:
             told = text
             progress.phase(text)
 
-    found = system_store(cache_directory(os.environ), os.environ).fetch(wanted, show)
-    return Blob.from_file(found.path, label=str(DebReference(found.package, found.version, wanted.pattern)))
+    found = source.find(reference, cache_directory(os.environ), say)
+    if found.label.partition(":")[0] != source.name:
+        raise PluginError(f"the source {source.name} gave {reference} the label {found.label!r}, which it would not find again")
+    return Blob.from_file(found.path, label=found.label)

@@ -73,7 +73,7 @@ def _plans(
     from efishim.lab.plan.routes import plan_routes
 
     with state.talk.progress(quiet=quiet, moving=True) as progress:
-        blob = find_image(kernel, progress)
+        blob = find_image(kernel, progress, state.registry)
         progress.phase("opening the image")
         # What is found out about the kernel inside goes to the cache, where the workers find it.
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))

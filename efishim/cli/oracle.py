@@ -154,7 +154,7 @@ def command(
     shown = out.table if form == "text" else None
     with state.talk.progress(quiet=quiet, moving=True) as progress, terminable():
         for kernel in kernels or (None,):
-            request = _request(kernel, progress, **words)
+            request = _request(state, kernel, progress, **words)
             if faults:
                 good = show_faults(request, platform, progress) and good
                 continue
@@ -207,7 +207,7 @@ def _compare(
         memory=request.memory,
         epoch=request.epoch,
         options=flow.options,
-        profile=find_profile(flow.profile) if flow.profile and platform == IMITATION else None,
+        profile=find_profile(flow.profile, state.registry.profiles) if flow.profile and platform == IMITATION else None,
     )
     return agreement(run_plan(plan, progress=progress, registry=state.registry), real)
 
@@ -291,6 +291,7 @@ def _boot(state: State, request: Request, flow: BootFlow, progress: Progress, *,
 
 
 def _request(
+    state: State,
     kernel: str | None,
     progress: Progress,
     *,
@@ -321,7 +322,7 @@ def _request(
         raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
     ramdisks = tuple(plans.Blob.from_file(path, what="ramdisk") for path in initrds)
     line = plans.DEFAULT_CMDLINE if cmdline is None else plans.parse_cmdline(cmdline)
-    blob = find_image(kernel, progress)
+    blob = find_image(kernel, progress, state.registry)
     progress.phase("opening the image")
     image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
     if not ramdisks and not no_initrd:

@@ -210,7 +210,7 @@ def command(
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
-        plan = make_plan(state.registry, lambda: find_image(kernel, progress), Words(**words))
+        plan = make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), Words(**words))
         if strict_abi and not plan.observers:
             raise UsageError("--strict-abi needs the observers, and --no-observers turns them off")
         if save_profile:

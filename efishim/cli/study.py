@@ -173,9 +173,9 @@ def _study(
     from efishim.study.build import Heading, build
 
     with state.talk.progress(quiet=settings.quiet, moving=True) as progress:
-        blobs = [find_image(kernel, progress) for kernel in kernels or (None,)]
-        found = [(find_image(name.partition(" ")[0], progress), name.partition(" ")[2]) for name in others]
-        other = {blob.label: blob for blob in (find_image(None, progress), *(blob for blob, _ in found))}
+        blobs = [find_image(kernel, progress, state.registry) for kernel in kernels or (None,)]
+        found = [(find_image(name.partition(" ")[0], progress, state.registry), name.partition(" ")[2]) for name in others]
+        other = {blob.label: blob for blob in (find_image(None, progress, state.registry), *(blob for blob, _ in found))}
         lines = {blob.label: line for blob, line in found}
     done: list[KernelStudy] = []
     names: list[str] = []

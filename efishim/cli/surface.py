@@ -143,7 +143,7 @@ def _plan(state: State, kernel: str | None, route: str | None, words: Mapping[st
         provider, entry, platform = split_route(state.registry, route, chosen.platform)
         chosen = replace(chosen, provider=provider, entry=entry, platform=platform)
     with state.talk.progress(quiet=quiet, moving=True) as progress:
-        return make_plan(state.registry, lambda: find_image(kernel, progress), chosen)
+        return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), chosen)
 
 
 @contextmanager

@@ -79,7 +79,14 @@ def named(point: MilestonePoint, names: AddressNames) -> MilestonePoint:
 def plugins(registry: Registry, plan: Plan, booted: Booted) -> list[rec.PluginUse] | UnsetType:
     """The plugins of other packages that took part; nothing when there are none."""
     shim = booted.shim is not None or booted.guest_shim is not None
-    found = registry.took_part(plan.provider, plan.platform, plan.entry, protocols=shim, observers=plan.observers)
+    chosen = [
+        ("efishim_providers", plan.provider),
+        ("efishim_platforms", plan.platform),
+        ("efishim_entries", plan.entry),
+        ("efishim_image_sources", plan.image.label.partition(":")[0]),
+        ("efishim_profiles", plan.profile.label if plan.profile is not None else ""),
+    ]
+    found = registry.took_part(chosen, protocols=shim, observers=plan.observers)
     if not found:
         return UNSET
     return [

@@ -21,6 +21,7 @@ from __future__ import annotations
 from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.provider.arena import PAGE, TEXT_LIMIT, Arena, GuestMemory, text_at
 from efishim.provider.checking import Findings, Moment, Requirement, Violation
+from efishim.provider.data import FirmwareProfile, FoundImage, ImageSource, RuleSet
 from efishim.provider.defaults import (
     boot_information,
     keeps_boot_services,
@@ -62,10 +63,13 @@ __all__ = [
     "Entry",
     "EntryKind",
     "Findings",
+    "FirmwareProfile",
     "FirmwareProtocol",
+    "FoundImage",
     "Framebuffer",
     "GuestMemory",
     "Handover",
+    "ImageSource",
     "Loaded",
     "MachineFacts",
     "MachineFirmware",
@@ -80,6 +84,7 @@ __all__ = [
     "Provider",
     "ReportFormat",
     "Requirement",
+    "RuleSet",
     "Segment",
     "Specification",
     "Structure",

@@ -13,6 +13,9 @@ from efishim.cli.kernel import find_image
 from efishim.errors import ImageError, UsageError
 from efishim.image import deb
 from efishim.lab.progress import NoProgress
+from efishim.plugins import load_plugins
+
+REGISTRY = load_plugins()
 
 
 class Phases(NoProgress):
@@ -26,23 +29,23 @@ class Phases(NoProgress):
 
 
 def test_nothing_is_the_probe_kernel() -> None:
-    blob = find_image(None, NoProgress())
+    blob = find_image(None, NoProgress(), REGISTRY)
     assert blob.label == "embedded:probe"
     assert blob.read() == efishim_firmware_stubs.probe_kernel()
 
 
 def test_a_path_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
-    blob = find_image(str(tmp_path / "x"), NoProgress())
+    blob = find_image(str(tmp_path / "x"), NoProgress(), REGISTRY)
     assert (blob.label, blob.sha256) == (str(tmp_path / "x"), hashlib.sha256(b"x").hexdigest())
     with pytest.raises(ImageError):
-        find_image(str(tmp_path / "y"), NoProgress())
+        find_image(str(tmp_path / "y"), NoProgress(), REGISTRY)
 
 
 @pytest.mark.parametrize("reference", ["deb:", "deb:UPPER", "deb:a=", "deb:a/", "deb:a/../b"])
 def test_references_that_are_none(reference: str) -> None:
     with pytest.raises(UsageError):
-        find_image(reference, NoProgress())
+        find_image(reference, NoProgress(), REGISTRY)
 
 
 def test_a_package_is_named_with_its_version_and_its_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +61,7 @@ def test_a_package_is_named_with_its_version_and_its_download_is_told(tmp_path: 
 
     monkeypatch.setattr(deb, "system_store", lambda cache, environment: Store())
     phases = Phases()
-    blob = find_image("deb:linux-image-cloud-amd64/boot/vmlinuz*", phases)
+    blob = find_image("deb:linux-image-cloud-amd64/boot/vmlinuz*", phases, REGISTRY)
     assert blob.label == "deb:linux-image-6.1=6.1-1/boot/vmlinuz*"
     assert blob.read() == b"kernel"
     assert phases.said[1:] == ["downloading it, 0 %", "downloading it, 50 %", "downloading it, 100 %", "unpacking it"]

@@ -16,6 +16,7 @@ from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import BootView, Fields, Hex, Milestone, Record
 from efishim.lab.run import run_plan
 from efishim.oracle.boot_flows import find_boot_flow
+from efishim.plugins import load_plugins
 from tests.oracle.conftest import CMDLINE, Booted
 
 pytestmark = pytest.mark.qemu
@@ -42,7 +43,7 @@ def emulated(cloud_kernel: Path) -> Callable[[str], Record]:
                 cmdline=CMDLINE + flow.adds,
                 initrds=(initrd,),
                 options=flow.options,
-                profile=find_profile(flow.profile) if flow.profile else None,
+                profile=find_profile(flow.profile, load_plugins().profiles) if flow.profile else None,
             )
             done[name] = run_plan(plan)
         return done[name]

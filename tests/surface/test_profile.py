@@ -126,7 +126,7 @@ def test_bytes_that_are_not_text() -> None:
 
 def test_unknown_profiles_name_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as raised:
-        find_profile(str(tmp_path / "nothing"))
+        find_profile(str(tmp_path / "nothing"), load_plugins().profiles)
     assert all(name in raised.value.hint for name in shipped())
 
 
@@ -199,7 +199,11 @@ def test_a_recorded_profile_gives_the_same_run() -> None:
 def test_qiling_fails_as_the_real_one(cloud_kernel: Path) -> None:
     """Its system table has no signature, and the kernel's stub leaves with EFI_INVALID_PARAMETER: `Exit` is the only call."""
     plan = replace(
-        needy_plan(), image=Blob.from_file(cloud_kernel), profile=find_profile("qiling"), max_insns=50_000_000, memory=512 << 20
+        needy_plan(),
+        image=Blob.from_file(cloud_kernel),
+        profile=find_profile("qiling", load_plugins().profiles),
+        max_insns=50_000_000,
+        memory=512 << 20,
     )
     record = run_plan(replace(plan, observers=False))
     assert [call.service for call in record.firmware_calls] == ["BootServices.Exit"]

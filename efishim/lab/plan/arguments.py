@@ -8,7 +8,7 @@ from typing import assert_never
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
-from efishim.firmware.profile_files import FILE_LIMIT, read_profile, shipped
+from efishim.firmware.profile_files import FILE_LIMIT, read_profile
 from efishim.image.entries import Entry as ImageEntry
 from efishim.lab.plan import default_words
 from efishim.lab.plan import plan as plans
@@ -16,7 +16,7 @@ from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.record import Milestone, ShimPlace
 from efishim.plugins import Registry
-from efishim.provider import Entry, Platform, Provider
+from efishim.provider import Entry, FirmwareProfile, Platform, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         options=options,
         observers=not words.no_observers,
         system_map=Blob.from_file(words.system_map, what="System.map", limit=plans.MAP_LIMIT) if words.system_map else None,
-        profile=find_profile(words.profile) if words.profile else None,
+        profile=find_profile(words.profile, registry.profiles) if words.profile else None,
         without=_without(words.without),
         shim=shim,
         image=find_image(),
@@ -135,16 +135,15 @@ def _entry(provider: Provider, name: str | None) -> Entry:
     return doors[name]
 
 
-def find_profile(name: str) -> Blob:
-    """A profile by path, or by the name of one that comes with efishim. Raises ProfileError and ImageError."""
-    known = shipped()
+def find_profile(name: str, known: Mapping[str, FirmwareProfile]) -> Blob:
+    """A profile by path, or by the name of one of those that plugins bring. Raises ProfileError and ImageError."""
     if name in known:
-        blob = Blob.embedded(name, known[name])
+        blob = Blob.embedded(name, known[name].toml.encode("utf-8"))
     else:
         try:
             data = plans.read_bounded(name, "profile", FILE_LIMIT)
         except ImageError as error:
-            hint = f"give a path, or one of those that come with efishim: {', '.join(known)}"
+            hint = f"give a path, or one of these: {', '.join(known)}"
             raise ProfileError(error.sentence, hint=hint) from error
         blob = Blob.embedded(name, data)
     read_profile(blob.read(), name=name)
