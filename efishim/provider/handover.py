@@ -107,6 +107,10 @@ class CpuState:
     """General registers, eflags and control registers by lower-case name."""
     segments: Mapping[str, Segment]
     identity_map: int = 0
-    """For long mode: bytes of memory from 0 that the page tables map one to one."""
+    """For long mode: bytes of memory from 0 that the page tables map one to one. A provider with page tables of its own sets
+    `cr3` among the registers instead.
+    """
     descriptors: tuple[int, ...] = ()
-    """A global descriptor table that must be loaded, as 64-bit words; empty when the specification asks for none."""
+    """A global descriptor table that must be loaded, as 64-bit words; empty when the specification asks for none. A provider
+    that puts one at an address of its own sets `gdtr.base` and `gdtr.limit` among the registers instead.
+    """

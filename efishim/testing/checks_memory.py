@@ -30,7 +30,8 @@ def produced(subject: Subject, entry: Entry, check: Check, wish: Wish | None = N
     except IndexError as error:
         yield finding(rules.IN_RAM, str(error))
     except EfishimError as error:
-        yield finding(rules.PRODUCES, error.sentence)
+        if wish is None:  # what is unusual may be refused
+            yield finding(rules.PRODUCES, error.sentence)
 
 
 def _failed(error: PluginError) -> Violation:

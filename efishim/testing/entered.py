@@ -110,6 +110,7 @@ def enter(subject: Subject, entry: Entry, *, image: Blob | None = None, **words:
     witness = Witness(subject)
     provider = cast(Any, _Provider(witness, subject.guarded))
     group = {f"{subject.provider.name}.{name}": value for name, value in subject.options.items()}
+    group |= {f"platform.{name}": value for name, value in subject.platform_options.items()}
     plan = Plan(
         image=image or Blob.embedded("embedded:kit", subject.image),
         provider=subject.provider.name,

@@ -70,6 +70,8 @@ class Subject:
     """What it boots: by default the probe kernel, which has an entry of every kind."""
     platform: str = "pc"
     """The machine that the image runs on."""
+    platform_options: Mapping[str, str] = field(default_factory=dict)
+    """Of the platform, by name without the group."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Of the provider, by name without the group."""
 

@@ -46,6 +46,8 @@ class ProviderSuite:
     """What it boots; None is the probe kernel, which has an entry of every kind."""
     platform: ClassVar[str] = "pc"
     """The machine that kernels run on."""
+    platform_options: ClassVar[Mapping[str, str]] = NOTHING
+    """Its options, by name without the group."""
     options: ClassVar[Mapping[str, str]] = NOTHING
     """Options of the provider, by name without the group."""
     deviations: ClassVar[Mapping[str, str]] = NOTHING
@@ -57,7 +59,8 @@ class ProviderSuite:
     def subject(cls) -> Subject:
         """What is tested."""
         given: dict[str, Any] = {} if cls.image is None else {"image": cls.image}
-        return Subject(cls.provider, cls.machine, platform=cls.platform, options=cls.options, **given)
+        given |= {"platform": cls.platform, "platform_options": cls.platform_options, "options": cls.options}
+        return Subject(cls.provider, cls.machine, **given)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """A test for each entry, and for each kernel that the command line names."""

@@ -74,7 +74,9 @@ def enter(machine: Machine, state: CpuState, arena: Arena) -> None:
         raise ProviderError(f"there is no segment register {', '.join(sorted(unknown))}")
     control = {"cr0": CR0[state.mode], "cr3": 0, "cr4": 0, "efer": 0}
     if state.mode is CpuMode.LONG:
-        control |= {"cr3": _identity_map(machine, arena, state.identity_map), "cr4": CR4_PAE, "efer": EFER_LME | EFER_LMA}
+        control |= {"cr4": CR4_PAE, "efer": EFER_LME | EFER_LMA}
+        if "cr3" not in registers:
+            control["cr3"] = _identity_map(machine, arena, state.identity_map)
     control |= {name: registers.pop(name) for name in CONTROL if name in registers}
     tables = {"gdtr.base": 0, "gdtr.limit": 0, "idtr.base": 0, "idtr.limit": 0}
     if state.mode is CpuMode.REAL:
