@@ -245,8 +245,7 @@ class Registry:
         """What a plugin gives, as `provider NAME` and so on; asks all hooks."""
         for hook in _NEEDS:
             self._once(hook)
-        words = {hook: hook.removeprefix("efishim_").removesuffix("s").replace("_", " ") for hook in _NEEDS}
-        return [f"{words[hook]} {name}" for (hook, name), owner in sorted(self._owners.items()) if owner == plugin]
+        return [f"{_one_of(hook)} {name}" for (hook, name), owner in sorted(self._owners.items()) if owner == plugin]
 
     def observers(self) -> tuple[Observer, ...]:
         """New observers for one run, in order of their names."""
@@ -301,7 +300,7 @@ class Registry:
     def _pick(self, hook: str, things: Mapping[str, Thing], name: str) -> Thing:
         if name in things:
             return things[name]
-        what = hook.removeprefix("efishim_").removesuffix("s")
+        what = _one_of(hook)
         same = self._same.get(hook, {}).get(name)
         if same:
             raise UsageError(f"{len(same)} plugins have a {what} {name!r}", hint=f"choose one: {' or '.join(sorted(same))}")
@@ -316,6 +315,12 @@ class Registry:
         if self._problems:
             hint += f"; these plugins had problems: {', '.join(sorted({problem.plugin for problem in self._problems}))}"
         raise UsageError(f"there is no {what} {name!r}", hint=hint)
+
+
+def _one_of(hook: str) -> str:
+    """What one object of a hook is called: `provider`, `entry`, `image source`."""
+    words = hook.removeprefix("efishim_").replace("_", " ")
+    return f"{words.removesuffix('ies')}y" if words.endswith("ies") else words.removesuffix("s")
 
 
 def load_plugins() -> Registry:

@@ -78,3 +78,21 @@ def test_a_project_with_folders_of_our_folders_names_loses_nothing(installed: In
 def test_the_probe_kernel_runs_offline(installed: Installed, tmp_path: Path) -> None:
     assert "CPU" in installed.run("efishim", "doctor", cwd=tmp_path)
     assert installed.run("efishim", "run", "--quiet", "--timeout", "120", cwd=tmp_path)
+
+
+def test_a_new_plugin_is_installed_and_taken_away(installed: Installed, tmp_path: Path) -> None:
+    """Built and installed as its README says, it runs; without it nothing of it remains."""
+    installed.run("efishim", "new-plugin", "my-vmm", cwd=tmp_path)
+    installed.run("pip", "install", "--quiet", "--no-deps", str(tmp_path / "efishim-my-vmm"), cwd=tmp_path)
+    try:
+        (mine,) = json.loads(installed.run("efishim", "providers", "my-vmm", "--format", "json", cwd=tmp_path))
+        assert mine["entries"][0]["name"] == "efi"
+        shown = installed.run("efishim", "run", "-q", "-p", "my-vmm", "--format", "json", "--until", "entry", cwd=tmp_path)
+        record = json.loads(shown)
+        assert record["outcome"]["met"]
+        assert record["abi"] == []
+        assert [one["distribution"] for one in record["plugins"]] == ["efishim-my-vmm"]
+    finally:
+        installed.run("pip", "uninstall", "--quiet", "--yes", "efishim-my-vmm", cwd=tmp_path)
+    assert "my-vmm" not in installed.run("efishim", "plugins", cwd=tmp_path)
+    assert not list(installed.site.glob("*my_vmm*"))

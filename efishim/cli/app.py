@@ -21,7 +21,7 @@ from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
     *("run", "compare", "check", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules"),
-    *("plugins", "doctor", "schema", "completion"),
+    *("plugins", "new-plugin", "doctor", "schema", "completion"),
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""
 
@@ -56,7 +56,7 @@ class Group(click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name in OWN_COMMANDS:
-            command: click.Command = importlib.import_module(f"efishim.cli.{cmd_name}").command
+            command: click.Command = importlib.import_module(f"efishim.cli.{cmd_name.replace('-', '_')}").command
             return command
         state = self._state(ctx)
         found = state.registry.commands.get(cmd_name)
