@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click as plain_click
 import rich_click as click
+from click.core import ParameterSource
 
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
 
     from efishim.cli.app import State
     from efishim.cli.streams import Streams
+    from efishim.lab.plan.plan import Plan
+    from efishim.lab.progress import Progress
     from efishim.lab.record import Record
 
 EMULATOR_FAILED = 3
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals by which a user ends what goes on."""
+
+LEFT_TO_DUMP = ("platform", "memory")
+"""Options with a default that a dump decides about when they are not given."""
 
 MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init", "userspace", "shutdown")
 """As in efishim.lab.record, whose import would take a tenth of the time that --help has. A test compares."""
@@ -46,6 +53,12 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     *("-e", "--entry"),
     shell_complete=complete.entry,
     help="The entry point to start the kernel at. [default: the provider's first]",
+)
+@click.option(
+    *("--from", "from_dump"),
+    metavar="DUMP",
+    type=complete.FILE,
+    help="Begin with the memory and the registers in DUMP instead of a provider; see docs/check-a-dump.md.",
 )
 @click.option(
     "--platform",
@@ -171,6 +184,7 @@ def command(
     console_mode: str | None,
     strict_abi: bool,
     quiet: bool,
+    from_dump: str | None,
     **words: Any,
 ) -> int:
     """Boot KERNEL through one route and record the run.
@@ -181,6 +195,9 @@ def command(
     Before the first instruction of the image, the handover is checked against the specification of the entry. Violated rules
     are printed after the run, each with what was found and the section of the specification.
 
+    --from DUMP continues from a dump of another machine that stands at the kernel's entry, and takes entry, command line,
+    ramdisk and RAM size from it. Without KERNEL, the kernel's image is recovered from its memory.
+
     Exit status: 0 the milestone was reached, 1 it was not, 77 the route does not apply to the image.
 
     \b
@@ -190,10 +207,9 @@ def command(
         efishim run vmlinuz --record run.json
         efishim run vmlinuz --until startup_64 --format json
         efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
+        efishim run vmlinuz --from vm.core     boot what a VMM handed over
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
     """
-    from efishim.cli.kernel import find_image
-    from efishim.lab.plan.arguments import Words, make_plan
     from efishim.lab.record import encode
     from efishim.report.files import write_atomically
     from efishim.report.formats import formats
@@ -210,7 +226,9 @@ def command(
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
     with state.talk.progress(quiet=quiet, moving=moving) as progress:
-        plan = make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), Words(**words))
+        if from_dump is not None and save_profile:
+            raise UsageError("--save-profile has no meaning with --from: a dump has no firmware that is called")
+        plan = _plan(state, from_dump, kernel, progress, words)
         if strict_abi and not plan.observers:
             raise UsageError("--strict-abi needs the observers, and --no-observers turns them off")
         if save_profile:
@@ -250,6 +268,22 @@ def command(
     if strict_abi and record.abi is None:
         state.talk.warning("the handover was not checked: the run did not reach the entry")
     return interruption.exit_status or exit_status(record) or (1 if strict_abi and record.abi != [] else 0)
+
+
+def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress, words: dict[str, Any]) -> Plan:
+    """The plan; with a dump, options that were not given are left to it."""
+    from efishim.cli.kernel import find_image
+    from efishim.lab.plan.arguments import Words, make_plan
+    from efishim.lab.plan.from_dump import plan_dump
+
+    if dump is None:
+        return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), Words(**words))
+    progress.phase("reading the dump")
+    context = plain_click.get_current_context()
+    source = context.get_parameter_source
+    left = {name: "" for name in LEFT_TO_DUMP if source(name) is ParameterSource.DEFAULT}
+    find = None if kernel is None else lambda: find_image(kernel, progress, state.registry)
+    return plan_dump(state.registry, dump, find, Words(**{**words, **left}))
 
 
 def exit_status(record: Record) -> int:

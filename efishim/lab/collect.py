@@ -109,6 +109,21 @@ def image(opened: Image, plan: Plan) -> rec.Image:
     )
 
 
+def dump(plan: Plan, booted: Booted) -> rec.DumpUse | UnsetType:
+    """The dump that the run began with."""
+    if booted.dump is None:
+        return UNSET
+    first, *others = (blob.as_file() for blob in plan.dump)
+    return rec.DumpUse(
+        path=first.path,
+        sha256=first.sha256,
+        size=first.size,
+        form=booted.dump.form,
+        files=others,
+        derived=list(booted.dump.derived),
+    )
+
+
 def firmware_calls(calls: list[LoggedCall], names: AddressNames) -> list[rec.FirmwareCall]:
     """The firmware calls with their callers named."""
     return [

@@ -15,6 +15,7 @@ from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache, KernelFacts
 from efishim.image.opened import Image, open_image
 from efishim.lab import collect
+from efishim.lab.boot.from_dump import prepare_dump
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.console import Console
 from efishim.lab.observe.address_names import AddressNames
@@ -64,7 +65,7 @@ def run_plan(
     screen = Console(console)
     machine = Machine(seed=plan.seed)
     machine.ledger.enabled = plan.observers
-    booted = prepare(plan, image, machine, registry, screen)
+    booted = (prepare_dump if plan.dump else prepare)(plan, image, machine, registry, screen)
     names.physical_slide = booted.kernel_slide
     names.guest_shim = booted.guest_shim.symbols if booted.guest_shim is not None else None
     milestones = Milestones(machine, names, plan.until, seconds)
@@ -120,7 +121,7 @@ def run_plan(
         plugins=collect.plugins(registry, plan, booted),
         image=collect.image(image, plan),
         route=plan.route_name(),
-        options=plan.record_options(),
+        options=plan.record_options(collect.dump(plan, booted)),
         milestones=salvage.part("milestones' code", lambda: [collect.named(point, names) for point in points], points),
         outcome=collect.outcome(stop, plan, points, machine, names.ref(last.at), seconds()),
         firmware_calls=salvage.part("firmware_calls", lambda: collect.firmware_calls(calls, names), []),

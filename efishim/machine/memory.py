@@ -118,6 +118,18 @@ class PhysicalMemory:
         for region in self:
             region.host.madvise(mmap.MADV_DONTNEED)
 
+    def clear(self, start: int, size: int) -> None:
+        """Make a range zero; of its whole pages the host's memory is given back. Raises BusError."""
+        region = self.find(start, size)
+        if region is None:
+            raise BusError(start, size)
+        low, high = -(-start // PAGE) * PAGE, (start + size) // PAGE * PAGE
+        if low < high:
+            region.host.madvise(mmap.MADV_DONTNEED, low - region.start, high - low)
+        for at, end in ((start, min(low, start + size)), (max(high, low), start + size)):
+            if at < end:
+                self.write(at, bytes(end - at))
+
     def fill(self, address: int, size: int, byte: int = 0) -> None:
         """Fill a range with one byte value. Raises BusError."""
         chunk = bytes([byte]) * min(size, 1 << 20)

@@ -143,3 +143,16 @@ def test_what_was_discarded_reads_as_zero() -> None:
     memory.write(0x1000, b"x")
     memory.discard()
     assert memory.read(0, 0x2000) == bytes(0x2000)
+
+
+@pytest.mark.parametrize(
+    ("start", "size"), [(0, 0x4000), (0x800, 0x2000), (0x1000, 0x1000), (0x1900, 0x100), (0x1FFF, 2), (0x10, 0)]
+)
+def test_a_range_that_is_cleared_is_zero_and_its_neighbours_stay(start: int, size: int) -> None:
+    memory = PhysicalMemory()
+    memory.add(0, 0x4000)
+    memory.fill(0, 0x4000, 0xAA)
+    memory.clear(start, size)
+    assert memory.read(0, 0x4000) == b"\xaa" * start + bytes(size) + b"\xaa" * (0x4000 - start - size)
+    with pytest.raises(BusError):
+        memory.clear(0x3FFF, 2)

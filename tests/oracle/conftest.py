@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from efishim_firmware_stubs import reporting_initrd
@@ -25,9 +26,19 @@ CMDLINE = b"console=ttyS0 earlyprintk=serial,ttyS0 nokaslr panic=-1"
 
 Booted = Callable[..., Record]
 
+DUMPED = ("hvmlite/pvh", "kexec/linux64")
+"""Flows of which a core is kept as well, for tests that boot it."""
+
 
 @pytest.fixture(scope="session")
-def booted(cloud_kernel: Path) -> Booted:
+def cores() -> Iterator[Path]:
+    """The folder of the cores: `provider-entry`. They have the size of the guest's memory and go with the tests."""
+    with TemporaryDirectory(prefix="efishim-cores-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def booted(cloud_kernel: Path, cores: Path) -> Booted:
     """A function from the name of a way (and a command line) to the record of Debian's cloud kernel on it. A missing tool
     fails the test, or skips it under EFISHIM_OFFLINE=1, and is named.
     """
@@ -36,7 +47,8 @@ def booted(cloud_kernel: Path) -> Booted:
 
     @cache
     def boot(flow: str, cmdline: bytes = CMDLINE) -> Record:
-        request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=180.0)
+        core = str(cores / flow.replace("/", "-")) if flow in DUMPED and cmdline == CMDLINE else ""
+        request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=180.0, core=core)
         try:
             return oracle_record(request, find_boot_flow(flow))
         except MissingTool as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from efishim.bios.bios import Bios
+from efishim.dump.model import Dump
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.shim import Shim
@@ -45,6 +46,8 @@ class Booted:
     bios: Bios | None = None
     handover: Handover | None = None
     platform: PlatformFacts | None = None
+    dump: Dump | None = None
+    """What the machine begins with, when no provider made it."""
     pieces: tuple[Piece, ...] = ()
     """What was put into memory of the image before the provider wrote anything; none where firmware loads it."""
     structures: tuple[Structure, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import TypedDict, assert_never
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
@@ -61,14 +61,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         _require_place(shim, provider, entry, words)
     options = plans.parse_options(words.options, known_options(provider, entry, platform, shim))
     shim_options(plans.option_group(options, SHIM_GROUP))
-    epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
-    timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
-    if not 0 <= words.seed < 1 << 64:
-        raise UsageError(f"a seed is a number from 0 to 2**64-1, not {words.seed}")
-    if not 0 <= epoch < 1 << 32:
-        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
-    if not 0 <= timeout < 1 << 32:  # also refuses NaN
-        raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
+    limits = numbers(words)
     plan = Plan(
         provider=provider.name,
         entry=entry.name,
@@ -77,18 +70,12 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         initrds=_initrds(words),
         default_initrd=not words.initrds and not words.no_initrd,
         memory=plans.parse_memory(words.memory),
-        until=Milestone(words.until),
-        max_insns=plans.DEFAULT_MAX_INSNS if words.max_insns is None else plans.parse_count(words.max_insns),
-        timeout=timeout,
-        seed=words.seed,
-        epoch=epoch,
         options=options,
-        observers=not words.no_observers,
-        system_map=Blob.from_file(words.system_map, what="System.map", limit=plans.MAP_LIMIT) if words.system_map else None,
         profile=find_profile(words.profile, registry.profiles) if words.profile else None,
         without=_without(words.without),
         shim=shim,
         image=find_image(),
+        **limits,
     )
     if words.cmdline is None:
         plan = replace(plan, cmdline=default_words.default_cmdline(plan.image))
@@ -96,6 +83,39 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         plan = replace(plan, initrds=default_words.default_ramdisks(plan.image))
     notes = default_words.notes(plan.image, plan.cmdline, plan.initrds)
     return replace(plan, notes=notes) if notes else plan
+
+
+class Numbers(TypedDict):
+    """Parts of a plan that every route has."""
+
+    until: Milestone
+    max_insns: int
+    timeout: float
+    seed: int
+    epoch: int
+    observers: bool
+    system_map: Blob | None
+
+
+def numbers(words: Words) -> Numbers:
+    """Limits, seed and clock. Raises UsageError, ImageError."""
+    epoch = plans.DEFAULT_EPOCH if words.epoch is None else words.epoch
+    timeout = plans.DEFAULT_TIMEOUT if words.timeout is None else words.timeout
+    if not 0 <= words.seed < 1 << 64:
+        raise UsageError(f"a seed is a number from 0 to 2**64-1, not {words.seed}")
+    if not 0 <= epoch < 1 << 32:
+        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
+    if not 0 <= timeout < 1 << 32:  # also refuses NaN
+        raise UsageError(f"the timeout is a number of seconds, or 0 for never, not {timeout}")
+    return Numbers(
+        until=Milestone(words.until),
+        max_insns=plans.DEFAULT_MAX_INSNS if words.max_insns is None else plans.parse_count(words.max_insns),
+        timeout=timeout,
+        seed=words.seed,
+        epoch=epoch,
+        observers=not words.no_observers,
+        system_map=Blob.from_file(words.system_map, what="System.map", limit=plans.MAP_LIMIT) if words.system_map else None,
+    )
 
 
 def _require_place(shim: ShimPlace, provider: Provider, entry: Entry, words: Words) -> None:
@@ -122,6 +142,11 @@ def known_options(provider: Provider, entry: Entry, platform: Platform, shim: Sh
     if entry.through_shim and shim is not ShimPlace.GUEST:
         groups[SHIM_GROUP] = SHIM_OPTIONS
     return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
+
+
+def known_platform_options(platform: Platform) -> Mapping[str, str]:
+    """What `--option` understands without a provider."""
+    return {f"platform.{one.name}": one.help for one in platform.options}
 
 
 def _entry(provider: Provider, name: str | None) -> Entry:

@@ -7,18 +7,20 @@ plan was made, so that a worker that finds something else says so instead of mea
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
 from efishim.image.opened import MAX_IMAGE
-from efishim.lab.record import File, Milestone, Options, RouteName, ShimPlace
+from efishim.lab.record import DumpUse, File, Milestone, Options, RouteName, ShimPlace
 from efishim.reading import read_file
 
 MIB = 1 << 20
@@ -69,6 +71,17 @@ class Blob:
     def embedded(cls, label: str, data: bytes) -> Blob:
         """Bytes that travel with the plan."""
         return cls(label, hashlib.sha256(data).hexdigest(), len(data), data=data)
+
+    @classmethod
+    def of_large_file(cls, path: str, *, what: str) -> Blob:
+        """Hash a regular file that is not read into memory. Raises ImageError with the reason when it cannot be read."""
+        sha256, size = hash_file(path, what)
+        return cls(path, sha256, size, path=path)
+
+    def require_unchanged(self) -> None:
+        """Raises ImageError when a large file is not what it was when the plan was made."""
+        if self.path is not None and hash_file(self.path, "file") != (self.sha256, self.size):
+            raise ImageError(f"{self.label} changed since the plan was made", hint="start the run again")
 
     def read(self) -> bytes:
         """The bytes. Raises ImageError when the file is not what it was when the plan was made."""
@@ -127,6 +140,8 @@ class Plan:
     """The user gave no initial ramdisk: it is the embedded reporting init, or there is none because the image wants none."""
     notes: tuple[str, ...] = ()
     """What the record is to say of how the plan was made."""
+    dump: tuple[Blob, ...] = ()
+    """The files of the dump that the run begins with, the one that names the others first; there is no provider then."""
 
     @property
     def route(self) -> str:
@@ -145,8 +160,8 @@ class Plan:
         """How a record names the route."""
         return RouteName(provider=self.provider, entry=self.entry, platform=self.platform)
 
-    def record_options(self) -> Options:
-        """How a record says what was asked."""
+    def record_options(self, dump: DumpUse | UnsetType = UNSET) -> Options:
+        """How a record says what was asked, and what the run began with."""
         return Options(
             cmdline=printable(self.cmdline),
             initrds=[initrd.as_file() for initrd in self.initrds],
@@ -162,6 +177,7 @@ class Plan:
             profile=self.profile.as_file() if self.profile else UNSET,
             without=dict(self.without) if self.without else UNSET,
             shim=self.shim or UNSET,
+            dump=dump,
         )
 
     def reproduce(self) -> str:
@@ -169,9 +185,11 @@ class Plan:
         words: list[str | bytes] = ["efishim", "run"]
         if self.image.data is None:
             words.append(self.image.label)
-        words += ["-p", self.provider, "-e", self.entry, "--platform", self.platform]
-        words += ["-a", b"@" + self.cmdline if self.cmdline.startswith(b"@") else self.cmdline]
-        if not self.default_initrd:
+        words += ["--from", self.dump[0].label] if self.dump else ["-p", self.provider]
+        words += ["-e", self.entry, "--platform", self.platform]
+        if not self.dump:
+            words += ["-a", b"@" + self.cmdline if self.cmdline.startswith(b"@") else self.cmdline]
+        if not self.default_initrd and not self.dump:
             words += [word for initrd in self.initrds for word in ("-i", initrd.label)] or ["--no-initrd"]
         words += ["-m", format_size(self.memory), "--until", self.until.value, "--max-insns", str(self.max_insns)]
         words += ["--seed", str(self.seed), "--epoch", str(self.epoch)]
@@ -217,6 +235,18 @@ def read_bounded(path: str | Path, what: str, limit: int = BLOB_LIMIT) -> bytes:
     """All of a regular file of at most `limit` bytes. Raises ImageError with one sentence."""
     hint = "give a path, or deb:PACKAGE for a Debian kernel package"
     return read_file(path, limit, what, ImageError, hint=hint)
+
+
+def hash_file(path: str, what: str) -> tuple[str, int]:
+    """SHA-256 and size of a regular file. Raises ImageError with one sentence."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ImageError(f"{printable(path)} is not a regular file, and so not a {what}")
+            return hashlib.file_digest(stream, "sha256").hexdigest(), found.st_size
+    except OSError as error:
+        raise ImageError(f"{printable(path)} cannot be read: {error.strerror}") from error
 
 
 def parse_size(text: str, *, what: str = "size") -> int:

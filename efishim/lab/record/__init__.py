@@ -51,6 +51,7 @@ from efishim.lab.record.processor import (
 from efishim.lab.record.run import (
     UNREPEATABLE,
     CodeRef,
+    DumpUse,
     File,
     Image,
     Milestone,
@@ -105,6 +106,7 @@ __all__ = [
     "CpuidLeaf",
     "Descriptor",
     "DescriptorTable",
+    "DumpUse",
     "E820View",
     "EfiMemoryMapView",
     "EfiMemoryView",

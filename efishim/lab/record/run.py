@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from efishim.lab.record.values import Count, Hex, Name, Part, Seconds, Seed, Sha256, Text
 
@@ -119,6 +119,23 @@ class File(Part, frozen=True, kw_only=True):
     """Bytes of the file."""
 
 
+class DumpUse(Part, frozen=True, kw_only=True):
+    """The dump that a run began with: memory and registers of another machine at the entry, in the place of a provider."""
+
+    path: Text
+    """As the user named it."""
+    sha256: Sha256
+    """Of the file."""
+    size: Count
+    """Bytes of the file."""
+    form: Name
+    """`ELF core of QEMU` or `memory ranges`, and how it is packed."""
+    files: Annotated[list[File], Meta(max_length=256)] = field(default_factory=list)
+    """The files beside it that have its memory."""
+    derived: Annotated[list[Text], Meta(max_length=64)] = field(default_factory=list)
+    """What the dump does not have, and where its value comes from."""
+
+
 class Options(Part, frozen=True, kw_only=True):
     """Everything else that decides the run."""
 
@@ -150,6 +167,8 @@ class Options(Part, frozen=True, kw_only=True):
     """Single items of the firmware and what they answered, when any were given."""
     shim: ShimPlace | UnsetType = UNSET
     """Where the firmware runs, when that was said."""
+    dump: DumpUse | UnsetType = UNSET
+    """The dump that the run began with, when it did."""
 
 
 class CodeRef(Part, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 Source: ACPI 6.5 section 4.8.3. The hardware is in ACPI mode from the start (SCI_EN set, no SMI command port), so there
 is no handover to get wrong, unless it is told that it has an SMI command port: then the guest takes it over (4.8.1).
-There is no fixed power or sleep button and no GPE block; the FADT says so.
+There is no fixed power or sleep button, and the FADT says so; a GPE block, where a machine has one, has no events.
 """
 
 from __future__ import annotations
@@ -140,6 +140,24 @@ class SmiCommand:
         self._bytes[offset : offset + size] = value.to_bytes(size, "little")
         if offset == 0 and self._bytes[0] in {ACPI_ENABLE, ACPI_DISABLE}:
             self._pm.set_mode(acpi=self._bytes[0] == ACPI_ENABLE)
+
+
+class GeneralPurposeEvents:
+    """A block of general-purpose event registers (ACPI 6.5 section 4.8.4.1) in which no event ever happens: the status bits
+    stay zero, the enable bits behind them keep what is written.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._bytes = bytearray(length)
+
+    def read(self, offset: int, size: int) -> int:
+        """Registers may be read in any width."""
+        return int.from_bytes(self._bytes[offset : offset + size], "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """A status bit is cleared by writing one to it, and none is set."""
+        for index in range(max(offset, len(self._bytes) // 2), offset + size):
+            self._bytes[index] = value >> 8 * (index - offset) & 0xFF
 
 
 class SleepRegisters:

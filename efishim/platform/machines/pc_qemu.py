@@ -15,7 +15,15 @@ from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
 from efishim.memory_range import MemoryKind, MemoryRange
 from efishim.platform.definition import EBDA, GIB, MIB, Feature, PlatformDefinition, PlatformFacts, PlatformOptions
-from efishim.platform.devices.acpi_hw import PM_BASE, PM_SIZE, SCI_IRQ, SMI_COMMAND, AcpiPm, SmiCommand
+from efishim.platform.devices.acpi_hw import (
+    PM_BASE,
+    PM_SIZE,
+    SCI_IRQ,
+    SMI_COMMAND,
+    AcpiPm,
+    GeneralPurposeEvents,
+    SmiCommand,
+)
 from efishim.platform.devices.hpet import HPET_BASE, HPET_SIZE, Hpet, LegacyLines
 from efishim.platform.devices.interrupts import PcInterrupts
 from efishim.platform.devices.ioapic import WITH_EOI
@@ -42,6 +50,7 @@ OVMF_LOW_NVS = ((0x80_6000, 0x80_8000), (0x81_0000, 0x90_0000))
 OVMF_VOLUME = (0x90_0000, 0x150_0000)
 """The unpacked volume with the drivers, boot services data."""
 OVMF_PM_BASE = 0xB000
+GPE_BASE, GPE_LENGTH = 0xAFE0, 4
 """OvmfPkg/OvmfPkg.dec, PcdAcpiPmBaseAddress."""
 OVMF_VARIABLES, OVMF_WAKE_UP = 0x10_C000, 0x8_8000
 """Before the end of RAM: store for variables (up to the next), memory of the first phases for waking up (to the end)."""
@@ -162,6 +171,8 @@ def _add_chipset(builder: MachineBuilder) -> None:
     pm = AcpiPm(board.clock, board.now, sci, builder.power_off, timer_bits=24, handed_over=False, s5=0)
     board.ports.attach(_pm_base(builder), PM_SIZE, pm, "ACPI")
     board.ports.attach(SMI_COMMAND, 2, SmiCommand(pm), "ACPI")
+    # Not in the tables here, but in those of a QEMU whose memory is booted (hw/acpi/piix4.c, GPE_BASE).
+    board.ports.attach(GPE_BASE, GPE_LENGTH, GeneralPurposeEvents(GPE_LENGTH), "ACPI")
     builder.present |= {"reset", "ACPI"}
 
 

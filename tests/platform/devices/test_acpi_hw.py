@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from efishim.platform.devices.acpi_hw import PM_BASE, AcpiPm, SleepRegisters
+from efishim.platform.devices.acpi_hw import PM_BASE, AcpiPm, GeneralPurposeEvents, SleepRegisters
 from tests.platform.fakes import NS, FakeBoard, Line
 
 STATUS, ENABLE, CONTROL, TIMER = PM_BASE, PM_BASE + 2, PM_BASE + 4, PM_BASE + 8
@@ -96,3 +96,13 @@ def test_sleep_control_register() -> None:
     registers.write(0, 1, 5 << 2 | 0x20)
     assert off == [True]
     assert registers.read(0, 1) == 0
+
+
+def test_general_purpose_events_never_happen_and_can_be_enabled() -> None:
+    block = GeneralPurposeEvents(4)
+    block.write(0, 2, 0xFFFF)
+    assert block.read(0, 2) == 0
+    block.write(2, 2, 0x1234)
+    assert (block.read(0, 4), block.read(3, 1)) == (0x1234_0000, 0x12)
+    block.write(1, 2, 0x56FF)
+    assert block.read(0, 4) == 0x1256_0000
