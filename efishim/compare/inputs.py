@@ -77,8 +77,8 @@ def inputs(record: Record) -> tuple[dict[Fact, str], dict[Fact, tuple[Area, ...]
     facts: dict[Fact, str] = {}
     maps: dict[Fact, tuple[Area, ...]] = {}
     if record.machine is not None:
-        facts.update(_machine(record.machine))
-        maps[MACHINE_MEMORY] = _sorted(_area(one.start, one.size, one.type) for one in record.machine.memory_map)
+        found, maps[MACHINE_MEMORY] = machine_facts(record.machine)
+        facts.update(found)
     if record.entry_view is not None:
         facts.update(_entry(record.entry_view, landmarks(record, None)))
         native = _sorted(area for one in record.entry_view.structures for area in _memory_range(one))
@@ -97,6 +97,11 @@ def _area(start: int, size: int, kind: str) -> Area:
 
 def _sorted(areas: Iterator[Area]) -> tuple[Area, ...]:
     return tuple(sorted(areas, key=lambda area: (area.start, area.end, area.label)))
+
+
+def machine_facts(machine: MachineView) -> tuple[dict[Fact, str], tuple[Area, ...]]:
+    """What a machine is, and its memory map."""
+    return dict(_machine(machine)), _sorted(_area(one.start, one.size, one.type) for one in machine.memory_map)
 
 
 def _machine(machine: MachineView) -> Iterator[Pair]:

@@ -1,4 +1,4 @@
-"""The rules that classify differences: reads and matches the data in rules.toml."""
+"""The rules that classify differences: reads and matches the data in rules.toml and platforms.toml."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from efishim.reading import parse_toml, read_file
 
 LIMIT = 1 << 20
 """Largest file of rules, bytes."""
+
+SHIPPED = ("rules.toml", "platforms.toml")
+"""Files of rules: between routes, and between machines."""
 
 VALUE_LIMIT = 4096
 """Longer values are not matched by expressions: they come from hostile guests."""
@@ -254,8 +257,8 @@ def _list(where: str, key: str, value: object) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def shipped_rules() -> tuple[Rule, ...]:
     """The rules that come with efishim."""
-    file = resources.files("efishim.compare") / "rules.toml"
-    return parse_rules(file.read_text(encoding="utf-8"), "rules.toml")
+    files = ((name, resources.files("efishim.compare") / name) for name in SHIPPED)
+    return tuple(rule for name, file in files for rule in parse_rules(file.read_text(encoding="utf-8"), name))
 
 
 def read_rules(path: str) -> tuple[Rule, ...]:

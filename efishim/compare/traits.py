@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from efishim.compare.facts import unnumbered
 from efishim.compare.inputs import RANGES
+from efishim.compare.predicates.machine import Chosen, chosen
 from efishim.compare.rules import Traits
 from efishim.lab.matrix import SHORT_ENTRIES
 from efishim.lab.record import BootView, Milestone, Record
+from efishim.wire.acpi import BootArch
 
 KASLR_FLAG = 1 << 1
 """Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
@@ -48,6 +50,46 @@ def _words(record: Record) -> Iterator[str]:
             yield "modules"
     if record.boot_view is not None:
         yield from _boot_view(record.boot_view)
+    machine = chosen(record)
+    if machine is not None:
+        yield from _machine(machine)
+
+
+SLEEP_5 = b"_S5_"
+"""The name of the DSDT's object that tells how to power off (ACPI 6.5 section 7.4.2)."""
+TSC_LEAF, POWER_LEAF = 0x15, 0x8000_0007
+CLOCKS_OF_HYPERVISORS = frozenset({"KVM", "Xen"})
+"""Their clocks tell the frequency of the TSC, and the kernel does not look at CPUID leaf 0x15 (arch/x86/kernel/tsc.c)."""
+INVARIANT_TSC = 1 << 8
+HYPERVISOR = 1 << 31
+"""Of ECX of CPUID leaf 1."""
+SCREEN_MEMORY = 0xA_0000
+
+
+def _machine(machine: Chosen) -> Iterator[str]:
+    yield "machine"
+    yield from (f"#{name}" for name in machine.present)
+    if machine.smbios:
+        yield "#SMBIOS"
+    if SLEEP_5 in machine.tables.get("DSDT", b""):
+        yield "#S5"
+    frequencies = machine.leaf(TSC_LEAF)
+    if frequencies is not None and frequencies[2] and not machine.present & CLOCKS_OF_HYPERVISORS:
+        yield "#timer frequency"
+    power = machine.leaf(POWER_LEAF)
+    if power is not None and power[3] & INVARIANT_TSC:
+        yield "#invariant TSC"
+    yield from (f"#MADT {kind}" for kind in machine.madt)
+    features = machine.leaf(1)
+    if features is not None and features[2] & HYPERVISOR:
+        yield "#hypervisor"
+    fadt = machine.fadt
+    if fadt is not None and fadt.iapc_boot_arch & BootArch.PCIE_ASPM_CONTROLS:
+        yield "#no ASPM"
+    if any(one.type == "NVS" for one in machine.view.memory_map):
+        yield "#NVS"
+    if any(one.type == "RAM" and one.start <= SCREEN_MEMORY < one.start + one.size for one in machine.view.memory_map):
+        yield "#RAM in the ISA hole"
 
 
 def _boot_view(view: BootView) -> Iterator[str]:

@@ -19,11 +19,18 @@ ROUTES = (
 )
 
 
+ON_PLATFORMS = tuple(
+    f"{route}@{platform}" for route in ("hvmlite/pvh", "firmware/efi", "grub/linux64") for platform in ("pc", "kvm", "hvmlite")
+)
+"""For rules between machines."""
+
+
 @cache
 def seen(route: str) -> Seen:
-    """The probe kernel on a route."""
-    provider, _, entry = route.partition("/")
-    record = run(provider=provider, entry=entry, until="startup_64")
+    """The probe kernel on a route, and a platform behind it."""
+    way, _, platform = route.partition("@")
+    provider, _, entry = way.partition("/")
+    record = run(provider=provider, entry=entry, until="startup_64", platform=platform or "pc")
     return Seen(record, facts_of(record))
 
 
@@ -46,7 +53,7 @@ def _pairs(rule: Rule) -> Iterator[tuple[Seen, Seen, Traits, Traits]]:
     """Routes for which a rule speaks; where the probe kernel shows no such pair, the words are added."""
     leading = rule.only or rule.without
     found = False
-    for route, against in permutations(ROUTES, 2):
+    for route, against in permutations(ON_PLATFORMS if "machine" in rule.both else ROUTES, 2):
         a, b = words(route), words(against)
         leads = leading in a.words if leading else not rule.one or bool(set(rule.one) & a.words)
         if leads and rule.applies(a, b, frozenset(rule.differs)):

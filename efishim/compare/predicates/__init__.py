@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.compare.evidence import Evidence
-from efishim.compare.predicates import laws, maps, pointers, processor, tables
+from efishim.compare.predicates import laws, machine, maps, pointers, processor, tables
 from efishim.compare.predicates.never import failed_call, is_grave, never_explained
 
 Predicate = Callable[[Evidence], bool]
@@ -22,6 +22,7 @@ PREDICATES: Mapping[str, Predicate] = {
         maps.firmware_keeps_alike,
         maps.firmware_keeps_little,
         maps.firmware_keeps_the_same,
+        maps.firmware_takes_the_same,
         maps.in_bios_data_area,
         maps.in_isa_hole,
         maps.last_page,
@@ -32,6 +33,7 @@ PREDICATES: Mapping[str, Predicate] = {
         maps.native_map_of_the_machine,
         maps.pages_of_a_hole,
         maps.shown_as_told,
+        maps.times_as_told,
         maps.total_pages,
         pointers.addresses_in_memory,
         pointers.in_memory,
@@ -49,6 +51,14 @@ PREDICATES: Mapping[str, Predicate] = {
         laws.text_screen,
         laws.users_command_line,
         processor.state_of_the_mode,
+        machine.acpi_as_chosen,
+        machine.acpi_tables_differ,
+        machine.clocks_as_chosen,
+        machine.devices_as_chosen,
+        machine.leaf_within_maximum,
+        machine.machine_as_chosen,
+        machine.names_its_platform,
+        machine.register_of_the_fadt,
         tables.bios_answers,
         tables.clock_of_the_run,
         tables.runtime_map_as_told,

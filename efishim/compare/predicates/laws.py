@@ -165,7 +165,8 @@ def memory_size(value: Value) -> bool:
     if constant is not None:
         return bool(value.number == constant)
     whole = ENTRY_MEMORY if ENTRY_MEMORY in value.seen.facts.maps else MACHINE_MEMORY
-    end = next((one.end for one in value.seen.facts.maps.get(whole, ()) if one.kind == "RAM" and one.start == memory.MIB), 0)
+    areas = value.seen.facts.maps.get(whole, ())
+    end = next((one.end for one in areas if one.kind == "RAM" and one.start <= memory.MIB < one.end), 0)
     real = max(end - memory.MIB, 0) // KIB
     if value.fact.field[-1] == "ext_mem_k":
         return 0 <= min(real, 0xFC00) - value.number <= 1  # kexec counts to the last byte

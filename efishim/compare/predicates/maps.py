@@ -57,6 +57,19 @@ def lines_as_told(evidence: Evidence) -> bool:
     return not kind or all(any(one.kind == kind for one in seen.facts.maps[whole]) for _, seen in evidence.told())
 
 
+_TIMES = re.compile(r"said(?: (?P<times>\d{1,4}) times)?")
+
+
+def times_as_told(evidence: Evidence) -> bool:
+    """A kind of memory is listed once for each of its ranges."""
+    name = ".".join(evidence.fact.field)
+    for value, seen in evidence.told():
+        match = _TIMES.match(value)
+        if match is None or int(match["times"] or 1) != sum(one.kind == name for one in seen.facts.maps.get(IOMEM, ())):
+            return False
+    return True
+
+
 _PAGES = re.compile(r"(?P<pages>\d{1,18}) pages")
 
 
@@ -209,6 +222,12 @@ def firmware_keeps_the_same(evidence: Evidence) -> bool:
     if piece is not None and piece[0] < memory.MIB and evidence.fact.subject == EFI:
         return all(value in memory.FREE for value, _ in evidence.sides())
     return bool(memory.kept(left)) and memory.kept(left) == memory.kept(right) and memory.free(left) == memory.free(right)
+
+
+def firmware_takes_the_same(evidence: Evidence) -> bool:
+    """Of the RAM of two machines, one firmware keeps as much of each type; a run without EFI keeps none."""
+    left, right = memory.taken(evidence.left), memory.taken(evidence.right)
+    return left == right or not left or not right
 
 
 FIRMWARES_DIFFER = 8 << 20

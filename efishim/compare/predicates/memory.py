@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from efishim.compare.areas import spans
 from efishim.compare.evidence import Seen
-from efishim.compare.facts import Area, Fact, Kind, Stage
+from efishim.compare.facts import Area, Fact, Kind, Stage, did
 from efishim.compare.inputs import ENTRY_MEMORY, KEPT_BY_EFI, MACHINE_MEMORY, e820_map, efi_map
 from efishim.compare.shown import FIRMWARE_MAP, IOMEM, NODE_MAP, NOSAVE_MAP, SETUP_DATA_MAP
 
@@ -46,6 +46,12 @@ _STRONGER = ("RAM", "RESERVED", "ACPI", "NVS", "UNUSABLE", "RESERVED_KERN", "SOF
 """Where ranges overlap, the larger type wins (arch/x86/kernel/e820.c, e820__update_table()), as far as they occur."""
 
 RAM_BUFFER = "RAM buffer"
+
+NO_PCI = did(Kind.LOG, "PCI: System does not support PCI")
+_LISTED_LATE = frozenset({"RESERVED", "SOFT_RESERVED"})
+"""What may hold devices of PCI is listed once they have been found, and not at all without PCI (arch/x86/kernel/e820.c,
+do_mark_busy() and e820__reserve_resources_late(); arch/x86/pci/legacy.c, pci_subsys_init()).
+"""
 
 
 def piece_of(fact: Fact) -> tuple[int, int] | None:
@@ -144,10 +150,12 @@ def _nosave(seen: Seen) -> Iterator[Area]:
 
 def _listed(seen: Seen) -> Iterator[Area]:
     """/proc/iomem: the first page is reserved, and the ISA hole is no RAM."""
+    late = NO_PCI not in seen.facts.behaviour
     for one in told_map(seen):
         name = _LISTED_AS.get(one.kind, one.kind)
         if one.kind not in RAM_KINDS:
-            yield Area(one.start, one.end, name)
+            if late or one.start < MIB or one.kind not in _LISTED_LATE:
+                yield Area(one.start, one.end, name)
             continue
         if one.start < PAGE:
             yield Area(one.start, min(PAGE, one.end), "Reserved")
@@ -180,6 +188,16 @@ def _behind_ram(area: Area, seen: Seen) -> bool:
 def kept(seen: Seen) -> Counter[str]:
     """Bytes above 1 MiB that EFI firmware keeps for good, by type."""
     return _sizes(seen, lambda kind: kind.partition(" ")[0] in KEPT_BY_EFI or kind.endswith("RUNTIME"))
+
+
+def taken(seen: Seen) -> Counter[str]:
+    """Bytes that EFI firmware keeps for good of what is RAM of the machine, by type."""
+    found: Counter[str] = Counter()
+    plain = [one for one in seen.facts.maps.get(MACHINE_MEMORY, ()) if one.kind == "RAM"]
+    for area in seen.facts.maps.get(EFI_MAP, ()):
+        if area.kind.partition(" ")[0] in KEPT_BY_EFI or area.kind.endswith("RUNTIME"):
+            found[area.kind] += sum(max(min(area.end, one.end) - max(area.start, one.start), 0) for one in plain)
+    return found
 
 
 def free(seen: Seen) -> int:
