@@ -12,7 +12,7 @@ from efishim.compare.predicates.machine import LARGEST, chosen
 from efishim.compare.rules import Class
 from efishim.compare.traits import traits
 from efishim.lab.record import Hex, Record
-from efishim.testing.run import run
+from efishim.testing.running import run
 from tests.compare.changes import CHANGES, at
 
 PLATFORMS = ("pc", "kvm", "hvmlite", "pc-qemu")
