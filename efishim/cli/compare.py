@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
+from efishim.cli.run import left_to_dump
 from efishim.cli.shared import FORMATS, PLAN_OPTIONS, routes_option
+from efishim.errors import UsageError
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -19,8 +22,17 @@ RECORD_SUFFIX = ".json"
 
 
 @click.command("compare")
-@click.argument("subjects", metavar="[KERNEL | A.json B.json...]", nargs=-1, type=complete.FILE)
+@click.argument("subjects", metavar="[KERNEL | A.json B.json... | DUMP ROUTE...]", nargs=-1, type=complete.FILE)
 @routes_option
+@click.option(
+    *("--from", "from_dump"),
+    metavar="DUMP",
+    type=complete.FILE,
+    help="Compare DUMP with the routes, which tell the kernel what DUMP tells it; see docs/check-a-dump.md.",
+)
+@click.option(
+    "-e", "--entry", metavar="ENTRY", help="The entry that DUMP was taken at. [default: what its registers look like]"
+)
 @click.option("--all", "everything", is_flag=True, help="Select every route, and list those that do not apply. Same as no -r.")
 @click.option(
     "-j",
@@ -54,6 +66,8 @@ def command(
     keep: str | None,
     form: str,
     output: str | None,
+    from_dump: str | None,
+    entry: str | None,
     rules_used: bool,
     verbose: bool,
     quiet: bool,
@@ -64,6 +78,10 @@ def command(
     Without -r, all routes that apply to the image are run. The first route is the reference for the others. Given two or
     more records (.json files from `efishim run --record`), compare boots nothing and diffs those.
 
+    With --from DUMP, or with a dump and routes as arguments, compare boots the dump as well (`efishim run --from`) and compares
+    it with the routes, by default with the one that drives the entry of the dump. Kernel, platform, RAM size, command line and
+    ramdisk of the routes are those of the dump, if not given.
+
     Exit status: 0 every run reached its goal and every difference is explained, 1 otherwise.
 
     \b
@@ -71,6 +89,8 @@ def command(
         efishim compare deb:linux-image-cloud-amd64
         efishim compare vmlinuz -r firmware/efi -r hvmlite/pvh@hvmlite
         efishim compare old.json new.json
+        efishim compare vm.core hvmlite/pvh
+        efishim compare vmlinuz --from vm.core -r hvmlite/pvh -r hvmlite/efi
         efishim compare vmlinuz --format junit -o compare.xml
     """
     from efishim.compare.added import hold_to_counter_cases, rules_of
@@ -80,7 +100,14 @@ def command(
     from efishim.report.comparisons import renderers
 
     rules = read_rules(rules_file) if rules_file else rules_of(state.registry)
-    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words)
+    subjects, routes, dump = _dump_of(state, subjects, routes, from_dump)
+    if dump is not None:
+        words |= {**left_to_dump(), "entry": entry}
+        if everything:
+            raise UsageError("--all has no meaning with a dump", hint="name the routes, or none")
+    elif entry is not None:
+        raise UsageError("--entry has no meaning without a dump", hint="-r PROVIDER/ENTRY names a route")
+    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump)
     if not rules_file:
         hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
@@ -89,6 +116,22 @@ def command(
     else:
         document(renderers()[form](comparison, records, verbose), form, output)
     return status or (0 if comparison.clean else 1)
+
+
+def _dump_of(
+    state: State, subjects: tuple[str, ...], routes: tuple[str, ...], dump: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
+    """Kernel or records, routes, and the dump: `DUMP ROUTE...` as arguments means `--from DUMP -r ROUTE...`."""
+    first, *others = subjects or ("",)
+    if dump is None and others and all(_is_route(state, one) for one in others):
+        return (), (*others, *routes), first
+    return subjects, routes, dump
+
+
+def _is_route(state: State, text: str) -> bool:
+    """A provider's name, a slash and an entry; a file of that name is a file."""
+    provider, slash, _ = text.partition("/")
+    return bool(slash) and provider in state.registry.providers and not Path(text).exists()
 
 
 def _records(
@@ -100,13 +143,12 @@ def _records(
     keep: str | None,
     quiet: bool,
     words: dict[str, Any],
+    dump: str | None,
 ) -> tuple[list[Record], list[Skipped], int]:
     """Records from files or from runs, routes without one, and the exit status of an interruption."""
-    from efishim.errors import UsageError
-
     if routes and everything:
         raise UsageError("--all and -r contradict each other: --all already selects every route")
-    if subjects and all(subject.endswith(RECORD_SUFFIX) for subject in subjects):
+    if subjects and dump is None and all(subject.endswith(RECORD_SUFFIX) for subject in subjects):
         if len(subjects) < 2:
             raise UsageError("one record has nothing to be compared with", hint="give two or more")
         if routes:
@@ -116,7 +158,7 @@ def _records(
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
     from efishim.cli.matrix import run_routes
 
-    outcome = run_routes(state, subjects[0] if subjects else None, routes, jobs=jobs, quiet=quiet, words=words)
+    outcome = run_routes(state, subjects[0] if subjects else None, routes, jobs=jobs, quiet=quiet, words=words, dump=dump)
     if keep:
         outcome.keep(keep)
     if not outcome.records:

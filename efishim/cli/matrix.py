@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.compare.model import Skipped
+    from efishim.image.opened import Image
     from efishim.lab.matrix import MatrixProgress, Result
-    from efishim.lab.plan.plan import Plan
+    from efishim.lab.plan.plan import Blob, Plan
     from efishim.lab.record import MilestonePoint, Record
 
 NOT_APPLICABLE = 77
@@ -48,12 +49,19 @@ class Outcome:
 
 
 def run_routes(
-    state: State, kernel: str | None, routes: tuple[str, ...], *, jobs: int | None, quiet: bool, words: Mapping[str, Any]
+    state: State,
+    kernel: str | None,
+    routes: tuple[str, ...],
+    *,
+    jobs: int | None,
+    quiet: bool,
+    words: Mapping[str, Any],
+    dump: str | None = None,
 ) -> Outcome:
-    """Run a kernel through the routes that were named, or through all that apply."""
+    """Run a kernel through the routes that were named, or through all that apply; with a dump, from that as well."""
     from efishim.lab.matrix import run_matrix
 
-    plans, skipped = _plans(state, kernel, routes, words, quiet=quiet)
+    plans, skipped = _plans(state, kernel, routes, words, dump, quiet=quiet)
     names = [_name(plan) for plan in plans]
     with interruptible() as interruption, _progress(state.talk, names, quiet=quiet) as progress:
         results = run_matrix(
@@ -63,21 +71,36 @@ def run_routes(
 
 
 def _plans(
-    state: State, kernel: str | None, routes: tuple[str, ...], words: Mapping[str, Any], *, quiet: bool
+    state: State,
+    kernel: str | None,
+    routes: tuple[str, ...],
+    words: Mapping[str, Any],
+    dump: str | None,
+    *,
+    quiet: bool,
 ) -> tuple[list[Plan], list[Skipped]]:
     from efishim.cli.kernel import find_image
     from efishim.compare.model import Skipped
     from efishim.image.cachedir import cache_directory
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
+    from efishim.lab.plan.arguments import Words
+    from efishim.lab.plan.dump_routes import plan_dump_routes
     from efishim.lab.plan.routes import plan_routes
 
-    with state.talk.progress(quiet=quiet, moving=True) as progress:
-        blob = find_image(kernel, progress, state.registry)
+    def opened(blob: Blob) -> Image:
+        """What is found out about the kernel inside goes to the cache, where the workers find it."""
         progress.phase("opening the image")
-        # What is found out about the kernel inside goes to the cache, where the workers find it.
-        image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
-        plans, skipped = plan_routes(state.registry, image, blob, routes, words)
+        return open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
+
+    with state.talk.progress(quiet=quiet, moving=True) as progress:
+        if dump is not None:
+            progress.phase("reading the dump")
+            find = None if kernel is None else lambda: find_image(kernel, progress, state.registry)
+            plans, skipped = plan_dump_routes(state.registry, dump, find, opened, routes, Words(**words))
+        else:
+            blob = find_image(kernel, progress, state.registry)
+            plans, skipped = plan_routes(state.registry, opened(blob), blob, routes, words)
     return plans, [Skipped(route=one.route, reason=one.reason, failed=one.failed) for one in skipped]
 
 

@@ -279,11 +279,14 @@ def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress
     if dump is None:
         return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), Words(**words))
     progress.phase("reading the dump")
-    context = plain_click.get_current_context()
-    source = context.get_parameter_source
-    left = {name: "" for name in LEFT_TO_DUMP if source(name) is ParameterSource.DEFAULT}
     find = None if kernel is None else lambda: find_image(kernel, progress, state.registry)
-    return plan_dump(state.registry, dump, find, Words(**{**words, **left}))
+    return plan_dump(state.registry, dump, find, Words(**{**words, **left_to_dump()}))
+
+
+def left_to_dump() -> dict[str, Any]:
+    """Those of LEFT_TO_DUMP that the current command was not given, as empty words."""
+    source = plain_click.get_current_context().get_parameter_source
+    return {name: "" for name in LEFT_TO_DUMP if source(name) is ParameterSource.DEFAULT}
 
 
 def exit_status(record: Record) -> int:

@@ -48,7 +48,7 @@ def plan_dump(registry: Registry, path: str, find_image: Callable[[], Blob] | No
     Raises UsageError, RouteError, DumpError and ImageError, one sentence each.
     """
     for name in KEPT:
-        if getattr(words, name):
+        if getattr(words, name) not in (None, (), False):
             flag = FLAGS.get(name, f"--{name}")
             raise UsageError(f"{flag} has no meaning with --from: the dump has all that the kernel is told")
     dump = open_dump(path)
