@@ -25,6 +25,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
         "produce": "Handover",
         "read_back": "BootInformation",
         "cpu_state": "CpuState",
+        "entry_state": "CpuState",
         "runs_on": "str",
         "structures": "Iterable[Structure]",
         "keeps_boot_services": "bool",

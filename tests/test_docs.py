@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from docs.generate import REFERENCE, pages
+from docs.plugin_reference import INSIDE, missing
 from efishim.plugins import Registry
 from efishim.testing import Subject, conformance
 
@@ -63,6 +64,12 @@ def test_every_field_of_the_record_has_a_meaning() -> None:
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_the_reference_is_what_the_program_says(name: str) -> None:
     assert (REFERENCE / name).read_text() == pages()[name], "run `make docs`"
+
+
+def test_the_reference_has_every_type_that_a_plugin_meets() -> None:
+    found = missing(pages()["hooks.md"], pages()["record.md"])
+    assert found == INSIDE
+    assert missing("| `member: Unheard` | of |\n### Heard\n| `other: Heard` | of |", "") == {"Unheard"}
 
 
 def test_there_are_examples() -> None:

@@ -18,7 +18,7 @@ from efishim import hookspecs
 from efishim.cli.kernel import find_image
 from efishim.compare.added import hold_to_counter_cases, rules_of
 from efishim.compare.build import build
-from efishim.errors import ImageError, UsageError
+from efishim.errors import EfishimError, ImageError, UsageError
 from efishim.firmware.profile_files import read_profile
 from efishim.lab.abi import all_rules, checkers
 from efishim.lab.plan.arguments import find_profile
@@ -31,7 +31,8 @@ from efishim.report.formats import formats
 from efishim.testing import run
 from tests.support.images import build_elf
 
-TEXT = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text()
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "hooks.md").read_text()
 SECTIONS = dict(re.findall(r"^## (efishim_\w+)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 
 
@@ -224,3 +225,30 @@ def test_a_report_and_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     hello: Any = example("efishim_commands").commands["hello"]
     hello.main(["world"], standalone_mode=False)
     assert capsys.readouterr().out == "hello world\n"
+
+
+def fixed() -> tuple[Any, Registry]:
+    """The loader with fixed addresses of docs/write-a-provider.md."""
+    text = (ROOT / "docs" / "write-a-provider.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Fixed" in block)
+    space: dict[str, Any] = {}
+    exec(compile(code, "write-a-provider.md", "exec"), space)
+    provider = space["Fixed"]()
+    theirs = SimpleNamespace(efishim_providers=hookspecs.hookimpl(lambda: [provider]))
+    return provider, Registry([*entry_points(group=GROUP), SimpleNamespace(name="fixed", dist=None, load=lambda: theirs)])
+
+
+def test_a_loader_with_page_tables_gdt_and_structures_at_fixed_addresses() -> None:
+    _, registry = fixed()
+    record = run(registry=registry, provider="fixed", options=("fixed.mapped=2",))
+    assert record.outcome.met
+    assert record.entry_view is not None
+    cpu = record.entry_view.cpu
+    assert (cpu.control.cr3, cpu.gdt.base, cpu.gdt.limit, cpu.registers.rsi) == (0x9000, 0x500, 0x1F, 0x7000)
+    assert "boot_params.cmdline=console=ttyS0" in record.console
+    # Two GiB do not cover what lies above, but all that the protocol asks for.
+    assert record.abi == []
+    with pytest.raises(UsageError, match="the option mapped takes a number, not 'many'"):
+        run(registry=registry, provider="fixed", options=("fixed.mapped=many",))
+    with pytest.raises(EfishimError, match="64 GiB cannot be mapped"):
+        run(registry=registry, provider="fixed", options=("fixed.mapped=64",))

@@ -7,7 +7,7 @@ from efishim_plugins.firmware.provider import Firmware
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efishim.errors import ProviderError
+from efishim.errors import ProviderError, UsageError
 from efishim.provider import (
     Arena,
     BootInformation,
@@ -16,6 +16,8 @@ from efishim.provider import (
     MachineFacts,
     MemoryKind,
     MemoryRange,
+    OptionHelp,
+    OptionKind,
     boot_information,
 )
 
@@ -71,3 +73,40 @@ def test_the_machines_own_firmware_knows_the_machine() -> None:
     assert told.command_line == b"quiet"
     with pytest.raises(ProviderError):
         firmware.read_back(None, handover)  # type: ignore[arg-type]
+
+
+def test_a_fixed_address_is_taken_once() -> None:
+    arena = Arena((RAM, HOLE, HIGH))
+    assert arena.at(0x500, 0x20, what="a GDT") == 0x500  # also in the first page
+    for address, size in ((0x510, 1), (0x4F0, 0x11), (0x9EFFF, 2), (0xA0000, 1), (0x1FFFFF, 2)):
+        with pytest.raises(ProviderError, match=f"a table of {size} bytes cannot be at {address:#x}"):
+            arena.at(address, size, what="a table")
+    assert arena.at(0x520, 0x10) == 0x520
+    assert arena.used == [(0x500, 0x20), (0x520, 0x10)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (OptionKind.TEXT, {"": "", "any thing": "any thing"}, ()),
+        (
+            OptionKind.NUMBER,
+            {"0": 0, "12": 12, "0x10": 16, "0XfF": 255, "007": 7},
+            ("", "-1", "1_0", " 1", "x", "0x", "0x-1", "1e3", "\u0663", "9" * 5000),
+        ),
+        (OptionKind.SWITCH, {"1": True, "ON": True, "no": False, "0": False}, ("", "2", "maybe")),
+        (OptionKind.CHOICE, {"bios": "bios", "efi": "efi"}, ("", "BIOS", "bios,efi")),
+    ],
+)
+def test_options_have_kinds(kind: OptionKind, good: dict[str, object], bad: tuple[str, ...]) -> None:
+    option = OptionHelp("one", "what it is for", "1", kind, ("bios", "efi"))
+    read = {OptionKind.NUMBER: option.number, OptionKind.SWITCH: option.switch}.get(kind, option.text)
+    for word, value in good.items():
+        option.check({"one": word})
+        assert read({"one": word}) == value
+    for word in bad:
+        with pytest.raises(UsageError, match="the option one takes") as caught:
+            option.check({"one": word})
+        assert caught.value.hint == "what it is for"
+        assert len(caught.value.sentence) < 200
+    assert read({"two": "x"}) == {OptionKind.NUMBER: 1, OptionKind.SWITCH: True}.get(kind, "1")

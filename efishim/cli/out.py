@@ -83,6 +83,12 @@ def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
+def _takes(option: OptionHelp) -> str:
+    """What values it takes, where the provider says so."""
+    words = ", ".join(option.choices) or ("" if option.kind == "text" else option.kind.value)
+    return f" ({words})" if words else ""
+
+
 def option_rows(group: str, options: Iterable[OptionHelp]) -> list[dict[str, str]]:
     """Options of a provider or platform with their full names."""
-    return [{"option": f"{group}.{one.name}", "default": one.default, "help": one.help} for one in options]
+    return [{"option": f"{group}.{one.name}", "default": one.default, "help": one.help + _takes(one)} for one in options]

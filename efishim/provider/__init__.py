@@ -27,6 +27,7 @@ from efishim.provider.defaults import (
     keeps_boot_services,
     machine_firmware,
     module_alignment,
+    native_state,
     native_structures,
 )
 from efishim.provider.entries import EntryKind
@@ -45,6 +46,7 @@ from efishim.provider.interfaces import (
     FirmwareProtocol,
     Observer,
     OptionHelp,
+    OptionKind,
     Platform,
     Provider,
     ReportFormat,
@@ -79,6 +81,7 @@ __all__ = [
     "Moment",
     "Observer",
     "OptionHelp",
+    "OptionKind",
     "Platform",
     "Provenance",
     "Provider",
@@ -93,6 +96,7 @@ __all__ = [
     "keeps_boot_services",
     "machine_firmware",
     "module_alignment",
+    "native_state",
     "native_structures",
     "text_at",
 ]

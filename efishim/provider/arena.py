@@ -47,6 +47,19 @@ class Arena:
         """Is all of [start, start+size) free RAM?"""
         return any(low <= start and start + size <= high for low, high in self._free)
 
+    def at(self, address: int, size: int, *, what: str = "") -> int:
+        """Take a fixed address, as a VMM that has places of its own for its tables, also below the floor; gives it back.
+
+        Raises ProviderError when not all of it is free RAM.
+        """
+        if not self.fits(address, max(size, 1)):
+            raise ProviderError(
+                f"{what or 'a structure'} of {size} bytes cannot be at {address:#x}: not all of that is free RAM",
+                hint="something else lies there, or the guest has less memory: choose its amount with -m",
+            )
+        self.take(address, max(size, 1))
+        return address
+
     def place(
         self, size: int, *, align: int = 16, above: int = 0, below: int = 1 << 32, high: bool = False, what: str = ""
     ) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from efishim.errors import ProviderError
 from efishim.provider.arena import PAGE
 from efishim.provider.information import BootInformation, MachineFirmware
 
 if TYPE_CHECKING:
     from efishim.provider.arena import GuestMemory
-    from efishim.provider.handover import BootRequest, Handover, Structure
+    from efishim.provider.handover import BootRequest, CpuState, Handover, Structure
     from efishim.provider.interfaces import Provider
 
 
@@ -42,6 +43,19 @@ def keeps_boot_services(provider: Provider, request: BootRequest) -> bool:
     """
     keeps = getattr(provider, "keeps_boot_services", None)
     return keeps is not None and bool(keeps(request))
+
+
+def native_state(provider: Provider, request: BootRequest, memory: GuestMemory, handover: Handover) -> CpuState:
+    """The processor state at a native entry, `request.entry`. A provider whose state depends on the request, or on what it
+    wrote into memory, says it in a method `entry_state(request, memory, handover)`; without one, `cpu_state` is asked.
+    """
+    entry_state = getattr(provider, "entry_state", None)
+    if entry_state is not None:
+        state: CpuState = entry_state(request, memory, handover)
+        return state
+    if request.loaded is None:
+        raise ProviderError(f"the provider {provider.name} has no image to enter")
+    return provider.cpu_state(request.entry, request.loaded, handover)
 
 
 def boot_information(

@@ -104,7 +104,9 @@ class CpuState:
     mode: CpuMode
     rip: int
     registers: Mapping[str, int]
-    """General registers, eflags and control registers by lower-case name."""
+    """By lower-case name: general registers, eflags, control registers (cr0, cr3, cr4, efer), and the table registers as
+    `gdtr.base`, `gdtr.limit`, `idtr.base` and `idtr.limit`. Control registers that are not named have what the mode needs.
+    """
     segments: Mapping[str, Segment]
     identity_map: int = 0
     """For long mode: bytes of memory from 0 that the page tables map one to one. A provider with page tables of its own sets

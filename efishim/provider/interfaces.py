@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, assert_never
 
+from efishim.errors import UsageError
 from efishim.provider.arena import Arena, GuestMemory
 from efishim.provider.handover import BootRequest, CpuState, Handover, Loaded
 from efishim.provider.information import BootInformation
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from efishim.wire.layout import Layout
 
 
+MOST_DIGITS, SHOWN = 32, 40
+_SWITCH = {"1": True, "on": True, "yes": True, "true": True, "0": False, "off": False, "no": False, "false": False}
+
+
 @dataclass(frozen=True, slots=True)
 class Specification:
     """A document that a provider follows."""
@@ -28,13 +35,72 @@ class Specification:
     link: str
 
 
+class OptionKind(StrEnum):
+    """What values an option takes."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    """Decimal, or hexadecimal with 0x; not negative."""
+    SWITCH = "switch"
+    """1, on, yes, true, or 0, off, no, false."""
+    CHOICE = "choice"
+    """One of `choices`."""
+
+
 @dataclass(frozen=True, slots=True)
 class OptionHelp:
-    """An option that `--option group.name=value` can set."""
+    """An option that `--option group.name=value` can set. A value of the wrong kind is refused before the machine is built; the
+    methods give a provider its value, or the default: `COUNT.number(request.options)`.
+    """
 
     name: str
     help: str
     default: str = ""
+    kind: OptionKind = OptionKind.TEXT
+    choices: tuple[str, ...] = ()
+    """The values of a CHOICE."""
+
+    def text(self, options: Mapping[str, str]) -> str:
+        """The value as it was typed."""
+        return options.get(self.name, self.default)
+
+    def number(self, options: Mapping[str, str]) -> int:
+        """The value of a NUMBER. Raises UsageError."""
+        word = self.text(options).lower()
+        digits, base = (word[2:], 16) if word.startswith("0x") else (word, 10)
+        try:
+            # int() also takes signs, spaces, underscores and digits of other alphabets.
+            if not (digits.isascii() and digits.isalnum() and len(digits) <= MOST_DIGITS):
+                raise ValueError(word)
+            return int(digits, base)
+        except ValueError:
+            raise self._wrong(word, "a number") from None
+
+    def switch(self, options: Mapping[str, str]) -> bool:
+        """The value of a SWITCH. Raises UsageError."""
+        word = self.text(options).lower()
+        if word not in _SWITCH:
+            raise self._wrong(word, "0 or 1")
+        return _SWITCH[word]
+
+    def check(self, options: Mapping[str, str]) -> None:
+        """Raises UsageError for a value that is not of this kind."""
+        match self.kind:
+            case OptionKind.TEXT:
+                return
+            case OptionKind.NUMBER:
+                self.number(options)
+            case OptionKind.SWITCH:
+                self.switch(options)
+            case OptionKind.CHOICE:
+                word = self.text(options)
+                if word not in self.choices:
+                    raise self._wrong(word, f"one of {', '.join(self.choices)}")
+            case _:
+                assert_never(self.kind)
+
+    def _wrong(self, word: str, wanted: str) -> UsageError:
+        return UsageError(f"the option {self.name} takes {wanted}, not {word[:SHOWN]!r}", hint=self.help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +154,9 @@ class Provider(Protocol):
         """Parse the native structure as an operating system would. Raises ProviderError if it is invalid."""
 
     def cpu_state(self, entry: str, loaded: Loaded, handover: Handover) -> CpuState:
-        """The processor state at a native entry. Raises ProviderError for an entry through the shim."""
+        """The processor state at a native entry. Raises ProviderError for an entry through the shim. A provider whose state
+        depends on more than that has a method `entry_state(request, memory, handover)`, which is called in its place.
+        """
 
 
 class Platform(Protocol):

@@ -45,6 +45,7 @@ from efishim.provider import (
     keeps_boot_services,
     machine_firmware,
     module_alignment,
+    native_state,
     native_structures,
 )
 from efishim.wire.bootparams import E820Entry
@@ -222,7 +223,9 @@ def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     handover = _produce(bench, request, arena)
     protocols = traced_protocols(bench.registry.firmware_protocols)
     bench.booted.guest_shim = GuestShim(machine, shim_symbols(shim), protocols)
-    native_entry.enter(machine, bench.provider.cpu_state(ImageEntry.PVH, loaded, handover), arena)
+    native_entry.enter(
+        machine, native_state(bench.provider, replace(request, entry=ImageEntry.PVH), machine.memory, handover), arena
+    )
 
 
 def _modules(bench: Bench, contents: tuple[bytes, ...]) -> tuple[Module, ...]:
@@ -272,8 +275,9 @@ def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         bench.booted.shim = shim
         bench.facts = replace(bench.facts, efi=efi)
         arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
-    handover = _produce(bench, _request(bench, loaded, modules), arena)
-    native_entry.enter(machine, bench.provider.cpu_state(bench.entry.name, loaded, handover), arena)
+    request = _request(bench, loaded, modules)
+    handover = _produce(bench, request, arena)
+    native_entry.enter(machine, native_state(bench.provider, request, machine.memory, handover), arena)
 
 
 def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...]) -> None:
@@ -285,10 +289,11 @@ def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...
     image = shim.adopt(loaded.base, loaded.size)
     efi = EfiFacts(shim.tables.system, b"", DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION, image_handle=image.handle)
     bench.facts = replace(bench.facts, efi=efi)
-    handover = _produce(bench, _request(bench, loaded, modules), arena)
+    request = _request(bench, loaded, modules)
+    handover = _produce(bench, request, arena)
     if not handover.boot_services:
         raise ProviderError(f"the provider {bench.provider.name} keeps boot services and does not hand them over")
-    state = bench.provider.cpu_state(bench.entry.name, loaded, handover)
+    state = native_state(bench.provider, request, bench.machine.memory, handover)
     bench.booted.loaded = replace(loaded, entry_point=state.rip)
     shim.enter(state.rip, dict(state.registers), image)
 

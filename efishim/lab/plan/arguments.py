@@ -60,6 +60,11 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
     if shim is not None:
         _require_place(shim, provider, entry, words)
     options = plans.parse_options(words.options, known_options(provider, entry, platform, shim))
+    for group, declared in ((provider.name, provider.options), ("platform", platform.options)):
+        given = plans.option_group(options, group)
+        for one in declared:
+            if one.name in given:
+                one.check(given)
     shim_options(plans.option_group(options, SHIM_GROUP))
     limits = numbers(words)
     plan = Plan(
