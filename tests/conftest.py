@@ -12,6 +12,7 @@ import pytest
 
 from efishim.errors import EfishimError
 from efishim.image.cachedir import cache_directory
+from tests.support.installed import Installed, shared
 from tests.support.kernels import DebianKernels, Flavour
 
 OFFLINE = "EFISHIM_OFFLINE"
@@ -46,6 +47,13 @@ def stock_kernel(request: pytest.FixtureRequest, debian_kernels: DebianKernels) 
 def cloud_kernel(debian_kernels: DebianKernels) -> Path:
     """Debian's 6.1 kernel for clouds: the smallest download and the quickest boot."""
     return _delivered(Flavour.CLOUD_6_1, lambda: debian_kernels.kernel(Flavour.CLOUD_6_1))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A fresh environment with efishim's wheel, one for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return shared((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed")
 
 
 def _delivered(what: str, fetch: Callable[[], Path]) -> Path:

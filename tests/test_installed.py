@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import venv
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.installed import ROOT, Installed, blocks
+from tests.test_docs import pattern
+
 OURS = {"efishim", "efishim_plugins", "efishim_firmware_stubs"}
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(frozen=True)
-class Installed:
-    """An environment that has efishim, and what its site-packages had before."""
-
-    bin: Path
-    site: Path
-    before: frozenset[str]
-
-    def run(self, *command: str, cwd: Path) -> str:
-        """What a command prints, run from a folder as a user would."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        done = subprocess.run(
-            [str(self.bin / command[0]), *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv", with_pip=True)
-    binaries = folder / "venv" / "bin"
-    site = folder / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    wheel = [str(binaries / "pip"), "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "wheels"), str(ROOT)]
-    subprocess.run(wheel, check=True, capture_output=True)
-    before = frozenset(path.name for path in site.iterdir())
-    (file,) = (folder / "wheels").glob("efishim-*.whl")
-    subprocess.run([str(binaries / "pip"), "install", "--quiet", str(file)], check=True, capture_output=True)
-    return Installed(binaries, site, before)
 
 
 def test_every_name_that_is_imported_is_ours(installed: Installed) -> None:
@@ -80,6 +46,14 @@ def test_the_probe_kernel_runs_offline(installed: Installed, tmp_path: Path) -> 
     assert installed.run("efishim", "run", "--quiet", "--timeout", "120", cwd=tmp_path)
 
 
+@pytest.fixture
+def alone(installed: Installed) -> Iterator[None]:
+    """For tests that install something."""
+    with installed.alone():
+        yield
+
+
+@pytest.mark.usefixtures("alone")
 def test_a_new_plugin_is_installed_and_taken_away(installed: Installed, tmp_path: Path) -> None:
     """Built and installed as its README says, it runs; without it nothing of it remains."""
     installed.run("efishim", "new-plugin", "my-vmm", cwd=tmp_path)
@@ -96,3 +70,37 @@ def test_a_new_plugin_is_installed_and_taken_away(installed: Installed, tmp_path
         installed.run("pip", "uninstall", "--quiet", "--yes", "efishim-my-vmm", cwd=tmp_path)
     assert "my-vmm" not in installed.run("efishim", "plugins", cwd=tmp_path)
     assert not list(installed.site.glob("*my_vmm*"))
+
+
+EXAMPLE = ROOT / "plugins" / "example"
+
+
+def test_the_tutorial_builds_the_example() -> None:
+    for block in blocks():
+        if block.file:
+            assert block.text == (EXAMPLE / block.file).read_text(), f"docs/tutorial-provider.md has another {block.file}"
+    shown = {block.file for block in blocks()} - {""}
+    kept = {str(path.relative_to(EXAMPLE)) for path in EXAMPLE.rglob("*") if path.suffix in {".py", ".toml"}}
+    assert shown == kept
+
+
+@pytest.mark.unmeasured
+@pytest.mark.usefixtures("alone")
+def test_the_tutorial_followed_literally_gives_a_working_provider(installed: Installed, tmp_path: Path) -> None:
+    """Files are written and commands are run in the order of the page; at its end nothing of the provider is left."""
+    before = {path.name for path in installed.site.iterdir()}
+    cwd = tmp_path
+    for block in blocks()[1:]:
+        if block.file:
+            (cwd / block.file).write_text(block.text)
+            continue
+        for command, shown in block.commands:
+            printed, cwd = installed.typed(command, cwd)
+            assert pattern(shown).fullmatch(printed), f"{command}\nprinted:\n{printed}"
+            if "pip install" in command:
+                assert installed.run("python", "-c", WHERE, cwd=tmp_path) == f"{installed.site}\n"
+    assert {path.name for path in installed.site.iterdir()} == before
+    assert "firecracker" not in installed.run("efishim", "providers", cwd=tmp_path)
+
+
+WHERE = "import efishim_firecracker, pathlib; print(pathlib.Path(efishim_firecracker.__file__).parents[1])"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from efishim.errors import ProviderError
 from efishim.provider import Arena, GuestMemory, MachineFacts, MemoryKind
 
 GDT, IDT = 0x500, 0x520
@@ -25,10 +24,7 @@ Row = tuple[int, int, int]
 
 def put(memory: GuestMemory, arena: Arena, address: int, data: bytes, what: str) -> None:
     """Write to a fixed address. Raises ProviderError when something else is there."""
-    if not arena.fits(address, len(data)):
-        raise ProviderError(f"Firecracker puts {what} at {address:#x}, and that is no free memory")
-    arena.take(address, len(data))
-    memory.write(address, data)
+    memory.write(arena.at(address, len(data), what=what), data)
 
 
 def memory_map(facts: MachineFacts) -> list[Row]:
