@@ -32,6 +32,8 @@ ALIGNMENT = 2 << 20
 WINDOW = 64 << 20
 """Bytes behind a kernel's start in which its symbols are looked for."""
 OWNER = b"Xen\0"
+MAX_NOTES = 1024
+"""Notes that are looked at."""
 
 
 def image_in(dump: Dump, entry: Entry) -> bytes | None:
@@ -46,6 +48,7 @@ def pvh_notes(dump: Dump) -> Iterator[int]:
     heads = [
         wire.NoteHeader(n_namesz=len(OWNER), n_descsz=size, n_type=wire.XEN_ELFNOTE_PHYS32_ENTRY).build() for size in (4, 8)
     ]
+    left = MAX_NOTES
     for one in dump.ranges:
         end = one.start
         before = b""
@@ -54,7 +57,8 @@ def pvh_notes(dump: Dump) -> Iterator[int]:
             start = address - (len(whole) - len(data))
             for head in heads:
                 at = whole.find(head + OWNER)
-                while at >= 0:
+                while at >= 0 and left > 0:
+                    left -= 1
                     value = _description(dump, start + at + len(head) + len(OWNER), int.from_bytes(head[4:8], "little"))
                     if value is not None:
                         yield value

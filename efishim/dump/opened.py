@@ -8,7 +8,7 @@ from pathlib import Path
 from efishim.dump.core import HOW_TO, read_core
 from efishim.dump.described import LIMIT, read_described
 from efishim.dump.model import Dump
-from efishim.dump.source import DumpError, open_source
+from efishim.dump.source import SMALLER, DumpError, open_source
 from efishim.image.text import printable
 from efishim.wire.elf import ELF_MAGIC
 
@@ -28,6 +28,25 @@ FOREIGN = (
 """Others' dumps, and what one may take for a dump, by their first bytes."""
 
 
+MAX_STORED = (4 << 30) + (64 << 20)
+"""Bytes of a dump that are stored, holes of its files left out: all of them are looked at more than once."""
+MAX_PARTS = 1 << 17
+"""Parts with holes between them."""
+
+
+def _bounded(dump: Dump) -> Dump:
+    stored = parts = 0
+    for one in dump.ranges:
+        for _, size in one.source.content(one.offset, one.stored) if one.source is not None else ():
+            stored, parts = stored + size, parts + 1
+            if stored > MAX_STORED or parts > MAX_PARTS:
+                what = (
+                    f"{MAX_STORED >> 20} MiB of memory" if stored > MAX_STORED else f"{MAX_PARTS} parts with holes between them"
+                )
+                raise DumpError(f"{dump.path} has more than {what}", hint=SMALLER)
+    return dump
+
+
 def open_dump(path: str | Path) -> Dump:
     """Open a dump. Raises DumpError with one sentence, and a hint what to do instead."""
     name = printable(os.fspath(path))
@@ -36,14 +55,14 @@ def open_dump(path: str | Path) -> Dump:
     if not head:
         raise DumpError(f"{name} is empty")
     if head.startswith(ELF_MAGIC):
-        return read_core(name, source)
+        return _bounded(read_core(name, source))
     for magic, what in FOREIGN:
         if head.startswith(magic):
             raise DumpError(f"{name} is {what}, not a dump that efishim reads", hint=HOW_TO)
     text = source.read(0, LIMIT + 1)
     if len(text) <= LIMIT and b"\0" not in text:
         try:
-            return read_described(name, text.decode("utf-8"), Path(path).parent)
+            return _bounded(read_described(name, text.decode("utf-8"), Path(path).parent))
         except UnicodeDecodeError:
             pass
     raise DumpError(f"{name} is neither an ELF core nor a TOML file that describes a dump", hint=HOW_TO)

@@ -118,7 +118,7 @@ class PackedSource:
             while chunk := stream.read(PIECE):
                 if self.size + len(chunk) > MAX_UNPACKED:
                     raise DumpError(f"{name} unpacks to more than {MAX_UNPACKED >> 20} MiB", hint=SMALLER)
-                if chunk.count(0) != len(chunk):
+                if chunk != (ZEROES if len(chunk) == PIECE else bytes(len(chunk))):
                     self._store(chunk, name)
                 self.size += len(chunk)
         except (OSError, EOFError, ValueError, zlib.error) as error:
