@@ -43,6 +43,12 @@ def platform(context: click.Context, _parameter: click.Parameter, incomplete: st
     return _items(((one.name, one.summary) for one in _registry(context).platforms.values()), incomplete)
 
 
+def profile(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A firmware profile, or the path of a file."""
+    known = _items(((one.name, one.summary) for one in _registry(context).profiles.values()), incomplete)
+    return [*known, CompletionItem(incomplete, type="file")]
+
+
 def entry(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """An entry of the provider that was named."""
     chosen = _provider(context)

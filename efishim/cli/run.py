@@ -127,6 +127,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     "--profile",
     metavar="NAME|FILE",
     type=complete.FILE,
+    shell_complete=complete.profile,
     help="Answer firmware calls as another firmware does; a TOML file or the name of a built-in profile.",
 )
 @click.option(

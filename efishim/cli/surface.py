@@ -45,6 +45,7 @@ HEARTBEAT = 10.0
     "--profile",
     metavar="NAME|FILE",
     type=complete.FILE,
+    shell_complete=complete.profile,
     help="Start from this firmware; a TOML file or the name of a built-in profile.",
 )
 @click.option(

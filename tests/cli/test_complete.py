@@ -38,6 +38,7 @@ def completed(line: str) -> list[str]:
         ("efishim run --option platform.hyper", ["plain,platform.hypervisor="]),
         ("efishim run -p nope --option shim.st", []),
         ("efishim run --until use", ["plain,userspace"]),
+        ("efishim run --profile ov", ["plain,ovmf", "file,ov"]),
         ("efishim providers f", ["plain,firmware"]),
     ],
 )
