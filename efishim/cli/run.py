@@ -17,6 +17,7 @@ import rich_click as click
 from click.core import ParameterSource
 
 from efishim.cli import INTERRUPTED, complete
+from efishim.cli.debug_options import DebugWords, debug_options
 from efishim.cli.out import document
 from efishim.cli.plugin_options import plugin_options
 from efishim.errors import UsageError
@@ -173,12 +174,14 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     help="Stream the console unchanged, or without control sequences. [default: safe on a terminal, raw elsewhere]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
+@debug_options
 @plugin_options
 @click.pass_obj
 def command(
     state: State,
     /,
     kernel: str | None,
+    debug: DebugWords,
     form: str,
     record_file: str | None,
     save_profile: str | None,
@@ -210,6 +213,8 @@ def command(
         efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
         efishim run vmlinuz --from vm.core     boot what a VMM handed over
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
+        efishim run vmlinuz -s -S     wait for gdb on port 1234
+        efishim run vmlinuz --break start_kernel --trace 100
     """
     from efishim.lab.record import encode
     from efishim.report.files import write_atomically
@@ -238,7 +243,7 @@ def command(
             require_shim(state.registry, plan)
             if not plan.observers:
                 raise UsageError("--save-profile needs to observe what is read, and --no-observers forbids it")
-        with interruptible() as interruption:
+        with interruptible() as interruption, debug.request(state.talk) as looking:
             from efishim.lab.run import run_plan
 
             with _no_cycle_collection():
@@ -248,6 +253,7 @@ def command(
                     progress=progress,
                     interrupt=interruption if record_file or save_profile else Unheard(interruption, state.streams),
                     registry=state.registry,
+                    debug=looking,
                 )
             if record_file:
                 write_atomically(record_file, encode(record))

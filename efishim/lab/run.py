@@ -18,6 +18,7 @@ from efishim.lab import collect
 from efishim.lab.boot.from_dump import prepare_dump
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.console import Console
+from efishim.lab.debugger import Debuggers, DebugRequest
 from efishim.lab.observe.address_names import AddressNames
 from efishim.lab.observe.code import CodeObserver
 from efishim.lab.observe.last_moments import LastWords
@@ -44,19 +45,16 @@ def run_plan(
     progress: Progress | None = None,
     interrupt: Interrupt | None = None,
     registry: Registry | None = None,
+    debug: DebugRequest | None = None,
 ) -> Record:
     """Run a plan. `console` gets the guest's serial output as it comes; `interrupt`, once set, ends the run with a
-    partial record.
+    partial record. Who only looks, as `debug` says, finds the record unchanged.
 
     Raises ImageError, RouteError, ProviderError, UsageError and MachineError, each with one sentence, before the guest's
     first instruction. What goes wrong behind it ends the run, and the record says so.
     """
     progress = progress or NoProgress()
-    started = time.perf_counter()
-
-    def seconds() -> float:
-        return round(time.perf_counter() - started, 6)
-
+    seconds = _stopwatch()
     registry = registry or load_plugins()
     progress.phase("opening the image")
     image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
@@ -73,9 +71,8 @@ def run_plan(
     last = LastWords(machine, names, milestones)
     views = Views(machine, names, booted)
     structures = StructureWatch(machine, names) if plan.observers else None
-    _follow(milestones, views, structures)
+    _follow(milestones, views, structures, progress)
     code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
-    milestones.on_point(progress.milestone)
 
     def at_entry() -> None:
         names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
@@ -97,18 +94,10 @@ def run_plan(
     plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
     booted.at_entry(at_entry)
-    salvage = Salvage()
-    stop = salvage.run(
-        lambda: _run(
-            machine,
-            plan,
-            milestones,
-            RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds),
-            progress,
-            seconds,
-            screen.flush,
-        )
-    )
+    salvage, debuggers = Salvage(), Debuggers()
+    limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=lambda: seconds() - debuggers.paused)
+    with debuggers.watching(debug, machine, names, milestones, lambda: image.symbols, limits.overdue):
+        stop = salvage.run(lambda: _run(machine, plan, milestones, limits, progress, seconds, screen.flush))
     progress.phase("collecting")
     _learn_symbols(names, image, plan, salvage)
     calls, points = booted.calls(), milestones.points
@@ -143,6 +132,12 @@ def run_plan(
     )
 
 
+def _stopwatch() -> Callable[[], float]:
+    """Seconds of host time from now on."""
+    started = time.perf_counter()
+    return lambda: round(time.perf_counter() - started, 6)
+
+
 def _learn_symbols(names: AddressNames, image: Image, plan: Plan, salvage: Salvage) -> None:
     """All of the kernel's symbols, for what is collected now."""
     if names.symbols is None and plan.observers and names.facts is not None:
@@ -158,8 +153,9 @@ def _last(
     return stop, salvage.part("last_moments", lambda: last.result(stop, console), unset) if wanted else unset
 
 
-def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None) -> None:
-    """Snapshots and watches at the moments that they are for."""
+def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None, progress: Progress) -> None:
+    """Snapshots and watches at the moments that they are for, and what the user hears of them."""
+    milestones.on_point(progress.milestone)
     milestones.at(Moment.BOOT_PARAMS, views.at_startup)
     milestones.at(Moment.START_KERNEL, views.at_start_kernel)
     if structures is not None:

@@ -23,3 +23,9 @@ vmem_read = uclib.uc_vmem_read
 # fail: it leaves its page fault pending in the processor.
 vmem_read.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 vmem_read.restype = ctypes.c_int
+
+
+def error_text(number: int) -> str:
+    """Unicorn's words for an error number."""
+    text: bytes = uclib.uc_strerror(number)
+    return text.decode("ascii", "replace")

@@ -38,6 +38,17 @@ class CodeWatches:
         self.on_ring3: Callback | None = None
         """Called before the first code of a program runs in ring 3."""
         self._on_block: Callable[[int, bytes], None] | None = None
+        self._all_blocks = False
+
+    @property
+    def all_blocks(self) -> bool:
+        """Is `judge` asked about every block, whatever is waited for?"""
+        return self._all_blocks
+
+    @all_blocks.setter
+    def all_blocks(self, wanted: bool) -> None:
+        self._all_blocks = wanted
+        self._tell()
 
     def on_block(self, callback: Callable[[int, bytes], None] | None) -> None:
         """Call back with address and bytes of each block when it is translated, before it runs for the first time; None ends
@@ -110,7 +121,7 @@ class CodeWatches:
         if self._engine is not None:
             patterns = [(one.mask, one.value) for one in self._patterns]
             places = sorted({pc for linear in self._places for pc in _names(linear)})
-            self._engine.native.listen(places, patterns, all_blocks=self._on_block is not None)
+            self._engine.native.listen(places, patterns, all_blocks=self._all_blocks or self._on_block is not None)
 
     def _begins(self, pc: int, code: bytes, expected: bytes) -> bool:
         if len(code) < len(expected) and self._engine is not None:

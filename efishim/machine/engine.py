@@ -49,6 +49,7 @@ class Engine:
         self._sites: dict[int, Intercept] = {}
         self._site_code: dict[int, bytes] = {}
         self._breaks: set[int] = set()
+        self.every_instruction = False  # is the client asked before each, in what is translated from now on?
         self._no_exit_request: ctypes.c_uint8 | None = None
         self.failure: BaseException | None = None
         self.shortcuts: list[Shortcut] = []
@@ -234,7 +235,7 @@ class Engine:
         hook(uc_const.UC_HOOK_INTR, callbacks.INTR(lambda _uc, vector, _d: guard(lambda: client.exception(vector), None)))
 
         def at_site(_uc: int, address: int, size: int, _data: int) -> None:
-            if address in self._breaks and guard(lambda: client.breakpoint(address), True):
+            if (address in self._breaks or self.every_instruction) and guard(lambda: client.breakpoint(address), True):
                 return
             site = guard(lambda: self._site_at(address, size), None)
             if site is not None:
@@ -260,7 +261,7 @@ class Engine:
 
     def _set_exit_checks(self, wanted: bool) -> None:
         if self._no_exit_request is not None:
-            self._no_exit_request.value = 0 if wanted else 1
+            self._no_exit_request.value = 0 if wanted or self.every_instruction else 1
 
     def _needs_checks(self, pc: int, code: bytes) -> bool:
         """Must this block be translated with our hooks and with checks for stop requests?
@@ -308,11 +309,16 @@ class Engine:
             callback = ctypes.cast(self._site_callback, ctypes.c_void_p).value or 0
             self._raw_hook(uc_const.UC_HOOK_CODE, callback, 0, begin=address, end=address)
 
-    def break_at(self, pc: int, address: int) -> None:
-        """Ask the client before the instruction at `address`, in the block at `pc`, runs. The guest is stopped at its start."""
-        self._hook_code(address)
-        self._breaks.add(address)
+    def break_at(self, pc: int, *addresses: int) -> None:
+        """Ask the client before each instruction at `addresses`, in the block at `pc` where the guest is stopped, runs."""
+        for address in addresses:
+            self._hook_code(address)
+            self._breaks.add(address)
         self.instrument(pc)
+
+    def at_every_instruction(self, address: int) -> None:
+        """One is about to run that has no hook of its own."""
+        self._guard(lambda: self._client.breakpoint(address), True)
 
     def instrument(self, pc: int) -> None:
         """Hook the sites of the block at `pc` and drop its translation. The guest is stopped at its start."""
@@ -351,7 +357,8 @@ class Engine:
 
     def has_sites(self, pc: int, size: int) -> bool:
         """Was the block at `pc` translated with hooks, and so with checks for stop requests?"""
-        return any(address in self._sites for address in range(pc, pc + size))
+        hooked = (address in self._sites or address in self._breaks for address in range(pc, pc + size))
+        return self.every_instruction or any(hooked)
 
     def drop(self, linear: int, size: int) -> None:
         """Forget translations of a linear range."""
@@ -386,11 +393,6 @@ class Engine:
         self.state.cause = 0
         error: int = uclib.uc_emu_start(self._handle, self.env.eip, NOWHERE, 0, 0)
         return error
-
-    def error_text(self, number: int) -> str:
-        """Unicorn's words for an error number."""
-        text: bytes = uclib.uc_strerror(number)
-        return text.decode("ascii", "replace")
 
     def flush_physical(self, address: int, size: int) -> None:
         """Forget translations of physical code that the host changed. Coarse: everything goes."""

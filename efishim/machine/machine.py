@@ -13,10 +13,12 @@ from efishim.machine import delivery
 from efishim.machine.blocks import BlockIndex
 from efishim.machine.budget import Budget
 from efishim.machine.bus import Bus
+from efishim.machine.callbacks import error_text
 from efishim.machine.clock import Clock
 from efishim.machine.code_watches import CodeWatches
 from efishim.machine.counting import InstructionCount
 from efishim.machine.cpu import BoardCpu, CpuidResult, InterruptController, MsrModel
+from efishim.machine.debugging import Debugger, Debugging
 from efishim.machine.delivery import Delivery, Exception_, TripleFault
 from efishim.machine.engine import PHYSICAL_LIMIT, Engine
 from efishim.machine.entropy import Entropy
@@ -82,8 +84,12 @@ class Machine:
         self._nmi = False
         self._stop: Stop | None = None
         self._budget: Budget | None = None
-        self._used_up = self._barked = False
+        self._left = self._barked = False
         self._poll: Callable[[], Stop | None] = lambda: None
+        self.debugging: Debugging | None = None
+        self._only_debugging = False
+        """The guest was stopped for a debugger and nothing else was due."""
+        self._was_debugging, self._resumed = False, 0
         self.watches = CodeWatches()
         self._engine: Engine | None = None
         self.clock.on_change = self._deadline_changed
@@ -104,6 +110,13 @@ class Machine:
         self._blocks = BlockIndex(self._engine.processor)
         self._count = InstructionCount(self._engine, self._blocks)
         self.watches.connect(self._engine)
+
+    def debug(self, debugger: Debugger) -> Debugging:
+        """Let somebody look at the guest while it runs. The machine is on."""
+        if self.debugging is None:
+            self.debugging = Debugging(self.engine, self._blocks, self.watches)
+        self.debugging.attach(debugger)
+        return self.debugging
 
     @property
     def engine(self) -> Engine:
@@ -278,17 +291,23 @@ class Machine:
         self._instructions.execute(site)
 
     def breakpoint(self, address: int) -> bool:
-        """The run may have to end here."""
-        if self._budget is None or not self._budget.used_up(address):
+        """The run may have to end here, or a debugger wants to look."""
+        if self._budget is not None and self._budget.used_up(address):
+            self.engine.stop()
+        elif self.debugging is not None and self.debugging.within(address):
+            self._only_debugging = True
+        else:
             return False
-        self._used_up = True
-        self.engine.stop()
+        self._left = True
         return True
 
     def block(self, pc: int, size: int, icount: int, code: bytes) -> int:
         """A block was translated."""
-        del size, icount
-        return self.watches.judge(pc, code)
+        del icount
+        flags = self.watches.judge(pc, code)
+        if self.debugging is not None and self.debugging.wanted(pc, size):
+            flags |= BlockFlag.WATCHED
+        return flags
 
     # The loop
 
@@ -325,23 +344,30 @@ class Machine:
         self._budget = None if max_insns is None else Budget(engine, self._blocks, max_insns)
         insns, still = -1, 0
         while self._stop is None:
-            still = still + 1 if insns == self.insns else 0
-            insns = self.insns
-            if still > STANDSTILL:
-                return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.linear:#x}")
-            asked = self._poll()
-            if asked is not None:
-                return asked
-            self.now()
-            while self._afterwards:
-                self._afterwards.pop(0)()
-            self.clock.fire()
-            if self._stop is not None:
-                break
-            if max_insns is not None and self.insns >= max_insns:
-                return Stop("insn limit", f"{self.insns} instructions were executed")
-            self._take_interrupt()
-            self._set_limit()
+            only_debugging, self._only_debugging = self._only_debugging, False
+            if only_debugging:
+                self._replan()
+            else:
+                still = still + 1 if insns == self.insns else 0
+                insns = self.insns
+                if still > STANDSTILL:
+                    return Stop("endless loop", f"exceptions without an instruction in between at {engine.env.linear:#x}")
+                asked = self._poll()
+                if asked is not None:
+                    return asked
+                self.now()
+                while self._afterwards:
+                    self._afterwards.pop(0)()
+                self.clock.fire()
+                if self._stop is not None:
+                    break
+                if max_insns is not None and self.insns >= max_insns:
+                    return Stop("insn limit", f"{self.insns} instructions were executed")
+                self._take_interrupt()
+                self._set_limit()
+            if self.debugging is not None and not self._debugged(self.debugging):
+                continue
+            self._was_debugging = only_debugging
             error = engine.run()
             if engine.failure is not None:
                 failure, engine.failure = engine.failure, None
@@ -351,6 +377,33 @@ class Machine:
                 return asked
             self._after(error, barked)
         return self._stop
+
+    def _debugged(self, debugging: Debugging) -> bool:
+        """Let debuggers look, and False when the run may end."""
+        if not debugging.ended:
+            debugging.between()
+        if debugging.ended:
+            self._stop = Stop("interrupted", "the debugger ended the run")
+        if self._stop is not None or debugging.over():
+            return False
+        debugging.bound()
+        self._resumed = self.insns
+        return True
+
+    def _replan(self) -> None:
+        """After a stop for a debugger: what was due before is due, and nothing else."""
+        if self.debugging is not None:
+            self.debugging.unbound()
+            self.time.plan(self.clock.next_deadline())
+
+    def _nothing_due(self) -> bool:
+        """Would the guest have gone on here without a debugger?"""
+        if self.debugging is None:
+            return False
+        self._replan()
+        state, env = self.engine.state, self.engine.env
+        interrupted = state.attention and env.eflags & EFLAGS_IF and not env.hflags & HF_INHIBIT_IRQ
+        return state.insns < state.limit and not (interrupted or self._afterwards or self._nmi)
 
     def _set_limit(self) -> None:
         state = self.engine.state
@@ -393,8 +446,8 @@ class Machine:
         engine = self.engine
         state, env = engine.state, engine.env
         cause = state.cause
-        if self._used_up:
-            self._used_up = False
+        if self._left:
+            self._left = False
         elif self._event is not None:
             event, self._event = self._event, None
             self._count.stopped(faulted=True)
@@ -413,7 +466,8 @@ class Machine:
         elif cause == Cause.UNKNOWN:
             self._unknown(env.pc)
         elif cause in (Cause.DEADLINE, Cause.INTERRUPT):
-            if cause == Cause.DEADLINE and self._budget is not None:
+            self._only_debugging = cause == Cause.DEADLINE and self._nothing_due()
+            if cause == Cause.DEADLINE and self._budget is not None and not self._only_debugging:
                 self._budget.look()
         elif cause == Cause.FULL:
             engine.drop_all()
@@ -428,7 +482,7 @@ class Machine:
             if self._count.store_lost():
                 self._halt()
         elif error:
-            self._stop = Stop("emulator error", f"{engine.error_text(error)} at {env.linear:#x}")
+            self._stop = Stop("emulator error", f"{error_text(error)} at {env.linear:#x}")
         elif self._stop is None and not env.pc:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
         elif self._stop is None and (not barked or self._count.halted()):
@@ -460,16 +514,21 @@ class Machine:
 
     def _flagged(self, pc: int) -> None:
         engine = self.engine
+        debugging = self.debugging is not None and not engine.native.flags(pc) & BlockFlag.RETRANSLATE
         callbacks = self.watches.meet(pc)
         engine.native.unmark(pc, BlockFlag.WATCHED)
-        engine.instrument(pc)
+        if self.debugging is None or not self.debugging.hook(pc):
+            engine.instrument(pc)
         for callback in callbacks:
             callback()
+        self._only_debugging = debugging and not callbacks
 
     def _unknown(self, pc: int) -> None:
         if pc == 0:
             self._stop = Stop("wild jump", "the guest jumped to address zero")
             return
+        # The first block behind any stop is unknown if it is new, and without the debugger's stop it would not have been.
+        self._only_debugging = self._was_debugging and self.insns == self._resumed
         self._count.meet(pc)
 
     def _halt(self) -> None:

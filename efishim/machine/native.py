@@ -303,6 +303,13 @@ class NativeHooks:
         for entry in self._entries(pc):
             ctypes.c_uint16.from_address(entry + 12).value &= ~flags
 
+    def flags(self, pc: int) -> int:
+        """Those of every known block that starts at `pc`, together."""
+        found = 0
+        for entry in self._entries(pc):
+            found |= ctypes.c_uint16.from_address(entry + 12).value
+        return found
+
     def count_as(self, pc: int, size: int, insns: int) -> None:
         """Let the known block of this size at `pc` add `insns` to the count, which may be negative."""
         for entry in self._entries(pc):

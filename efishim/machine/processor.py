@@ -7,6 +7,7 @@ from typing import Any
 from unicorn import x86_const as x86
 
 from efishim.errors import MachineError
+from efishim.machine import extended
 from efishim.machine.cpu import GuestFault
 from efishim.machine.env import HF_CPL, HF_CS32, HF_CS64, Env, derive_hflags
 from efishim.machine.memory import PAGE, BusError, PhysicalMemory
@@ -98,6 +99,23 @@ class Processor:
             setattr(env.gdt if table == "gdtr" else env.idt, part, value)
         else:
             raise KeyError(register)
+
+    def extended(self, register: str) -> int:
+        """A floating-point or vector register, see `machine.extended`. Raises KeyError."""
+        return extended.get(self._uc, register)
+
+    def set_extended(self, register: str, value: int) -> None:
+        """Change a vector register. Raises KeyError."""
+        extended.put(self._uc, register, value)
+
+    def model_specific(self, number: int) -> int:
+        """An MSR that is the engine's own."""
+        value: int = self._uc.msr_read(number)
+        return value
+
+    def set_model_specific(self, number: int, value: int) -> None:
+        """Change one."""
+        self._uc.msr_write(number, value)
 
     def load_segment(self, register: str, selector: int, *, base: int, limit: int, flags: int) -> None:
         """Load a segment register (or `tr`, `ldt`) with its hidden part, as a descriptor load would.

@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 
 import efishim_firmware_stubs
 
+from efishim.debug.registers import REGISTERS
 from efishim.errors import EfishimError, MachineError
 from efishim.firmware.calling.status import Status
 from efishim.hookspecs import hookimpl
@@ -30,7 +31,6 @@ from efishim.oracle.channels import OracleError, OracleTimeout
 from efishim.oracle.dump import CAUSES
 from efishim.oracle.efi_entry_point import EfiEntryPoint
 from efishim.oracle.faults import Fault
-from efishim.oracle.gdb import REGISTERS
 from efishim.oracle.qemu import Qemu, started
 from efishim.oracle.ram import FOUR_GIB, SharedRam
 from efishim.oracle.scratch import scratch

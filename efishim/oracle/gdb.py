@@ -7,24 +7,13 @@ from __future__ import annotations
 
 import time
 
+from efishim.debug.packets import INTERRUPT, Packet, framed, take
+from efishim.debug.registers import REGISTERS
 from efishim.machine.cpu import GuestFault
 from efishim.oracle.channels import Channels, Line, OracleError
 
 MEMORY_PIECE = 1024
 """Bytes per `m` packet; QEMU's buffer holds 4 KiB of hexadecimal digits."""
-
-_GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
-REGISTERS = (
-    # QEMU's gdb-xml/i386-64bit.xml: name and size in bytes, in the order of the `g` packet
-    *((name, 8) for name in _GENERAL),
-    ("eflags", 4),
-    *((name, 4) for name in ("cs", "ss", "ds", "es", "fs", "gs")),
-    *((name, 8) for name in ("fs_base", "gs_base", "k_gs_base", "cr0", "cr2", "cr3", "cr4", "cr8", "efer")),
-    *((f"st{n}", 10) for n in range(8)),
-    *((name, 4) for name in ("fcw", "fsw", "ftw", "fiseg", "fioff", "foseg", "fooff", "fop")),
-    *((f"xmm{n}", 16) for n in range(16)),
-    ("mxcsr", 4),
-)
 
 
 class Gdb:
@@ -37,19 +26,14 @@ class Gdb:
 
     def _packet(self) -> bytes | None:
         """The next packet, acknowledged; None while it is not whole."""
-        buffer = self._line.buffer
-        start = buffer.find(b"$")
-        end = buffer.find(b"#", start) if start >= 0 else -1
-        if end < 0 or len(buffer) < end + 3:
-            return None
-        body = bytes(buffer[start + 1 : end])
-        del buffer[: end + 3]
-        self._channels.send(self._line, b"+")
-        return body
+        while (item := take(self._line.buffer)) is not None:
+            if isinstance(item, Packet):
+                self._channels.send(self._line, b"+")
+                return item.body
+        return None
 
     def _send(self, text: str) -> None:
-        body = text.encode("ascii")
-        self._channels.send(self._line, b"$%s#%02x" % (body, sum(body) & 0xFF))
+        self._channels.send(self._line, framed(text.encode("ascii")))
 
     def command(self, text: str) -> str:
         """Send a command and take its answer."""
@@ -109,7 +93,7 @@ class Gdb:
 
     def interrupt(self) -> None:
         """Stop a running guest."""
-        self._channels.send(self._line, b"\x03")
+        self._channels.send(self._line, INTERRUPT)
         self.wait_stop()
 
     def step(self) -> None:

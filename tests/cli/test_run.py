@@ -40,7 +40,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], list[Plan]]:
     def put(run: Run) -> list[Plan]:
         plans: list[Plan] = []
 
-        def run_plan(plan: Plan, *, console: Any, progress: Progress, interrupt: Interruption, registry: Any) -> Record:
+        def run_plan(
+            plan: Plan, *, console: Any, progress: Progress, interrupt: Interruption, registry: Any, debug: Any
+        ) -> Record:
+            assert debug is None
             assert registry.providers
             plans.append(plan)
             return run(plan, console, progress, interrupt)

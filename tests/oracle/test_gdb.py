@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from efishim.debug.registers import REGISTERS
 from efishim.machine.cpu import GuestFault
 from efishim.oracle.channels import OracleError
-from efishim.oracle.gdb import REGISTERS
 from tests.oracle.fake import stub
 
 

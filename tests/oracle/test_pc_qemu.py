@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from efishim.oracle.gdb import REGISTERS
+from efishim.debug.registers import REGISTERS
 from efishim.oracle.qemu import Boot, Qemu, started
 from efishim.oracle.tools import MissingTool
 from efishim.platform.definition import MIB, PlatformFacts, PlatformOptions
