@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import coverage
+import hypothesis
 import pytest
 
 from efishim.errors import EfishimError
@@ -65,6 +66,13 @@ def _delivered(what: str, fetch: Callable[[], Path]) -> Path:
         pytest.fail(f"{what} cannot be had: {error.sentence} ({error.hint}). Set {OFFLINE}=1 to skip such tests.")
 
 
+hypothesis.settings.register_profile(
+    "efishim", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("efishim")
+# The same examples each time, whatever hypothesis finds out about CI, and no bound in the host's time.
+
+
 def pytest_configure() -> None:
     """Let signals through to the programs that tests start: a shell that runs the tests in the background ignores Ctrl-C for
     all, and nohup(1) the end of the terminal.
@@ -74,9 +82,10 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
-UNMEASURED = frozenset({"kernel", "qemu", "unmeasured"})
+UNMEASURED = frozenset({"kernel", "qemu", "slow", "unmeasured"})
 """Marks of tests that run without the measurement of coverage, which makes them up to four times as long: they take the same
-paths thousands of times, and which code is tested is for the tests of that code to show."""
+paths thousands of times, and which code is tested is for the tests of that code to show. So what is measured is what
+`make quick` runs."""
 
 
 @pytest.hookimpl(wrapper=True)

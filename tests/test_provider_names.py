@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import efishim_plugins
@@ -80,18 +81,21 @@ def reasons(file: str, what: str) -> list[tuple[str, str]]:
     return [one for one in ALLOWED if fnmatchcase(file, one[0]) and fnmatchcase(what, one[1])]
 
 
-EVERYTHING = [
-    (path.relative_to(CORE).as_posix(), line, what) for path in sorted(CORE.rglob("*.py")) for line, what in found_in(path)
-]
+@cache
+def everything() -> list[tuple[str, int, str]]:
+    """(file, line, what) of the core. Not when tests are collected, which each worker does."""
+    return [
+        (path.relative_to(CORE).as_posix(), line, what) for path in sorted(CORE.rglob("*.py")) for line, what in found_in(path)
+    ]
 
 
 def test_the_core_contains_no_providers_name() -> None:
-    wrong = [f"{file}:{line}: {what}" for file, line, what in EVERYTHING if not reasons(file, what)]
+    wrong = [f"{file}:{line}: {what}" for file, line, what in everything() if not reasons(file, what)]
     assert wrong == []
 
 
 def test_every_exception_is_needed() -> None:
-    used = {reason for file, _, what in EVERYTHING for reason in reasons(file, what)}
+    used = {reason for file, _, what in everything() for reason in reasons(file, what)}
     assert set(ALLOWED) - used == set()
 
 

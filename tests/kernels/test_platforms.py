@@ -4,7 +4,9 @@ what the machine is they find out by themselves.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from efishim.lab.kernel_log import GRAVE, findings, messages
 from efishim.lab.record import LedgerKind, Milestone, Reason
+from tests.support.kernels import DebianKernels, Flavour
 from tests.support.runs import Finished, efishim_run
 
 pytestmark = pytest.mark.kernel
@@ -24,30 +27,65 @@ frequency from Xen then (arch/x86/kernel/tsc.c, native_calibrate_cpu_early()).
 """
 
 
-@pytest.fixture(scope="session", params=PLATFORMS)
-def platform(request: pytest.FixtureRequest) -> str:
-    """Each platform beside `pc`."""
-    name: str = request.param
-    return name
+SHARES = {
+    # of the kernels that are not tried on every platform, the platform that each is tried on; all with EFISHIM_FULL=1
+    Flavour.GENERIC_6_1: "hvmlite",
+    Flavour.RT_6_1: "kvm",
+    Flavour.GENERIC_6_12: "pc-qemu",
+}
+
+
+def pairs(*platforms: str) -> list[object]:
+    """(platform, kernel) for a fixture."""
+    full = os.environ.get("EFISHIM_FULL") == "1"
+    return [
+        pytest.param((platform, kernel), id=f"{platform}-{kernel}")
+        for platform in platforms
+        for kernel in Flavour
+        if full or SHARES.get(kernel, platform) == platform
+    ]
+
+
+Pair = tuple[str, Flavour]
+Boot = Callable[[Pair], Finished]
 
 
 @pytest.fixture(scope="session")
-def guest(platform: str, stock_kernel: Path, shared: Path) -> Finished:
-    """Each kernel on it, run to power-off."""
-    folder = shared / f"{platform}-{stock_kernel.name}"
-    return efishim_run(folder, stock_kernel, "--platform", platform, "-a", CMDLINE)
+def boot(debian_kernels: DebianKernels, debian_kernel: Callable[[str], Path], shared: Path) -> Boot:
+    """Run a kernel on a platform to power-off."""
+
+    def run(pair: Pair) -> Finished:
+        platform, kernel = pair
+        path = debian_kernel(debian_kernels.package(kernel))
+        finished = efishim_run(shared / f"{platform}-{path.name}", path, "--platform", platform, "-a", CMDLINE)
+        assert finished.record.route.platform == platform
+        return finished
+
+    return run
 
 
-@pytest.fixture(scope="session")
-def xen_guest(stock_kernel: Path, shared: Path) -> Finished:
-    """The kernels on `hvmlite`."""
-    return efishim_run(shared / f"hvmlite-{stock_kernel.name}", stock_kernel, "--platform", "hvmlite", "-a", CMDLINE)
+@pytest.fixture(scope="session", params=pairs(*PLATFORMS))
+def guest(request: pytest.FixtureRequest, boot: Boot) -> Finished:
+    """Kernels on each platform beside `pc`."""
+    return boot(request.param)
 
 
-@pytest.fixture(scope="session")
-def kvm_guest(stock_kernel: Path, shared: Path) -> Finished:
-    """The kernels on `kvm`."""
-    return efishim_run(shared / f"kvm-{stock_kernel.name}", stock_kernel, "--platform", "kvm", "-a", CMDLINE)
+@pytest.fixture(scope="session", params=pairs("hvmlite"))
+def xen_guest(request: pytest.FixtureRequest, boot: Boot) -> Finished:
+    """Those on `hvmlite`."""
+    return boot(request.param)
+
+
+@pytest.fixture(scope="session", params=pairs("kvm"))
+def kvm_guest(request: pytest.FixtureRequest, boot: Boot) -> Finished:
+    """Those on `kvm`."""
+    return boot(request.param)
+
+
+@pytest.fixture(scope="session", params=pairs("pc-qemu"))
+def qemu_guest(request: pytest.FixtureRequest, boot: Boot) -> Finished:
+    """Those on `pc-qemu`."""
+    return boot(request.param)
 
 
 def said(run: Finished, *patterns: str) -> None:
@@ -57,26 +95,25 @@ def said(run: Finished, *patterns: str) -> None:
         assert any(re.match(pattern, line) for line in lines), f"no {pattern!r} in\n" + "\n".join(lines)
 
 
-def test_to_userspace_and_power_off(guest: Finished, platform: str) -> None:
+def test_to_userspace_and_power_off(guest: Finished) -> None:
     assert guest.status == 0, guest.stderr
     record = guest.record
     assert [point.name for point in record.milestones] == list(Milestone)
     assert all(before.insns < after.insns for before, after in pairwise(record.milestones))
     assert record.outcome.reason is Reason.SHUTDOWN
-    assert record.route.platform == platform
     assert guest.init["/proc/sys/kernel/tainted"].lines == ["0"]
 
 
-def test_the_log_has_nothing_grave(guest: Finished, platform: str) -> None:
+def test_the_log_has_nothing_grave(guest: Finished) -> None:
     console = guest.record.console
     assert len(messages(console)) > 200
     found = findings(console)
     assert [finding for finding in found if finding.kind in GRAVE] == []
-    assert {finding.text for finding in found} <= KNOWN_COMPLAINTS[platform]
+    assert {finding.text for finding in found} <= KNOWN_COMPLAINTS[guest.record.route.platform]
 
 
-def test_the_ledger_knows_everything_of_the_hypervisor(guest: Finished, platform: str) -> None:
-    name = {"hvmlite": "Xen", "kvm": "KVM", "pc-qemu": "nobody"}[platform]
+def test_the_ledger_knows_everything_of_the_hypervisor(guest: Finished) -> None:
+    name = {"hvmlite": "Xen", "kvm": "KVM", "pc-qemu": "nobody"}[guest.record.route.platform]
     for entry in guest.record.ledger:
         if entry.kind is LedgerKind.HYPERCALL or entry.group == name:
             assert entry.device == entry.group == name
@@ -122,12 +159,6 @@ def test_a_kvm_guest_uses_its_clock(kvm_guest: Finished) -> None:
     )
     msrs = {entry.what for entry in kvm_guest.record.ledger if entry.group == "KVM"}
     assert {"0x4b564d00", "0x4b564d01"} <= msrs
-
-
-@pytest.fixture(scope="session")
-def qemu_guest(stock_kernel: Path, shared: Path) -> Finished:
-    """The kernels on `pc-qemu`."""
-    return efishim_run(shared / f"pc-qemu-{stock_kernel.name}", stock_kernel, "--platform", "pc-qemu", "-a", CMDLINE)
 
 
 def test_a_guest_of_qemu_finds_its_machine(qemu_guest: Finished) -> None:
