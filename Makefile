@@ -20,10 +20,10 @@ demo: $(BIN)/python
 	$(BIN)/efishim run $(KERNEL)
 
 test: compiled
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
 
 quick: compiled
-	$(BIN)/python -m pytest -n $(JOBS) -m "not kernel and not qemu and not slow" $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not kernel and not qemu and not slow" $(PYTEST_ARGS) $(if $(ROOM),tests/$(ROOM))
 
 check: environment
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ import pytest
 
 from efishim.errors import EfishimError
 from efishim.image.cachedir import cache_directory
-from tests.support.installed import Installed, shared
+from tests.support.installed import Installed
+from tests.support.installed import shared as environment
 from tests.support.kernels import DebianKernels, Flavour
 
 OFFLINE = "EFISHIM_OFFLINE"
@@ -51,10 +52,16 @@ def cloud_kernel(debian_kernels: DebianKernels) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """A fresh environment with efishim's wheel, one for all workers of a run."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run have in common."""
     base = tmp_path_factory.getbasetemp()
-    return shared((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed")
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
+
+
+@pytest.fixture(scope="session")
+def installed(shared: Path) -> Installed:
+    """A fresh environment with efishim's wheel, one for all workers of a run."""
+    return environment(shared / "installed")
 
 
 def _delivered(what: str, fetch: Callable[[], Path]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +14,6 @@ CMDLINE = "console=ttyS0 apic=verbose"
 """Nothing that a kernel would need in order to boot: `apic=verbose` only has it say what it found out about its timer.
 What a bare `console=ttyS0` does is tested with the command line itself (tests/cli/test_end_to_end.py).
 """
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this test run have in common."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
 
 
 @pytest.fixture(scope="session")

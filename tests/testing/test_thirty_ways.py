@@ -166,7 +166,7 @@ WAYS = [
     Way("PAE is on", "pvh/cr4", entering=registers(cr4=0x20)),
     Way("the TSS has another limit", "pvh/tr", entering=segment("tr", limit=0xFFFF)),
     Way("interrupts are on", "pvh/eflags", entering=registers(eflags=0x202)),
-    Way("one byte of version 7", "pvh/flags", after=writes(8, b"\xff\xff\xff\xff")),
+    Way("every flag is set", "pvh/flags", after=writes(8, b"\xff\xff\xff\xff")),
     Way("CS is 8", "linux64/selectors", LINUX64, entering=segment("cs", selector=8)),
     Way("RSI is lost", "boot_params/memory", LINUX64, entering=registers(rsi=0x7000_0000)),
     Way("no e820", "boot_params/e820", LINUX64, after=writes(0x1E8, b"\0")),
