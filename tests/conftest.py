@@ -13,8 +13,7 @@ import pytest
 
 from efishim.errors import EfishimError
 from efishim.image.cachedir import cache_directory
-from tests.support.installed import Installed
-from tests.support.installed import shared as environment
+from tests.support.installed import Installed, made_once
 from tests.support.kernels import DebianKernels, Flavour
 
 OFFLINE = "EFISHIM_OFFLINE"
@@ -61,7 +60,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def installed(shared: Path) -> Installed:
     """A fresh environment with efishim's wheel, one for all workers of a run."""
-    return environment(shared / "installed")
+    return made_once(shared / "installed")
 
 
 def _delivered(what: str, fetch: Callable[[], Path]) -> Path:

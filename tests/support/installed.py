@@ -116,9 +116,9 @@ def make(folder: Path) -> Installed:
     return Installed(folder, before)
 
 
-def shared(folder: Path) -> Installed:
+def made_once(folder: Path) -> Installed:
     """One environment in a folder for all who ask, also from other processes."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = folder / "before"

@@ -32,7 +32,7 @@ sys.exit(status)
 Not from getrusage(2): a child inherits ru_maxrss from the process that starts it, and pytest is larger than efishim.
 """
 LIMIT = 900.0
-"""Host seconds for one run, which ends by its own limits: the longest takes 20 on an idle machine, and had 250 on a busy one."""
+"""Host seconds for one run, which ends by its own limits: the longest takes 20 on an idle machine, 250 on a busy one."""
 
 
 @dataclass(frozen=True)
