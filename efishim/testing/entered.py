@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from efishim.errors import EfishimError, ImageError, RouteError
 from efishim.lab.abi import interface as rules
 from efishim.lab.abi.ranges import merged
 from efishim.lab.plan.plan import Blob, Plan
-from efishim.lab.record import Record
+from efishim.lab.record import Milestone, Record
 from efishim.lab.run import run_plan
 from efishim.machine.cpu import Board
 from efishim.plugin_guard import PluginError
@@ -24,6 +24,7 @@ RAMDISK = content(0x1234, 0)
 MOST_INSTRUCTIONS = 10_000_000
 """The probe kernel runs for less than a million."""
 END = "probe: end"
+LINES = ("start_info.cmdline", "boot_params.cmdline", "multiboot.cmdline", "multiboot2.cmdline")
 
 
 class Witness:
@@ -148,27 +149,55 @@ def guest(run: Entered, entry: Entry) -> Iterator[Violation]:
     if told is None:
         return
     said = dict(line.split("=", 1) for line in record.console.splitlines() if "=" in line)
-    for key in ("start_info.cmdline", "boot_params.cmdline", "multiboot.cmdline", "multiboot2.cmdline"):
-        line = said.get(key, "")
-        if key in said and not _ends_alike(line, told.command_line.decode("ascii", "replace")):
-            yield finding(rules.GUEST, f"its command line is {line!r}, and {told.command_line!r} was read back")
-    rows = [_row(text) for key, text in said.items() if re.fullmatch(r"[a-z_0-9]+\.(e820|memmap|mmap)\.\d+", key)]
-    ram = merged((row[0], row[0] + row[1]) for row in rows if row[2] == 1)
+    yield from (finding(rules.GUEST, words) for words in _otherwise(said, told, native=not entry.through_shim))
+
+
+def userspace(record: Record) -> Iterator[Violation]:
+    """Did a kernel power the machine off, and run a program before if it is Linux?"""
+    passed = {one.name for one in record.milestones}
+    linux = Milestone.START_KERNEL in passed
+    if not record.outcome.met or (linux and Milestone.USERSPACE not in passed):
+        reason = f"{record.outcome.reason} {record.outcome.details}".strip()
+        yield finding(rules.USERSPACE, f"the run ends with {reason}")
+
+
+def _otherwise(said: Mapping[str, str], told: BootInformation, *, native: bool) -> Iterator[str]:
+    """What the probe kernel says, and read_back does not. What provenance explains is not compared."""
     explained = {one.field for one in told.provenance}
-    if rows and not entry.through_shim and "memory_map" not in explained and ram != ranges_of(told):
-        yield finding(rules.GUEST, f"RAM is {_shown(ram)}, and {_shown(ranges_of(told))} was read back")
+    asked = told.command_line.decode("ascii", "replace")
+    for key in LINES if native else ("efi.loaded_image.load_options",):
+        if key in said and not _ends_alike(said[key], asked):
+            yield f"its command line is {said[key]!r}, and {asked!r} was read back"
+    if not native:
+        return
+    ram = merged((row[0], row[0] + row[1]) for row in _rows(said, r"\w+\.(e820|memmap|mmap)\.\d+") if row[2] == 1)
+    if "memory_map" not in explained and ram != ranges_of(told):
+        yield f"RAM is {_shown(ram)}, and {_shown(ranges_of(told))} was read back"
+    modules = [(row[0], row[0] + row[1]) for row in _rows(said, r"boot_params\.ramdisk|\w+\.module\.\d+")]
+    read = [(one.start, one.start + one.size) for one in told.modules]
+    if modules != read:
+        yield f"modules are at {_shown(modules)}, and {_shown(read)} was read back"
+    for key in ("start_info.rsdp_paddr", "boot_params.acpi_rsdp_addr"):
+        if key in said and int(said[key], 16) != (told.rsdp or 0):
+            yield f"its RSDP is at {said[key]}, and {told.rsdp or 0:#x} was read back"
+
+
+def _rows(said: Mapping[str, str], keys: str) -> list[tuple[int, int, int]]:
+    """Address, size and type of the rows of a table, by whatever names the structure has."""
+    found = []
+    for key, text in said.items():
+        if not re.fullmatch(keys, key):
+            continue
+        row = {name: int(value, 16) for name, value in re.findall(r"(\w+):(0x[0-9a-f]+)", text)}
+        start = next(row[name] for name in ("addr", "base_addr", "paddr", "start") if name in row)
+        size = row["end"] - start if "end" in row else next(row[name] for name in ("len", "length", "size") if name in row)
+        found.append((start, size, row.get("type", 0)))
+    return found
 
 
 def _ends_alike(one: str, two: str) -> bool:
     """A loader may put words in front of the command line that its shim is not told of."""
     return one.endswith(two) or two.endswith(one)
-
-
-def _row(text: str) -> tuple[int, int, int]:
-    """Address, size and type of a row of a memory map, by whatever names."""
-    row = {name: int(value, 16) for name, value in re.findall(r"(\w+):(0x[0-9a-f]+)", text)}
-    start = row.get("addr", row.get("base_addr", 0))
-    return start, row.get("len", row.get("length", row.get("size", 0))), row.get("type", 0)
 
 
 def _shown(ranges: list[tuple[int, int]]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from efishim.errors import ProviderError
-from efishim.provider import Arena, BootInformation, BootRequest, Handover, Loaded, MemoryKind, Module, Provider
+from efishim.provider import Arena, BootInformation, BootRequest, Handover, Loaded, MachineFacts, MemoryKind, Module, Provider
 from efishim.testing.memory import MIB, Ram, facts
 
 COMMAND_LINE = b"console=ttyS0 quiet"
@@ -21,14 +21,15 @@ DAMAGES = 300
 _NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 
 
-def check_provider(provider: Provider, image: bytes = b"") -> list[str]:
-    """What is wrong with a provider, a sentence each; empty is good. `image` is a file that it can boot.
+def check_provider(provider: Provider, image: bytes = b"", machine: MachineFacts | None = None) -> list[str]:
+    """What is wrong with a provider, a sentence each; empty is good. `image` is a file that it can boot, `machine` the one
+    that it describes, of 64 MiB. `efishim.testing.ProviderSuite` checks more, and names rules.
 
     It checks that the provider describes itself, writes the same bytes for the same request, reads back what it wrote,
     explains what is missing, answers damaged structures with ProviderError and nothing else, and keeps native entries
     and those behind the shim apart.
     """
-    return [*_description(provider), *_behaviour(provider, image), *_entries(provider)]
+    return [*_description(provider), *_behaviour(provider, image, machine or facts()), *_entries(provider)]
 
 
 def _description(provider: Provider) -> Iterator[str]:
@@ -51,12 +52,12 @@ def _description(provider: Provider) -> Iterator[str]:
         yield from (f"the {what} name {name!r} cannot be typed" for name in names if not _NAME.match(name))
 
 
-def _request(image: bytes) -> BootRequest:
-    return BootRequest(facts(), COMMAND_LINE, MODULES, image, LOADED, {})
+def _request(image: bytes, machine: MachineFacts) -> BootRequest:
+    return BootRequest(machine, COMMAND_LINE, MODULES, image, LOADED, {})
 
 
-def _produce(provider: Provider, image: bytes) -> tuple[Ram, Handover]:
-    memory, request = Ram(), _request(image)
+def _produce(provider: Provider, image: bytes, machine: MachineFacts) -> tuple[Ram, Handover]:
+    memory, request = Ram(), _request(image, machine)
     arena = Arena(request.facts.memory_map)
     for module in MODULES:
         arena.take(module.start, module.size)
@@ -64,30 +65,30 @@ def _produce(provider: Provider, image: bytes) -> tuple[Ram, Handover]:
     return memory, provider.produce(request, memory, arena)
 
 
-def _behaviour(provider: Provider, image: bytes) -> Iterator[str]:
-    memory, handover = _produce(provider, image)
-    again, second = _produce(provider, image)
+def _behaviour(provider: Provider, image: bytes, machine: MachineFacts) -> Iterator[str]:
+    memory, handover = _produce(provider, image, machine)
+    again, second = _produce(provider, image, machine)
     if memory.contents() != again.contents() or handover != second:
         yield "the same request gave different bytes"
     if handover.address is None:
         return
-    ram = [one for one in facts().memory_map if one.kind is MemoryKind.RAM]
+    ram = [one for one in machine.memory_map if one.kind is MemoryKind.RAM]
     if not any(one.start <= handover.address < one.end for one in ram):
         yield f"the structure at {handover.address:#x} does not lie in RAM"
-    yield from _told(provider.read_back(memory, handover))
+    yield from _told(provider.read_back(memory, handover), machine)
     yield from _damage(provider, memory, handover)
 
 
-def _told(told: BootInformation) -> Iterator[str]:
+def _told(told: BootInformation, machine: MachineFacts) -> Iterator[str]:
     """What came back is what went in, or its absence is explained."""
     explained = {one.field for one in told.provenance}
-    size = sum(one.size for one in facts().memory_map if one.kind is MemoryKind.RAM)
+    size = sum(one.size for one in machine.memory_map if one.kind is MemoryKind.RAM)
     told_size = sum(one.size for one in told.memory_map if one.kind is MemoryKind.RAM)
     for field, same in (
         ("command_line", told.command_line == COMMAND_LINE),
         ("modules", [(m.start, m.size) for m in told.modules] == [(m.start, m.size) for m in MODULES]),
-        ("rsdp", told.rsdp == facts().rsdp),
-        ("smbios", told.smbios == facts().smbios),
+        ("rsdp", told.rsdp == machine.rsdp),
+        ("smbios", told.smbios == machine.smbios),
         ("memory_map", told_size == size),
     ):
         if not same and field not in explained:

@@ -26,7 +26,7 @@ from efishim.lab.plan.default_words import default_cmdline, default_ramdisks
 from efishim.lab.plan.plan import DEFAULT_MAX_INSNS, Blob
 from efishim.provider import Entry, MachineFacts, Provider, Violation
 from efishim.testing import checks_description
-from efishim.testing.entered import Entered, enter, guest
+from efishim.testing.entered import Entered, enter, guest, userspace
 from efishim.testing.kit import OF_ENTRY, told
 from efishim.testing.memory import facts
 from efishim.testing.pytest_plugin import KERNELS
@@ -125,9 +125,7 @@ class ProviderSuite:
         record = run.record
         _demand(run.found)
         _demand(one for one in run.violations if one.rule not in self.deviations)
-        if record is not None and not record.outcome.met:
-            reason = f"{record.outcome.reason} {record.outcome.details}".strip()
-            _demand([finding(rules.USERSPACE, f"{record.route.provider}/{entry.name} ends with {reason}")])
+        _demand(() if record is None else userspace(record))
 
 
 def _demand(found: Iterable[Violation]) -> None:

@@ -78,6 +78,7 @@ def test_rules_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> N
     entry = json.loads(shown(capsys, "rules", "linux32", "--format", "json"))
     assert {"linux32/zero", "boot_params/e820"} <= {one["rule"] for one in entry}
     assert all("linux32" in one["entries"] for one in entry)
+    assert "conformance kit" in shown(capsys, "rules", "provider/told-ram")
 
 
 def test_a_rule_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import efishim_firmware_stubs
 import pytest
+from efishim_firecracker.provider import Firecracker
 from efishim_plugins.firmware.provider import Firmware
 
 from efishim.errors import ProviderError
@@ -19,6 +21,7 @@ from efishim.provider import (
     GuestMemory,
     Handover,
     Loaded,
+    MachineFacts,
     MemoryKind,
     MemoryRange,
     Module,
@@ -27,6 +30,8 @@ from efishim.provider import (
     Specification,
 )
 from efishim.testing import Ram, check_provider, facts, run
+from tests.support import cloud_hypervisor
+from tests.support.cloud_hypervisor import CloudHypervisor
 
 
 class Good:
@@ -67,6 +72,25 @@ def test_a_good_provider_has_no_problems() -> None:
 
 def test_the_shipped_provider_has_none_either() -> None:
     assert check_provider(Firmware()) == []
+
+
+FIRECRACKERS = MachineFacts(
+    memory_map=(
+        MemoryRange(0, 0x9_FC00, MemoryKind.RAM),
+        MemoryRange(0x9_FC00, 0x6_0400, MemoryKind.RESERVED),
+        MemoryRange(0x10_0000, 63 << 20, MemoryKind.RAM),
+    ),
+    rsdp=0xE_0000,
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "machine"), [(Firecracker(), FIRECRACKERS), (CloudHypervisor(), cloud_hypervisor.MACHINE)]
+)
+def test_faithful_providers_have_none_on_their_own_machines(provider: Any, machine: MachineFacts) -> None:
+    image = efishim_firmware_stubs.probe_kernel()
+    assert check_provider(provider, image, machine) == []
+    assert "it tells of more RAM than there is" in check_provider(provider, image)
 
 
 def variant(**members: Any) -> Any:

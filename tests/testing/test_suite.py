@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
 import efishim.testing
@@ -34,6 +35,18 @@ class TestStale(ProviderSuite):
 WITHOUT = ("cacheprovider", "cov", "xdist", "timeout", "terminal")
 
 
+KERNELS = """
+from tests.testing.test_thirty_ways import WAYS, subject
+from efishim.testing import ProviderSuite
+
+class TestWhole(ProviderSuite):
+    provider = subject(next(way for way in WAYS if way.rule == "provider/command-line")).provider
+
+class TestHalting(ProviderSuite):
+    provider = subject(next(way for way in WAYS if way.rule == "provider/probe")).provider
+"""
+
+
 class Reports:
     """What came of each test."""
 
@@ -46,15 +59,35 @@ class Reports:
             self.found[report.nodeid.partition("::")[2]] = report
 
 
+def results(file: Path, suites: str, *arguments: str) -> dict[str, pytest.TestReport]:
+    """What came of the tests of a package whose suites these are."""
+    file.write_text(suites)
+    reports = Reports()
+    less = [word for name in WITHOUT for word in ("-p", f"no:{name}")]
+    pytest.main([str(file), f"--rootdir={file.parent}", "--import-mode=importlib", *arguments, *less], plugins=[reports])
+    return reports.found
+
+
+@pytest.mark.slow
+@pytest.mark.unmeasured
+def test_kernels_are_booted_that_the_command_line_names(tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(efishim_firmware_stubs.probe_kernel())
+    found = results(tmp_path / "test_kernels_of_mine.py", KERNELS, "-k", "real_kernel", "--efishim-kernel", str(kernel))
+    name = f"test_real_kernel[pvh-{kernel}]"
+    assert {one: report.outcome for one, report in found.items()} == {
+        f"TestWhole::{name}": "passed",
+        f"TestHalting::{name}": "failed",
+    }
+    said = found[f"TestHalting::{name}"].longreprtext
+    assert "provider/userspace: A real kernel reaches userspace" in said
+    assert "halted for ever" in said
+
+
 @pytest.mark.slow
 @pytest.mark.unmeasured
 def test_deviations_are_expected_failures_and_stale_ones_fail(tmp_path: Path) -> None:
-    (tmp_path / "test_kit_of_mine.py").write_text(SUITE)
-    reports = Reports()
-    arguments = [str(tmp_path), "-k", "specification or deviations", f"--rootdir={tmp_path}"]
-    status = pytest.main([*arguments, *(word for name in WITHOUT for word in ("-p", f"no:{name}"))], plugins=[reports])
-    assert status == pytest.ExitCode.TESTS_FAILED
-    found = reports.found
+    found = results(tmp_path / "test_kit_of_mine.py", SUITE, "-k", "specification or deviations")
     assert {name: one.outcome for name, one in found.items()} == {
         "TestUnlisted::test_specification[linux64]": "failed",
         "TestUnlisted::test_deviations": "passed",

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from efishim.errors import ProviderError
-from efishim.lab.abi import all_rules
-from efishim.provider import BootInformation, BootRequest, Entry, Handover
+from efishim.lab.abi import all_rules, interface
+from efishim.provider import BootInformation, BootRequest, Entry, Handover, Structure
 from efishim.testing import Subject, conformance
 from efishim.testing.memory import MIB
+from efishim.testing.stage import COMMAND_LINE
 from tests.support.others import BrokenGrub, BrokenHvmlite
 from tests.support.others import provider as broken
 from tests.support.tampering import registers, segment, without, writes
@@ -79,6 +80,40 @@ def counts() -> Callable[..., Handover]:
     return change
 
 
+SCRATCH_AT = 0x1000
+"""The lowest page that is free, where efishim puts page tables."""
+
+
+def untaken(handover: Handover, _request: BootRequest, memory: Any) -> Handover:
+    """It writes to a place that it has not taken from the arena."""
+    memory.write(SCRATCH_AT, b"a table of its own")
+    return handover
+
+
+def scratch(self: Any, memory: Any, handover: Handover) -> tuple[Structure, ...]:
+    """What it wrote there is one of its structures."""
+    return (*BrokenGrub.structures(self, memory, handover), Structure("a table", SCRATCH_AT, 18))
+
+
+def line_of(handover: Handover, memory: Any) -> int:
+    """Where the command line is."""
+    (at,) = struct.unpack("<Q", memory.read((handover.address or 0) + 24, 8))
+    return int(at)
+
+
+def other_line(handover: Handover, _request: BootRequest, memory: Any) -> Handover:
+    """One letter is another."""
+    memory.write(line_of(handover, memory), b"K")
+    return handover
+
+
+def halts(handover: Handover, request: BootRequest, memory: Any) -> Handover:
+    """The probe kernel takes this for a wish to end in HLT."""
+    assert len(request.command_line) >= 11
+    memory.write(line_of(handover, memory), b"probe=halt ")
+    return handover
+
+
 def reads(self: Any, memory: Any, handover: Handover) -> BootInformation:
     """As the provider does."""
     return BrokenHvmlite.read_back(self, memory, handover)
@@ -140,6 +175,7 @@ def decodes(self: Any, request: BootRequest, memory: Any, arena: Any) -> Handove
     return writes_all(self, request, memory, arena)
 
 
+SCRATCH, ASKED = {"structures": scratch}, {"read_back": told(command_line=COMMAND_LINE)}
 WAYS = [
     Way("two lines of summary", "provider/description", members={"summary": "two\nlines"}),
     Way("an entry without a processor state", "provider/entries", members={"entries": (Entry("efi", "", through_shim=False),)}),
@@ -161,6 +197,23 @@ WAYS = [
     Way("struct.error for damage", "provider/damage", members={"read_back": raises_for_damage}),
     Way("no end for damage", "provider/work", members={"read_back": loops_for_damage}),
     Way("UnicodeDecodeError for a command line", "provider/hostile", members={"produce": decodes}),
+    Way(
+        "a structure where efishim puts page tables",
+        "provider/structure-intact",
+        LINUX64,
+        after=untaken,
+        members=SCRATCH,
+    ),
+    Way(
+        "read_back says what was asked for",
+        "provider/guest",
+        after=other_line,
+        members=ASKED,
+    ),
+    Way("the kernel is told to halt", "provider/probe", after=halts, members=ASKED),
+    Way("CR0.WP is set", "pvh/cr0", entering=registers(cr0=0x1_0011)),
+    Way("the code segment ends at 1 MiB", "pvh/cs", entering=segment("cs", limit=0xF_FFFF)),
+    Way("another first instruction", "pvh/entry-point", entering=lambda state: dataclasses.replace(state, rip=state.rip + 1)),
     Way("EBX is lost", "pvh/start-info", entering=registers(rbx=0)),
     Way("EBX is wrong", "pvh/magic", entering=registers(rbx=0x8000)),
     Way("PAE is on", "pvh/cr4", entering=registers(cr4=0x20)),
@@ -177,17 +230,26 @@ WAYS = [
 ]
 
 
-def first(way: Way) -> Iterator[Any]:
+def subject(way: Way) -> Subject:
+    """The broken provider, with its one entry."""
     entry, kind = way.route
     only = tuple(one for one in kind().entries if one.name == entry)
     made = broken(type("Broken", (kind,), {"entries": only, **way.members}), after=way.after, entering=way.entering)
-    return conformance(Subject(made))
+    return Subject(made)
+
+
+def first(way: Way) -> Iterator[Any]:
+    """What the kit finds."""
+    return conformance(subject(way))
 
 
 def test_there_are_thirty() -> None:
     assert len(WAYS) >= 30
     assert len({way.what for way in WAYS}) == len(WAYS)
-    assert {way.rule for way in WAYS} <= set(all_rules())
+    rules = {way.rule for way in WAYS}
+    assert rules <= set(all_rules())
+    # The other two are about lists of a suite, and about kernels (test_suite.py).
+    assert {rule.id for rule in interface.REQUIREMENTS} - rules == {"provider/deviation", "provider/userspace"}
 
 
 @pytest.mark.slow
