@@ -8,6 +8,7 @@ the same in all releases of the library's fifth version; with any other the pack
 from __future__ import annotations
 
 import ctypes
+import threading
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,8 @@ class _Library:
         lib.cs_disasm_iter.argtypes = [ctypes.c_size_t, *(ctypes.c_void_p,) * 4]
         lib.cs_disasm_iter.restype = ctypes.c_bool
         self._handles: dict[int, tuple[ctypes.c_size_t, ctypes.c_void_p]] = {}
+        self._busy = threading.Lock()
+        """There is one instruction for each mode, and machines may run in several threads."""
 
     @property
     def fits(self) -> bool:
@@ -46,7 +49,10 @@ class _Library:
         return self._handles[mode]
 
     def starts(self, code: bytes, address: int, mode: int) -> list[int]:
-        handle, instruction = self._handles[mode]
+        with self._busy:
+            return self._starts(code, address, *self._handles[mode])
+
+    def _starts(self, code: bytes, address: int, handle: ctypes.c_size_t, instruction: ctypes.c_void_p) -> list[int]:
         buffer = ctypes.create_string_buffer(code, len(code))
         at, left, where = ctypes.c_void_p(ctypes.addressof(buffer)), ctypes.c_size_t(len(code)), ctypes.c_uint64(address)
         places = ctypes.byref(at), ctypes.byref(left), ctypes.byref(where)
