@@ -33,7 +33,7 @@ def read_core(path: str, source: Source) -> Dump:
     ranges = ordered(_ranges(path, elf, source))
     registers = _registers(state)
     registers["efer"], sentence = derive_efer(registers, DumpMemory(ranges), long_mode=elf.machine == MACHINE_X86_64)
-    derived += [sentence, "CR8 and the floating-point unit are not in the dump: they are as after a reset"]
+    derived += [sentence, "CR8 and the state of the floating-point unit are not in the dump: they are taken as after a reset"]
     packed = f", {source.packed}" if source.packed else ""
     return Dump(path, f"ELF core of QEMU{packed}", registers, ranges, tuple(derived), (path,))
 
@@ -88,7 +88,7 @@ def _state(path: str, elf: Elf, notes: tuple[Note, ...]) -> tuple[wire.QemuCpuSt
     if plain and (other := _pointer(plain[0])) is not None and other != state.rip:
         raise DumpError(f"the notes of {path} contradict each other: RIP is {state.rip:#x} and {other:#x}")
     if len(states) > 1:
-        said.append(f"the dump has {len(states)} processors: the first is looked at")
+        said.append(f"the dump has {len(states)} processors, of which the first is used")
     return state, said
 
 

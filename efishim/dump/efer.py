@@ -28,15 +28,14 @@ def derive_efer(registers: Mapping[str, int], memory: PhysicalMemory, *, long_mo
     """EFER and the sentence that says how it was found. `long_mode` is what the dump says otherwise about LMA."""
     paged = bool(registers["cr0"] & CR0_PG and registers["cr4"] & CR4_PAE)
     if long_mode is None:
-        long_mode = paged and bool(registers["cs.flags"] & DESCRIPTOR_L)
-        source = "CR0.PG, CR4.PAE and CS.L say"
+        long_mode, source = paged and bool(registers["cs.flags"] & DESCRIPTOR_L), "CR0.PG, CR4.PAE and CS.L"
     else:
-        long_mode, source = long_mode and paged, "CR0.PG and e_machine of the core say"
-    efer = EFER_LME | EFER_LMA if long_mode else 0
-    words = f"EFER is not in the dump: {source} {'' if long_mode else 'that it is not in '}long mode"
+        long_mode, source = long_mode and paged, "CR0.PG and e_machine of the core"
+    efer, found = (EFER_LME | EFER_LMA, "set") if long_mode else (0, "clear")
+    words = f"EFER is not in the dump: LME and LMA are {found}, from {source}"
     if paged and _has_no_execute(memory, registers["cr3"], levels=4 if long_mode else 3):
-        return efer | EFER_NXE, f"{words}, a page table entry with bit 63 that NXE is set, and SCE is taken for clear"
-    return efer, f"{words}, and SCE and NXE are taken for clear"
+        return efer | EFER_NXE, f"{words}; NXE is set, as a page table entry has bit 63; SCE is taken as clear"
+    return efer, f"{words}; NXE and SCE are taken as clear"
 
 
 def _has_no_execute(memory: PhysicalMemory, cr3: int, *, levels: int) -> bool:

@@ -30,6 +30,9 @@ def test_the_ways_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--epoch", "-1"], 2, "the epoch"),
         (["-r", "hvmlite/pvh", "--record", "/nowhere/x.json"], 2, "the directory of /nowhere/x.json does not exist"),
         (["-r", "hvmlite/pvh", "--record", "/"], 2, "is a directory"),
+        (["--dump", "core"], 2, "a dump is of one kernel on one route"),
+        (["-r", "hvmlite/pvh", "--dump", "/nowhere/core"], 2, "the directory of /nowhere/core does not exist"),
+        (["--faults", "--dump", "core"], 2, "writes no records and no dumps"),
         (["-r", "kexec/linux64"], 77, "machine_kexec"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from efishim.dump.opened import open_dump
 from efishim.dump.source import DumpError
@@ -44,7 +46,7 @@ def test_long_mode_is_derived_from_the_machine_of_the_core(tmp_path: Path) -> No
 
 def test_the_first_of_several_processors_is_taken(tiny: Stopped, tmp_path: Path) -> None:
     dump = open_dump(Core(tiny, processors=3).write(tmp_path / "core"))
-    assert "the dump has 3 processors: the first is looked at" in dump.derived
+    assert "the dump has 3 processors, of which the first is used" in dump.derived
 
 
 REFUSED: dict[str, tuple[Callable[[Stopped], Core], str]] = {
@@ -77,6 +79,18 @@ def test_every_truncation_is_refused_in_a_sentence(tiny: Stopped, tmp_path: Path
         with pytest.raises(DumpError) as caught:
             open_dump(cut)
         assert "BUG" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_core_may_be_packed(name: str, pack: Callable[[bytes], bytes], tiny: Stopped, tmp_path: Path) -> None:
+    whole = pack(Core(tiny).write(tmp_path / "core").read_bytes())
+    (tmp_path / "packed").write_bytes(whole)
+    dump = open_dump(tmp_path / "packed")
+    assert (dump.form, dump.memory.read(0x1000, 4)) == (f"ELF core of QEMU, {name}", b"code")
+    for size in (len(whole) - 1, len(whole) // 2, 5):
+        (tmp_path / "packed").write_bytes(whole[:size])
+        with pytest.raises(DumpError):
+            open_dump(tmp_path / "packed")
 
 
 def test_segments_that_share_bytes_of_the_file_are_refused(tiny: Stopped, tmp_path: Path) -> None:

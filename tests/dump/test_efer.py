@@ -26,7 +26,8 @@ def test_long_mode_is_what_paging_and_cs_say_or_the_dump() -> None:
     assert derive_efer({**LONG, "cs.flags": 0}, memory)[0] == 0
     assert derive_efer({**LONG, "cs.flags": 0}, memory, long_mode=True)[0] == EFER_LME | EFER_LMA
     assert derive_efer({**LONG, "cr0": CR0_PE}, memory)[0] == 0
-    assert "not in long mode" in derive_efer({**LONG, "cr0": CR0_PE}, memory)[1]
+    assert "LME and LMA are clear" in derive_efer({**LONG, "cr0": CR0_PE}, memory)[1]
+    assert "LME and LMA are set" in derive_efer(LONG, memory)[1]
 
 
 def test_no_execute_is_found_wherever_it_is_and_only_in_what_is_present() -> None:

@@ -37,6 +37,7 @@ def probe() -> Image:
     return open_image(efishim_firmware_stubs.probe_kernel(), path="probe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("provider", "entry"), ROUTES)
 def test_registers_and_memory_tell_the_entry_and_the_image_is_in_place(provider: str, entry: str, tmp_path: Path) -> None:
     one = stopped(provider, entry)

@@ -97,9 +97,12 @@ def kernel_in(dump: Dump, entry: Entry) -> Blob:
 
 def memory_of(dump: Dump) -> int:
     """RAM of the machine that was dumped, in whole MiB: what lies below and above 4 GiB. The bounds of `-m` hold."""
-    low = dump.memory.find(MIB)
-    high = dump.memory.find(HIGH)
-    size = (low.end if low is not None else 0) + (high.size if high is not None and high is not low else 0)
+    low, high = MIB, HIGH
+    for one in dump.ranges:
+        # Flash ends at 4 GiB, where RAM may begin: what touches is not always the same memory.
+        low = one.end if one.start <= low < one.end else low
+        high = one.end if one.start <= high < one.end else high
+    size = min(low, HIGH) + high - HIGH
     least, most = plans.MEMORY_RANGE
     return min(max(-(-size // MIB) * MIB, least), most)
 
