@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import find, settings
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
@@ -12,17 +12,19 @@ from efishim.testing.memory import MIB
 from efishim.testing.stage import Wish
 from efishim.testing.subject import Subject
 
-EXAMPLES = 15
+EXAMPLES = 20
 """Requests for an entry."""
 
 
 def any_request(subject: Subject, entry: Entry) -> list[Violation]:
-    """What is wrong with the simplest request that does not come back as it went in; empty when all do."""
+    """What is wrong with a request that does not come back as it went in; empty when all do. It is not made simpler: that would
+    take many times as long, and requests are short.
+    """
 
     def found(wish: Wish) -> list[Violation]:
         return list(symmetry(subject, entry, wish))
 
-    always = settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
+    always = settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     try:
         return found(find(_wishes(subject.machine), lambda wish: bool(found(wish)), settings=always))
     except NoSuchExample:
@@ -30,7 +32,9 @@ def any_request(subject: Subject, entry: Entry) -> list[Violation]:
 
 
 def _wishes(machine: MachineFacts) -> st.SearchStrategy[Wish]:
-    lines = st.binary(max_size=200).map(lambda line: line.replace(b"\0", b" "))
+    # Most of what hypothesis makes up is short; each third is not.
+    lines = st.one_of(st.binary(max_size=20), st.binary(max_size=200), st.binary(min_size=100, max_size=200))
+    lines = lines.map(lambda line: line.replace(b"\0", b" "))
     modules = st.lists(st.integers(1, 0x3000), max_size=3).map(tuple)
     machines = st.integers(8, 4096).map(lambda size: of_size(machine, size * MIB))
     return st.builds(Wish, lines, modules, st.just({}), machines)
