@@ -106,23 +106,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", FILES)
-def test_it_works_at_once(kind: str, tmp_path: Path) -> None:
-    """Found through its metadata, as an installed package is, its own tests pass."""
-    folder = write(Names("my-vmm"), kind, tmp_path)
-    metadata = folder / "efishim_my_vmm-0.1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: efishim-my-vmm\nVersion: 0.1.0\n")
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    lines = [
-        f"[{group}]\n" + "".join(f"{a} = {b}\n" for a, b in names.items()) for group, names in project["entry-points"].items()
-    ]
-    (metadata / "entry_points.txt").write_text("".join(lines))
+def test_they_work_at_once(tmp_path: Path) -> None:
+    """Found through their metadata, as installed packages are, their own tests pass."""
+    folders = [write(Names(f"my-{kind}"), kind, tmp_path) for kind in FILES]
+    for folder in folders:
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        ((name, module),) = project["entry-points"]["efishim_v1"].items()
+        metadata = folder / f"{module}-0.1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[efishim_v1]\n{name} = {module}\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=folder,
-        env=environment | {"PYTHONPATH": str(folder)},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(folder / "tests" for folder in folders)],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": os.pathsep.join(map(str, folders))},
         capture_output=True,
         text=True,
         check=False,

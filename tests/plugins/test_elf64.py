@@ -166,10 +166,8 @@ def test_an_entry_of_a_plugin_is_native() -> None:
 
 @pytest.mark.kernel
 def test_a_stock_kernel_goes_to_power_off(cloud_kernel: Path) -> None:
-    record = run(Vmm(), Blob.from_file(cloud_kernel))
+    record = run(Vmm(), Blob.from_file(cloud_kernel), no_observers=True)
     assert record.outcome.met
-    assert record.abi == []
     assert [one.name for one in record.milestones] == ["entry", "startup_64", "start_kernel", "init", "userspace", "shutdown"]
     assert record.milestones[2].insns < 100_000_000  # nothing is decompressed
-    assert record.kernel_view is not None
     assert "compressed" not in traits(record).words
