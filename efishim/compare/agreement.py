@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import resources
 
 from efishim.compare.areas import map_differences
-from efishim.compare.behaviour import WARNINGS, call_fact
+from efishim.compare.behaviour import call_fact
 from efishim.compare.evidence import Difference
 from efishim.compare.facts import (
     BOOT_PARAMS,
@@ -195,18 +195,9 @@ def _usable(facts: Facts) -> int:
 def _tellable(facts: Facts, untold: frozenset[Kind]) -> Facts:
     return Facts(
         {fact: value for fact, value in facts.inputs.items() if fact.stage is not Stage.MACHINE},
-        {
-            fact: _counted(value)
-            for fact, value in facts.behaviour.items()
-            if fact.kind not in untold and fact.subject != WARNINGS  # a record of QEMU has the log whole
-        },
+        {fact: value for fact, value in facts.behaviour.items() if fact.kind not in untold},
         {whole: _plain(areas) for whole, areas in facts.maps.items() if whole.stage is not Stage.MACHINE and whole != IOMEM},
     )
-
-
-def _counted(value: str) -> str:
-    """How often a line was said, without the addresses in it: nothing lies at the same place on QEMU."""
-    return value.partition(":")[0] if value.startswith("said") else value
 
 
 def _plain(areas: Sequence[Area]) -> tuple[Area, ...]:

@@ -23,11 +23,31 @@ def test_what_a_rule_must_not_explain_is_unexplained(rule: Rule) -> None:
     assert all(verdict.kind is Class.UNEXPLAINED for _, _, verdict in verdicts)
 
 
-ORACLE = [rule for rule in oracle_rules() if rule.accepts]
+ORACLE = oracle_rules()
 
 
-def test_each_rule_of_the_oracle_with_a_predicate_has_a_counter_case() -> None:
+def test_each_rule_of_the_oracle_has_a_counter_case() -> None:
     assert [rule.name for rule in ORACLE if not rule.counter] == []
+
+
+def test_each_rule_of_the_oracle_relates_values_or_is_held_to_one_side() -> None:
+    """But for leftovers in registers that no specification asks for, and what is a matter of the host's time."""
+    free = [rule.name for rule in ORACLE if not (rule.accepts or rule.values or rule.only or rule.without or rule.one)]
+    assert set(free) <= LEFT_FREE
+
+
+LEFT_FREE = {
+    "registers at startup_64",
+    "what UEFI does not promise in registers",
+    "what loaders leave in registers",
+    "what GRUB's relocator leaves in registers",
+    "what QEMU's PVH loader leaves in registers",
+    "what is printed over the serial line twice",
+    "bytes of the clock's memory",
+    "how the TSC was measured",
+    "interrupt threads of an RT kernel",
+    "how long something took",
+}
 
 
 @pytest.mark.parametrize("rule", ORACLE, ids=lambda rule: rule.name)

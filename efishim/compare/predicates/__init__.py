@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.compare.evidence import Evidence
-from efishim.compare.predicates import laws, machine, maps, pointers, processor, tables
+from efishim.compare.predicates import laws, machine, maps, pointers, processor, real, tables
 from efishim.compare.predicates.never import failed_call, is_grave, never_explained
 
 Predicate = Callable[[Evidence], bool]
@@ -59,6 +59,12 @@ PREDICATES: Mapping[str, Predicate] = {
         machine.machine_as_chosen,
         machine.names_its_platform,
         machine.register_of_the_fadt,
+        real.alike_but_for_addresses,
+        real.alike_but_for_the_number,
+        real.command_line_of_the_flow,
+        real.loops_agree,
+        real.nobody_reads,
+        real.revision_as_told,
         tables.bios_answers,
         tables.clock_of_the_run,
         tables.runtime_map_as_told,

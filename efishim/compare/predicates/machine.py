@@ -5,7 +5,7 @@ against it, and not against a list of what platforms look like.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,11 +18,11 @@ from efishim.compare.predicates.pointers import LOWEST, number
 from efishim.errors import EfishimError
 from efishim.lab.record import MachineView, Record
 from efishim.lab.snapshot.machine_view import machine_view
-from efishim.lab.snapshot.structures import acpi_targets
 from efishim.machine.machine import Machine
+from efishim.machine.memory import PhysicalMemory
 from efishim.platform.definition import PlatformOptions
 from efishim.plugins import Registry, load_plugins
-from efishim.wire.acpi import Fadt, SdtHeader
+from efishim.wire.acpi import Fadt, Rsdp, SdtHeader, TableHead
 
 KEPT = 64
 """Machines that are remembered; a comparison has a few."""
@@ -88,10 +88,38 @@ def _built(platform: str, ram: int, epoch: int, features: tuple[tuple[str, int],
         facts = _registry().platform(platform).build(board, PlatformOptions(ram, epoch, values))
     except (EfishimError, ValueError, OverflowError, OSError, MemoryError):
         return None
-    found = acpi_targets(board.memory, facts.rsdp) if facts.rsdp else ()
-    tables = {one.name: bytes(board.memory.read(one.address, one.size)) for one in found}
+    tables = dict(_tables(board.memory, facts.rsdp)) if facts.rsdp else {}
     present = frozenset(one.name for one in facts.resources if one.present)
     return Chosen(machine_view(board, facts), present, tables, facts.smbios is not None)
+
+
+def _tables(ram: PhysicalMemory, rsdp: int) -> Iterator[tuple[str, bytes]]:
+    """The RSDP, and the tables that it leads to by its XSDT, or by its RSDT where it has no other (ACPI 6.5 section 5.2.5)."""
+    pointer = Rsdp.parse(ram.read(rsdp, Rsdp.SIZE))
+    yield "RSDP", bytes(pointer.build())
+    xsdt = pointer.xsdt_address if pointer.revision >= 2 else 0
+    width = 8 if xsdt else 4
+    root = _table(ram, xsdt or pointer.rsdt_address)
+    yield from _named(root)
+    for at in range(SdtHeader.SIZE, len(root) - width + 1, width):
+        data = _table(ram, int.from_bytes(root[at : at + width], "little"))
+        yield from _named(data)
+        if data[:4] == b"FACP":
+            fadt = Fadt.parse(data[: Fadt.SIZE].ljust(Fadt.SIZE, b"\0"))
+            for address in (fadt.x_dsdt or fadt.dsdt, fadt.x_firmware_ctrl or fadt.firmware_ctrl):
+                yield from _named(_table(ram, address))
+
+
+def _table(ram: PhysicalMemory, address: int) -> bytes:
+    if ram.find(address, TableHead.SIZE) is None:
+        return b""
+    size = TableHead.parse(ram.read(address, TableHead.SIZE)).length
+    return bytes(ram.read(address, size)) if size <= memory.MIB and ram.find(address, size) is not None else b""
+
+
+def _named(data: bytes) -> Iterator[tuple[str, bytes]]:
+    if data:
+        yield data[:4].decode("ascii", "replace"), data
 
 
 def machine_as_chosen(evidence: Evidence) -> bool:
@@ -135,9 +163,13 @@ _LISTED = re.compile(r"(?P<name>[A-Z0-9_]{4}) size=(?P<size>\d{1,9})")
 
 
 def acpi_as_chosen(evidence: Evidence) -> bool:
-    """A table that is printed, reserved or listed is one of that machine's, with its size and its header, in memory."""
+    """A table that is printed, reserved or listed is one of that machine's, with its size and its header, in memory. What
+    tables a real machine has nobody told.
+    """
     for value, seen in evidence.told():
         machine = chosen(seen.record)
+        if seen.record.machine is None:
+            continue
         text = ".".join(evidence.fact.field) if evidence.fact.kind is Kind.USERSPACE else value
         shown = [*_HEADER.finditer(text), *_RESERVED.finditer(text), *_LISTED.finditer(text)]
         if machine is None or not shown or not all(_is_table(one, machine, seen) for one in shown):
@@ -249,9 +281,11 @@ _NUMBERED: tuple[bytes, ...] = (b"\x41\xd0\x05\x01", b"\x41\xd0\x0b\x00")
 
 
 def devices_as_chosen(evidence: Evidence) -> bool:
-    """As many devices of the ISA bus as the DSDT names."""
+    """As many devices of the ISA bus as the DSDT names, as far as it is known."""
     match = _FOUND.fullmatch(evidence.fact.subject)
     for _, seen in evidence.told():
+        if seen.record.machine is None:
+            continue
         machine = chosen(seen.record)
         if match is None or machine is None:
             return False

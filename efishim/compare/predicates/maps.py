@@ -118,7 +118,7 @@ def memory_line(evidence: Evidence) -> bool:
             return False
         reserved.append(held)
     # A kernel that does not use runtime services does not keep boot services' memory for them either.
-    left, right = memory.boot_services(evidence.left), memory.boot_services(evidence.right)
+    left, right = (memory.boot_services(seen) - memory.boot_services_kept(seen) for _, seen in evidence.sides())
     held_more = reserved[0] - reserved[1]
     if min(abs(held_more - kept) for kept in (0, left, -right, left - right)) > SLACK_KIB:
         return False
@@ -280,11 +280,15 @@ _FREED = re.compile(r"Freeing EFI boot services memory: (?P<kib>\d{1,18})K")
 
 
 def boot_services_freed(evidence: Evidence) -> bool:
-    """What is given back is what boot services used, but for the few pages that tables lie in."""
+    """What is given back is what boot services used, but for the few pages that tables lie in, or those in the runtime map."""
     match = _FREED.search(evidence.fact.subject)
     if match is None:
         return False
-    return all(0 <= memory.boot_services(seen) - int(match["kib"]) <= SLACK_KIB for _, seen in evidence.told())
+    for _, seen in evidence.told():
+        rest = memory.boot_services(seen) - int(match["kib"])
+        if not 0 <= rest <= SLACK_KIB and rest != memory.boot_services_kept(seen):
+            return False
+    return True
 
 
 def map_is_whole(evidence: Evidence) -> bool:

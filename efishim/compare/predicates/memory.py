@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from efishim.compare.areas import spans
 from efishim.compare.evidence import Seen
@@ -45,7 +47,11 @@ _LISTED_AS = {
 _STRONGER = ("RAM", "RESERVED", "ACPI", "NVS", "UNUSABLE", "RESERVED_KERN", "SOFT_RESERVED")
 """Where ranges overlap, the larger type wins (arch/x86/kernel/e820.c, e820__update_table()), as far as they occur."""
 
+_UNNAMED = re.compile(r"type \d{1,10}")
+"""What the kernel prints of a type that it does not know."""
+
 RAM_BUFFER = "RAM buffer"
+RUNTIME_MAP = "/sys/firmware/efi/runtime-map"
 
 NO_PCI = did(Kind.LOG, "PCI: System does not support PCI")
 _LISTED_LATE = frozenset({"RESERVED", "SOFT_RESERVED"})
@@ -174,10 +180,15 @@ def follows(whole: Fact, seen: Seen, piece: tuple[int, int] | None = None) -> bo
     if whole == IOMEM:
         shown = tuple(one for one in shown if one.kind != RAM_BUFFER or not _behind_ram(one, seen))
     start, end = piece or (0, 1 << 64)
-    if whole == NOSAVE_MAP:  # behind the end of RAM, kernels differ in how far they go on
+    broken: frozenset[int] = frozenset()
+    if whole == NOSAVE_MAP:  # behind the end of RAM, kernels differ in how far they go on, and in pages that setup_data breaks
         end = min(end, max((high for _, high in ram(seen)), default=0))
+        edges = (edge for one in seen.facts.maps.get(SETUP_DATA_MAP, ()) for edge in (one.start, one.end))
+        broken = frozenset(edge // PAGE * PAGE for edge in edges if edge % PAGE)
+    shown = tuple(replace(one, kind="unknown") if _UNNAMED.fullmatch(one.kind) else one for one in shown)
     wanted, there = ([one for one in areas if one.start < end and one.end > start] for areas in (expected(whole, seen), shown))
-    return all(a == b for low, high, a, b in spans(wanted, there) if low < end and high > start)
+    pieces = [piece for piece in spans(wanted, there) if piece[0] < end and piece[1] > start]
+    return all(a == b or (low in broken and high <= low + PAGE) for low, high, a, b in pieces)
 
 
 def _behind_ram(area: Area, seen: Seen) -> bool:
@@ -221,6 +232,18 @@ def boot_services(seen: Seen) -> int:
     """KiB that boot services use, which the kernel gives back late (arch/x86/platform/efi/quirks.c)."""
     used = (one for one in seen.facts.maps.get(EFI_MAP, ()) if one.kind.startswith("EfiBootServices"))
     return sum(one.end - one.start for one in used) >> 10
+
+
+_PAGES = re.compile(r"\d{1,4} type=0x[34] .*\bnum_pages=0x(?P<pages>[0-9a-f]{1,12})\b")
+
+
+def boot_services_kept(seen: Seen) -> int:
+    """KiB of it that the kernel shows in the runtime map, as tables lie there that it needs
+    (arch/x86/platform/efi/quirks.c, efi_arch_mem_reserve()).
+    """
+    listed = (".".join(fact.field) for fact in seen.facts.behaviour if fact.subject == RUNTIME_MAP)
+    pages = (int(match["pages"], 16) for line in listed for match in [_PAGES.match(line)] if match is not None)
+    return sum(pages) * (PAGE >> 10)
 
 
 def known(seen: Seen) -> tuple[Area, ...]:
