@@ -1,15 +1,15 @@
-"""Boots on real firmware, each made once for all tests that look at it, and for all test workers but for those with a core."""
+"""Boots on real firmware, each made once for all tests that look at it, and for all test workers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+import zstandard
 from efishim_firmware_stubs import reporting_initrd
 
 from efishim.image.cachedir import cache_directory
@@ -30,17 +30,11 @@ Booted = Callable[..., Record]
 
 DUMPED = ("hvmlite/pvh", "kexec/linux64")
 """Flows of which a core is kept as well, for tests that boot it."""
+PACKED = "core.zst"
 
 
 @pytest.fixture(scope="session")
-def cores() -> Iterator[Path]:
-    """The folder of the cores: `provider-entry`. They have the size of the guest's memory and go with the tests."""
-    with TemporaryDirectory(prefix="efishim-cores-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="session")
-def booted(cloud_kernel: Path, cores: Path, shared: Path) -> Booted:
+def booted(cloud_kernel: Path, shared: Path) -> Booted:
     """A function from the name of a way (and a command line) to the record of Debian's cloud kernel on it. A missing tool
     fails the test, or skips it under EFISHIM_OFFLINE=1, and is named.
     """
@@ -58,14 +52,33 @@ def booted(cloud_kernel: Path, cores: Path, shared: Path) -> Booted:
 
     @cache
     def boot(flow: str, cmdline: bytes = CMDLINE) -> Record:
-        name = flow.replace("/", "-")
-        if flow in DUMPED and cmdline == CMDLINE:
-            return made(flow, cmdline, str(cores / name))
-        folder = shared / f"oracle-{name}-{sha256(cmdline).hexdigest()[:8]}"
-        kept = folder / "record.json"
+        folder = place(shared, flow, cmdline)
+        kept, core = folder / "record.json", folder / "core"
+        dumped = flow in DUMPED and cmdline == CMDLINE
         with one_at_a_time(folder):
             if not kept.exists():
-                kept.write_bytes(encode(made(flow, cmdline)))
+                record = made(flow, cmdline, str(core) if dumped else "")
+                if dumped:
+                    with core.open("rb") as whole, (folder / PACKED).open("wb") as packed:
+                        zstandard.ZstdCompressor(level=1).copy_stream(whole, packed)
+                    core.unlink()
+                kept.write_bytes(encode(record))
         return decode(kept.read_bytes())
 
     return boot
+
+
+@pytest.fixture(scope="session")
+def cores(booted: Booted, shared: Path) -> Callable[[str], Path]:
+    """A function from one of DUMPED to its core, packed with zstd: unpacked it has the size of the guest's memory."""
+
+    def core(flow: str) -> Path:
+        booted(flow)
+        return place(shared, flow, CMDLINE) / PACKED
+
+    return core
+
+
+def place(shared: Path, flow: str, cmdline: bytes) -> Path:
+    """The folder of what is kept of a boot."""
+    return shared / f"oracle-{flow.replace('/', '-')}-{sha256(cmdline).hexdigest()[:8]}"

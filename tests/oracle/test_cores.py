@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.qemu, pytest.mark.kernel]
 
 
 @pytest.mark.parametrize("flow", DUMPED)
-def test_a_core_boots_to_userspace_as_the_machine_did(flow: str, booted: Booted, cores: Path) -> None:
+def test_a_core_boots_to_userspace_as_the_machine_did(flow: str, booted: Booted, cores: Callable[[str], Path]) -> None:
     """The kernel's image is found in the dump; what differs from the live boot has a rule."""
     real = booted(flow)
-    plan = plan_dump(load_plugins(), str(cores / flow.replace("/", "-")), None, Words(platform="", memory=""))
+    plan = plan_dump(load_plugins(), str(cores(flow)), None, Words(platform="", memory=""))
     assert (plan.route, plan.platform, plan.memory) == (f"dump/{flow.partition('/')[2]}", "pc-qemu", real.options.memory)
     assert (plan.image.label, plan.cmdline.decode()) == (KERNEL, real.options.cmdline)
     ours = run_plan(plan)
@@ -41,12 +42,12 @@ def test_a_core_boots_to_userspace_as_the_machine_did(flow: str, booted: Booted,
     assert [f"{one.difference.path}: {one.difference.left} / {one.difference.right}" for one in found.unexplained] == []
 
 
-def test_check_names_the_limit_that_qemu_leaves_in_tr(booted: Booted, cores: Path, cloud_kernel: Path) -> None:
+def test_check_names_the_limit_that_qemu_leaves_in_tr(booted: Booted, cores: Callable[[str], Path], cloud_kernel: Path) -> None:
     real = booted("hvmlite/pvh")
-    dump = open_dump(cores / "hvmlite-pvh")
+    dump = open_dump(cores("hvmlite/pvh"))
     assert entry_of(dump) is Entry.PVH
     found = check_dump(dump, Entry.PVH, read_image_file(cloud_kernel)).violations
     assert [(one.rule, one.found) for one in found] == [("pvh/tr", "it is base 0x0, limit 0xffff, tss-busy")]
     assert [(one.rule, one.found) for one in real.abi or ()] == [(one.rule, one.found) for one in found]
     assert booted("kexec/linux64").abi == []
-    assert check_dump(open_dump(cores / "kexec-linux64"), Entry.LINUX64).violations == ()
+    assert check_dump(open_dump(cores("kexec/linux64")), Entry.LINUX64).violations == ()
