@@ -102,3 +102,28 @@ def test_the_tutorial_followed_literally_gives_a_working_provider(installed: Ins
 
 
 WHERE = "import efishim_firecracker, pathlib; print(pathlib.Path(efishim_firecracker.__file__).parents[1])"
+
+
+@pytest.mark.unmeasured
+def test_another_project_has_the_fixture_and_pays_nothing_without(installed: Installed, tmp_path: Path) -> None:
+    example = (ROOT / "docs" / "examples" / "test_boots.py").read_text()
+    (tmp_path / "test_boots.py").write_text(example)
+    (tmp_path / "test_others.py").write_text(NOTHING_LOADED)
+    alone = installed.run("pytest", "-q", "-p", "no:cacheprovider", "test_others.py", cwd=tmp_path)
+    assert "1 passed" in alone
+    shown = installed.run("pytest", "-q", "-p", "no:cacheprovider", "test_boots.py", cwd=tmp_path)
+    assert "2 passed" in shown
+    fixtures = installed.run("pytest", "-q", "-p", "no:cacheprovider", "--fixtures", cwd=tmp_path)
+    assert "efishim [session scope]" in fixtures
+
+
+NOTHING_LOADED = """
+import sys
+
+def test_nothing_of_the_emulator_is_loaded():
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    assert not loaded & {"unicorn", "msgspec", "construct", "efishim_plugins"}
+    assert {name for name in sys.modules if name.startswith("efishim")} <= {
+        "efishim", "efishim.testing", "efishim.testing.pytest_plugin"
+    }
+"""
