@@ -10,7 +10,9 @@ from efishim.cli import complete
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
+    from efishim.image.entries import Entry
     from efishim.lab.abi.of_dump import DumpCheck
+    from efishim.provider import EntryKind
 
 ENTRIES = ("pvh", "linux64", "linux32", "linux16", "multiboot", "multiboot2")
 """As in efishim.dump.entry, whose import would take a while. A test compares."""
@@ -21,9 +23,8 @@ ENTRIES = ("pvh", "linux64", "linux32", "linux16", "multiboot", "multiboot2")
 @click.argument("kernel", required=False, type=complete.FILE)
 @click.option(
     *("-e", "--entry"),
-    type=click.Choice(ENTRIES),
     metavar="ENTRY",
-    help=f"The entry that the dump was taken at: {', '.join(ENTRIES)}. [default: what its registers look like]",
+    help=f"The entry that the dump was taken at: {', '.join(ENTRIES)}, or one that a plugin brings. [default: detected]",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say on stderr what was derived and what could not be checked.")
@@ -49,7 +50,6 @@ def command(state: State, /, dump: str, kernel: str | None, entry: str | None, f
     from efishim.dump.entry import entry_of
     from efishim.dump.opened import open_dump
     from efishim.image.cachedir import cache_directory
-    from efishim.image.entries import Entry
     from efishim.image.facts import KernelCache
     from efishim.image.opened import open_image
     from efishim.lab.abi.of_dump import check_dump
@@ -64,7 +64,7 @@ def command(state: State, /, dump: str, kernel: str | None, entry: str | None, f
             blob = find_image(kernel, progress, state.registry)
             image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
         progress.phase("checking the handover")
-        found = check_dump(opened, Entry(entry) if entry else entry_of(opened), image)
+        found = check_dump(opened, _entry(state, entry) if entry else entry_of(opened), image)
     if not quiet:
         for sentence in (*opened.derived, *(f"{rule} is not checked: {why}" for rule, why in found.unchecked)):
             state.talk.line(sentence, "dim")
@@ -76,11 +76,24 @@ def command(state: State, /, dump: str, kernel: str | None, entry: str | None, f
     return 1 if found.violations else 0
 
 
+def _entry(state: State, name: str) -> Entry | EntryKind:
+    """An entry of efishim's own, or of a plugin. Raises UsageError."""
+    from efishim.errors import UsageError
+    from efishim.image.entries import Entry
+
+    if name in ENTRIES:
+        return Entry(name)
+    kinds = state.registry.entries
+    if name not in kinds:
+        raise UsageError(f"dumps are not checked at an entry {name!r}", hint=f"there are: {', '.join((*ENTRIES, *kinds))}")
+    return kinds[name]
+
+
 def _document(path: str, form: str, derived: tuple[str, ...], found: DumpCheck) -> dict[str, object]:
     return {
         "dump": path,
         "form": form,
-        "entry": found.entry.value,
+        "entry": found.entry,
         "derived": list(derived),
         "violations": [
             {"rule": one.rule, "demand": one.demand, "found": one.found, "specification": one.reference}

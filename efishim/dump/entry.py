@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from efishim.dump.model import Dump
 from efishim.dump.source import DumpError
 from efishim.errors import ImageError
 from efishim.image.entries import Entry
-from efishim.image.loading import MB2_RELOCATABLE, Piece, plan_load
+from efishim.image.loading import MB2_RELOCATABLE, LoadPlan, Piece, Room, plan_load
 from efishim.image.opened import Image
 from efishim.machine.memory import BusError
 from efishim.provider import Loaded
@@ -149,6 +150,12 @@ def place_of(dump: Dump, entry: Entry, image: Image | None) -> Place:
     plan = plan_load(image, entry, _Placed(start))
     loaded = Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry)
     return Place(loaded, plan.pieces, plan.kernel_slide)
+
+
+def linked_place(load: Callable[[Room], LoadPlan]) -> Place:
+    """Where an image lies that is loaded to where it is linked: what `load` plans when all memory is free."""
+    plan = load(_Placed(None))
+    return Place(Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry), plan.pieces, plan.kernel_slide)
 
 
 def _movable(image: Image, entry: Entry) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
 from efishim.cli import main
@@ -50,3 +51,15 @@ def test_what_is_no_dump_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
     assert shown.out == ""
     assert "cannot be read" in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_an_entry_of_a_plugin_needs_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    core = Core(stopped("kexec", "linux64"), machine=62).write(tmp_path / "core")
+    (tmp_path / "kernel").write_bytes(efishim_firmware_stubs.probe_kernel())
+    for words, status, says in (
+        (["-e", "elf64"], 4, "the entry elf64 of"),
+        ([str(tmp_path / "kernel"), "-e", "elf64"], 1, "elf64/entry-point: The kernel is entered at e_entry"),
+        (["-e", "door"], 2, "dumps are not checked at an entry 'door'"),
+    ):
+        assert main(["check", str(core), *words]) == status
+        assert says in " ".join(" ".join(capsys.readouterr()).split())

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efishim.dump.entry import place_of, pointer
+from efishim.dump.entry import Place, linked_place, place_of, pointer
 from efishim.dump.found import image_in, pvh_notes
 from efishim.dump.model import Dump
 from efishim.dump.source import DumpError
 from efishim.image.entries import Entry
 from efishim.image.loading import Piece
 from efishim.image.opened import Image, open_image
-from efishim.lab.abi import CHECKERS, Violation, check_entry, image, pvh
+from efishim.lab.abi import CHECKERS, Violation, check_entry, checkers, image, pvh
+from efishim.lab.plan.doors import require_door
 from efishim.lab.snapshot.processor import capture_cpu
 from efishim.machine.host_work import TooMuchWork
-from efishim.provider import Loaded
+from efishim.provider import EntryKind, Loaded
 
+NEEDS_IMAGE = "needs the image, KERNEL"
 PAGES = 1 << 12
 """The host works as much for a dump as for an action of a guest with so many pages: a second or two."""
 
@@ -24,7 +26,7 @@ PAGES = 1 << 12
 class DumpCheck:
     """What came of it."""
 
-    entry: Entry
+    entry: str
     violations: tuple[Violation, ...]
     checked: tuple[str, ...]
     """The rules that could be violated."""
@@ -32,34 +34,48 @@ class DumpCheck:
     """(rule, why it could not be checked)."""
 
 
-def check_dump(dump: Dump, entry: Entry, given: Image | None = None) -> DumpCheck:
-    """Check a dump against the specification of an entry; `given` is the image that was loaded, if the user has it.
+def check_dump(dump: Dump, entry: Entry | EntryKind, given: Image | None = None) -> DumpCheck:
+    """Check a dump against the specification of an entry, one of efishim's own or a plugin's; `given` is the image that was
+    loaded, if the user has it.
 
-    Raises DumpError, and ImageError for an image that has no such entry.
+    Raises DumpError, ImageError for an image that has no such entry, and PluginError.
     """
-    pointer(dump, entry)
+    name, known = (entry.value, CHECKERS) if isinstance(entry, Entry) else (entry.name, checkers([entry]))
+    if isinstance(entry, Entry):
+        pointer(dump, entry)
     unchecked: dict[str, str] = {}
     pieces: tuple[Piece, ...] = ()
     try:
         with dump.memory.work.bounded(PAGES):
             if given is not None:
-                place = place_of(dump, entry, given)
+                place = _place(dump, entry, given)
                 loaded, pieces = place.loaded, place.pieces
-            else:
+            elif isinstance(entry, Entry):
                 loaded = _loaded(dump, entry, unchecked)
+            else:
+                hint = "give it as KERNEL"
+                raise DumpError(f"the entry {name} of {dump.path} is only checked with the image that was loaded", hint=hint)
             # The floating-point unit is in no dump, so nothing is said about it.
-            found = check_entry(entry, capture_cpu(dump.cpu, dump.memory), dump.memory, loaded, pieces=pieces)
+            state = capture_cpu(dump.cpu, dump.memory)
+            found = check_entry(name, state, dump.memory, loaded, pieces=pieces, known=known)
     except TooMuchWork as error:
         raise DumpError(
             f"{dump.path} takes more work to check than a handover gives reason to: its tables or ranges have no end"
         ) from error
-    rules = tuple(dict.fromkeys(one.id for one in CHECKERS[entry].requirements))
-    return DumpCheck(entry, found, tuple(rule for rule in rules if rule not in unchecked), tuple(unchecked.items()))
+    rules = tuple(dict.fromkeys(one.id for one in known[name].requirements))
+    return DumpCheck(name, found, tuple(rule for rule in rules if rule not in unchecked), tuple(unchecked.items()))
+
+
+def _place(dump: Dump, entry: Entry | EntryKind, given: Image) -> Place:
+    if isinstance(entry, Entry):
+        return place_of(dump, entry, given)
+    require_door(given, entry.name, {entry.name: entry})
+    return linked_place(lambda room: entry.load(given, room, high=False))
 
 
 def _loaded(dump: Dump, entry: Entry, unchecked: dict[str, str]) -> Loaded:
     """Where the image lies when nobody gave it."""
-    unchecked[image.INTACT.id] = "needs the image, KERNEL"
+    unchecked[image.INTACT.id] = NEEDS_IMAGE
     raw = image_in(dump, entry) if entry is Entry.PVH else None
     if raw is not None:
         return place_of(dump, entry, open_image(raw, path="the dump's kernel")).loaded

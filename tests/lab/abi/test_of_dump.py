@@ -11,9 +11,11 @@ import pytest
 
 from efishim.dump.opened import open_dump
 from efishim.dump.source import DumpError
-from efishim.image.entries import Entry
-from efishim.image.opened import open_image
+from efishim.image.entries import Door, Entry
+from efishim.image.loading import LoadPlan, Piece, Room
+from efishim.image.opened import Image, open_image
 from efishim.lab.abi.of_dump import check_dump
+from efishim.provider import Findings, Moment, Requirement
 from efishim.wire.bootparams import BootParams
 from tests.support.cores import Core, Stopped, stopped
 
@@ -81,3 +83,41 @@ def test_an_entry_that_dumps_have_not_is_refused(tmp_path: Path) -> None:
     dump = open_dump(Core(stopped("hvmlite", "pvh")).write(tmp_path / "core"))
     with pytest.raises(DumpError, match="not looked at as of the entry efi"):
         check_dump(dump, Entry.EFI)
+
+
+class Fixed:
+    """An entry of a plugin: at the start of a kernel that lies where the test says."""
+
+    name, summary, follows = "fixed", "an entry for tests", ""
+    specifications = leaves_out = ()
+    requirements = (Requirement("fixed/entry-point", "It is entered at its start", "the test"),)
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def find(self, image: Image) -> Door:
+        return Door(self.name, where=f"{self._at:#x}")
+
+    def load(self, image: Image, room: Room, *, high: bool) -> LoadPlan:
+        assert room.fits(self._at, 4)
+        return LoadPlan((Piece(self._at, b"code", 4),), self._at, 4, self._at)
+
+    def check(self, moment: Moment, findings: Findings) -> None:
+        found = moment.cpu.registers.rip
+        findings.demand(self.requirements[0], found == moment.loaded.entry_point, f"RIP is {found:#x}")
+
+
+def test_an_entry_of_a_plugin_has_its_rules_and_its_image_in_place(tmp_path: Path) -> None:
+    one = stopped("hvmlite", "pvh")
+    good = replace(one, memory={0x20_0000: b"code"}).with_registers(rip=0x20_0000)
+    image = open_image(efishim_firmware_stubs.probe_kernel(), path="probe")
+
+    def rules(dumped: Stopped, at: int) -> list[str]:
+        dump = open_dump(Core(dumped).write(tmp_path / "core"))
+        return [found.rule for found in check_dump(dump, Fixed(at), image).violations]
+
+    assert rules(good, 0x20_0000) == []
+    assert rules(good.with_registers(rip=0), 0x20_0000) == ["fixed/entry-point"]
+    assert rules(good, 0x30_0000) == ["image/intact", "fixed/entry-point"]
+    with pytest.raises(DumpError, match="only checked with the image"):
+        check_dump(open_dump(Core(good).write(tmp_path / "core")), Fixed(0x20_0000))
