@@ -289,6 +289,7 @@ def devices_as_chosen(evidence: Evidence) -> bool:
         machine = chosen(seen.record)
         if match is None or machine is None:
             return False
-        if int(match["count"]) != sum(one in machine.tables.get("DSDT", b"") for one in _NUMBERED):
+        named = [one in machine.tables.get("DSDT", b"") for one in _NUMBERED]
+        if int(match["count"]) not in (sum(named), named[0]):  # newer kernels do not count the clock
             return False
     return True
