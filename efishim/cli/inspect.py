@@ -10,13 +10,20 @@ from efishim.cli import complete
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
+    from efishim.image.opened import Image
 
 
 @click.command("inspect")
 @click.argument("kernel", required=False, type=complete.FILE)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
+@click.option(
+    "--symbol-file",
+    metavar="FILE",
+    type=complete.FILE,
+    help="Write the kernel's symbols to FILE as an ELF file for gdb, at the addresses as linked.",
+)
 @click.pass_obj
-def command(state: State, /, kernel: str | None, form: str) -> None:
+def command(state: State, /, kernel: str | None, form: str, symbol_file: str | None) -> None:
     """Show the headers, entry points, sections, payload and notes of KERNEL, and which routes apply to it.
 
     KERNEL is a path or deb:PACKAGE; the default is the embedded probe kernel. Nothing is booted. The exit status is 4 if
@@ -25,6 +32,7 @@ def command(state: State, /, kernel: str | None, form: str) -> None:
     \b
         efishim inspect /boot/vmlinuz-6.1.0-50-amd64
         efishim inspect deb:linux-image-cloud-amd64 --format json | jq .routes
+        efishim inspect vmlinuz --symbol-file vmlinux.sym     for gdb: symbol-file vmlinux.sym
     """
     import os
 
@@ -38,11 +46,25 @@ def command(state: State, /, kernel: str | None, form: str) -> None:
     with state.talk.progress(quiet=form == "json", moving=True) as progress:
         blob = find_image(kernel, progress, state.registry)
         image = open_image(blob.read(), path=blob.label, cache=KernelCache(cache_directory(os.environ)))
+        if symbol_file is not None:
+            progress.phase("writing the symbols")
+            _write_symbols(image, symbol_file)
         document = describe(image, state.registry.providers.values(), state.registry.entries)
     if form == "json":
         print_json(document)
     else:
         show(document)
+
+
+def _write_symbols(image: Image, path: str) -> None:
+    """What `add-symbol-file` of gdb takes. Raises ImageError without symbols."""
+    from efishim.errors import ImageError
+    from efishim.image.symbol_file import symbol_file
+    from efishim.report.files import write_atomically
+
+    if image.symbols is None:
+        raise ImageError("the image has no symbols", hint="kernels with CONFIG_KALLSYMS have some")
+    write_atomically(path, symbol_file(image.symbols))
 
 
 def show(document: dict[str, Any]) -> None:

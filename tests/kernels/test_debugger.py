@@ -13,6 +13,7 @@ import pytest
 from efishim.image.cachedir import cache_directory
 from efishim.image.facts import KernelCache
 from efishim.image.opened import open_image
+from efishim.image.symbol_file import symbol_file
 from efishim.lab import record as records
 from tests.kernels.conftest import CMDLINE
 from tests.support.runs import LIMIT, efishim_run
@@ -33,9 +34,15 @@ def test_a_session_with_gdb_leaves_the_record_as_it_is(cloud_kernel: Path, share
     gdb = shutil.which("gdb")
     assert gdb is not None, "gdb is not installed"
     script = tmp_path / "script.gdb"
+    (tmp_path / "vmlinux.sym").write_bytes(symbol_file(image.symbols))
     commands = (
-        *("set pagination off", "set confirm off", "set tcp connect-timeout 60", f"target remote {tmp_path / 'gdb.sock'}"),
-        *("monitor where", "stepi", f"hbreak *{startup:#x}", f"break *{start_kernel:#x}", "continue", "monitor where"),
+        *(
+            "set pagination off",
+            "set confirm off",
+            f"symbol-file {tmp_path / 'vmlinux.sym'}",
+            f"target remote {tmp_path / 'gdb.sock'}",
+        ),
+        *("monitor where", "stepi", f"hbreak *{startup:#x}", "break *start_kernel", "continue", "monitor where"),
         *("x/1xh $rsi + 0x206", "x/1xb $rsi + 0x210", "stepi 20", "continue", "monitor where", "p/x $pc", "continue"),
     )
     script.write_text("\n".join(commands))
