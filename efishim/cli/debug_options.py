@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,12 +26,12 @@ DEFAULT_PORT = "1234"
 def debug_options(function: Decorated) -> Decorated:
     """Add the options; the command gets them as one `DebugWords`, called `debug`."""
 
+    @wraps(function)  # it may have options already, which click keeps on it
     def together(*args: Any, gdb: str | None, default_gdb: bool, **words: Any) -> Any:
         names = ("wait", "breaks", "trace", "trace_file")
         given = {name: words.pop(name) for name in names}
         return function(*args, debug=DebugWords(gdb=gdb or (DEFAULT_PORT if default_gdb else None), **given), **words)
 
-    together.__doc__ = function.__doc__
     decorated: Any = together
     for option in reversed(
         (
