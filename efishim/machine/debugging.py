@@ -1,4 +1,4 @@
-"""Stops the guest for a debugger, without changing what it does or what is counted (docs/adr/0017-the-debugger.md).
+"""Stops the guest for a debugger, without changing what it does or what is counted (docs/adr/0018-the-debugger.md).
 
 A block that has a breakpoint in it, or is stepped through, is translated anew with a hook before each of its instructions, and
 the debugger is asked within that hook: the block goes on behind it as if nothing had been. Between two blocks the guest is

@@ -24,7 +24,8 @@ RAMDISK = content(0x1234, 0)
 MOST_INSTRUCTIONS = 10_000_000
 """The probe kernel runs for less than a million."""
 END = "probe: end"
-LINES = ("start_info.cmdline", "boot_params.cmdline", "multiboot.cmdline", "multiboot2.cmdline")
+STRUCTURES = ("start_info", "boot_params", "multiboot", "multiboot2")
+"""Of which the probe kernel reports the command line."""
 
 
 class Witness:
@@ -165,7 +166,8 @@ def _otherwise(said: Mapping[str, str], told: BootInformation, *, native: bool) 
     """What the probe kernel says, and read_back does not. What provenance explains is not compared."""
     explained = {one.field for one in told.provenance}
     asked = told.command_line.decode("ascii", "replace")
-    for key in LINES if native else ("efi.loaded_image.load_options",):
+    lines = [f"{structure}.cmdline" for structure in STRUCTURES] if native else ["efi.loaded_image.load_options"]
+    for key in lines:
         if key in said and not _ends_alike(said[key], asked):
             yield f"its command line is {said[key]!r}, and {asked!r} was read back"
     if not native:
