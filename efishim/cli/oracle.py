@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from efishim.errors import EfishimError, RouteError, UsageError
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.compare.agreement import Agreement
-    from efishim.compare.pair import Judged
     from efishim.lab.progress import Progress
     from efishim.lab.record import Record
     from efishim.oracle.boot_flows import BootFlow
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 IMITATION = "pc-qemu"
 """The platform that imitates the machine of the oracle."""
-SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
-"""The milestones that the table has a column for."""
 
 
 @click.command("oracle")
@@ -78,7 +74,8 @@ SHOWN = ("entry", "startup_64", "start_kernel", "userspace", "shutdown")
     "--dump",
     metavar="FILE",
     type=complete.FILE,
-    help="Save memory and registers at the entry to FILE, an ELF core; one route and one kernel only. See `efishim check`.",
+    help="Save memory and registers at the entry to FILE, an ELF core, and compare `efishim run --from FILE` with QEMU, too; "
+    "one route and one kernel only. See `efishim check`.",
 )
 @click.option("--alone", is_flag=True, help="Boot on QEMU only; do not run efishim and compare.")
 @click.option(
@@ -136,6 +133,7 @@ def command(
     """
     from efishim.cli import out
     from efishim.cli.bad_handovers import show_faults
+    from efishim.cli.oracle_tables import print_agreement, print_boots
     from efishim.oracle.boot_flows import BOOT_FLOWS
     from efishim.report.agreements import Judgement, markdown
 
@@ -175,13 +173,15 @@ def command(
                     _write(record_path, flow, record, kernel=judgement.kernel if len(kernels) > 1 else "", several=several)
                 if not alone and record.outcome.met:
                     judgement.found[flow.name] = _compare(state, request, flow, record, progress, platform)
+                    if dump is not None and (same := _compare_dump(state, request, dump, record, progress, platform)):
+                        judgement.found[f"{flow.name}, from the dump"] = same
             if shown is not None:
-                _print_boots(judgement, named=len(kernels) > 1)
+                print_boots(judgement, named=len(kernels) > 1)
                 if not alone:
                     for sentence in judgement.unfinished:
                         out.paragraph(sentence)
                 if judgement.found:
-                    _print_agreement(judgement.found, differences=differences, reasons=reasons)
+                    print_agreement(judgement.found, differences=differences, reasons=reasons)
     if form == "markdown" and not faults:
         out.document(markdown(judgements, reasons=reasons) + "\n", form)
     return 0 if good and all(judgement.good for judgement in judgements) else 1
@@ -212,69 +212,25 @@ def _compare(
     return agreement(run_plan(plan, progress=progress, registry=state.registry), real)
 
 
-def _print_boots(judgement: Judgement, *, named: bool) -> None:
-    from efishim.cli import out
-    from efishim.oracle.boot_flows import find_boot_flow
+def _compare_dump(
+    state: State, request: Request, dump: str, real: Record, progress: Progress, platform: str
+) -> Agreement | None:
+    """What QEMU handed over, taken over by efishim: what differs then is not the provider's doing. None for entries of which a
+    dump cannot be booted.
+    """
+    from efishim.compare.agreement import agreement
+    from efishim.lab.plan.arguments import Words
+    from efishim.lab.plan.from_dump import plan_dump
+    from efishim.lab.run import run_plan
 
-    if named:
-        out.heading(judgement.kernel)
-    rows = [_row(find_boot_flow(name), record) for name, record in judgement.records.items()]
-    out.table(("route", *SHOWN, "firmware calls", "outcome"), rows)
-
-
-def _print_agreement(found: Mapping[str, Agreement], *, differences: bool, reasons: bool) -> None:
-    from efishim.cli import out
-
-    print()
-    rows = [
-        (name, row.name, str(row.identical), str(row.explained), str(row.unexplained))
-        for name, one in found.items()
-        for row in one.rows
-    ]
-    out.table(("route", "fields", "identical", "explained", "unexplained"), rows)
-    for name, one in found.items():
-        for item in one.unexplained:
-            difference = item.difference
-            out.heading(f"{name}: {difference.path}")
-            out.paragraph(f"efishim: {difference.left or '-'}")
-            out.paragraph(f"QEMU:    {difference.right or '-'}")
-    if differences:
-        _print_differences(found)
-    if reasons:
-        _print_reasons(found)
-
-
-def _print_differences(found: Mapping[str, Agreement]) -> None:
-    """Both sides beside each other, by classes of fields; a dash where a side has nothing."""
-    from efishim.cli import out
-    from efishim.compare.agreement import field_class
-
-    for name, one in found.items():
-        for row in one.rows:
-            judged = [item for item in one.judged if field_class(item.difference.fact) == row.name]
-            if judged:
-                out.heading(f"{name}: {row.name}")
-                out.table(("what", "efishim", "QEMU", "why"), map(_side_by_side, judged))
-
-
-def _side_by_side(item: Judged) -> tuple[str, ...]:
-    rule = item.verdict.rule
-    difference = item.difference
-    return difference.path, difference.left or "-", difference.right or "-", rule.name if rule is not None else "unexplained"
-
-
-def _print_reasons(found: Mapping[str, Agreement]) -> None:
-    """Each rule once, with how many differences it explains."""
-    from collections import Counter
-
-    from efishim.cli import out
-
-    rules = [item.verdict.rule for one in found.values() for item in one.judged if item.verdict.rule is not None]
-    counts = Counter(rule.name for rule in rules)
-    for rule in {rule.name: rule for rule in rules}.values():
-        out.heading(rule.name, f"{counts[rule.name]} differences, {rule.kind.value}")
-        out.paragraph(rule.reason)
-        out.paragraph(rule.source)
+    progress.phase("the dump in efishim")
+    words = Words(platform=platform, memory="", epoch=request.epoch)
+    try:
+        plan = plan_dump(state.registry, dump, lambda: request.blob, words)
+    except RouteError as error:
+        progress.note(f"the dump: {error.sentence}")
+        return None
+    return agreement(run_plan(plan, progress=progress, registry=state.registry), real)
 
 
 def _boot(state: State, request: Request, flow: BootFlow, progress: Progress, *, wanted: bool) -> Record | None:
@@ -346,12 +302,6 @@ def _flows(request: Request, routes: tuple[str, ...]) -> list[BootFlow]:
     if not chosen:
         raise RouteError(f"{request.image.path} has no entry that real firmware or a loader supported here would use")
     return chosen
-
-
-def _row(flow: BootFlow, record: Record) -> tuple[str, ...]:
-    seconds = {point.name.value: f"{point.seconds:.2f} s" for point in record.milestones}
-    calls = str(len(record.firmware_calls)) if record.firmware_calls else "-"
-    return (flow.name, *(seconds.get(name, "-") for name in SHOWN), calls, record.outcome.reason.value)
 
 
 def _require_one(dump: str, kernels: tuple[str, ...], routes: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ def test_a_session_steps_through_all_modes(tmp_path: Path) -> None:
             tmp_path,
             *("monitor where", "p/x $cs", "p/x $cr0"),
             *("stepi", "stepi", "stepi", "stepi", "stepi", "monitor where", f"x/2xb {NARROW:#x}"),
-            *(f"hbreak *{WIDE:#x}", "continue", "monitor where", "p/x $efer", "p/x $cr3", "stepi"),
+            *("stepi 17", "monitor where", "p/x $efer", "p/x $cr3", "stepi"),
             *(
                 f"break *{BEHIND:#x}",
                 "continue",
@@ -60,6 +60,14 @@ def test_a_session_steps_through_all_modes(tmp_path: Path) -> None:
         assert guest.over().reason == "halted"
         assert guest.machine.engine.native.blocks() == run()[0].engine.native.blocks()
         assert guest.machine.insns == run()[0].insns
+
+
+def test_a_session_goes_to_the_last_mode_at_once(tmp_path: Path) -> None:
+    with debugged(tmp_path) as (guest, _):
+        shown = gdb(tmp_path, f"hbreak *{WIDE:#x}", "continue", "monitor where", "p/x $efer", "delete", "continue")
+        assert f"64-bit code at {WIDE:#x}" in shown
+        assert re.findall(r"^\$\d+ = (\S+)", shown, re.MULTILINE) == ["0x500"]
+        assert guest.over().reason == "halted"
 
 
 def test_watchpoints_and_changes_by_gdb(tmp_path: Path) -> None:
