@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from efishim.cli.kernel import find_image
@@ -18,9 +17,10 @@ from efishim.errors import UsageError
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.progress import NoProgress
-from efishim.lab.record import Milestone, Record, decode
+from efishim.lab.record import RECORD_LIMIT, Milestone, Record, RecordError, decode
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
+from efishim.reading import read_file
 
 Kernel = str | os.PathLike[str] | None
 """A path, a reference such as deb:PACKAGE, or None for the embedded probe kernel."""
@@ -142,11 +142,8 @@ def _record(one: Record | Kernel) -> Record:
         return one
     if one is None:
         raise UsageError("None is no record")
-    path = Path(os.fspath(one))
-    try:
-        return decode(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    path = os.fspath(one)
+    return decode(read_file(path, RECORD_LIMIT, "record", RecordError), name=path)
 
 
 def _route(text: str | None) -> tuple[str | None, str | None, str | None]:

@@ -189,6 +189,11 @@ class Registry:
         name = str(thing.name)
         if hook != "efishim_firmware_protocols" and not _NAME.fullmatch(name):
             raise TypeError(f"{name!r} is not a name of lower-case letters, digits, - and _")
+        if hook == "efishim_entries":
+            from efishim.image.entries import Entry  # noqa: PLC0415 - only who asks for entries needs it
+
+            if name in frozenset(Entry):
+                raise TypeError(f"{name!r} is an entry of efishim's own")
         return name
 
     def _once(self, hook: str) -> dict[str, Any]:

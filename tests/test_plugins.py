@@ -183,6 +183,13 @@ def test_what_is_not_chosen_by_name_is_first_of_all_ours() -> None:
     ]
 
 
+def test_an_entry_of_efishims_own_is_not_a_plugins() -> None:
+    """It would bring its own loader and rules, and each provider's run would be held to those."""
+    registry = Registry([installed("a", plugin(entries=[entry("linux64"), entry("linux65")]), "other")])
+    assert "linux64" not in registry.entries
+    assert ["linux64' is an entry of efishim's own" in one.sentence for one in registry.problems] == [True]
+
+
 def test_who_took_part_is_named_when_another_package_brought_it() -> None:
     sources = [
         installed("theirs", plugin(providers=[provider("a")]), "their-package"),

@@ -24,17 +24,18 @@ ENTRIES = ("pvh", "linux64", "linux32", "linux16", "multiboot", "multiboot2")
 @click.option(
     *("-e", "--entry"),
     metavar="ENTRY",
-    help=f"The entry that the dump was taken at: {', '.join(ENTRIES)}, or one that a plugin brings. [default: detected]",
+    help=f"The entry that the dump was taken at: {', '.join(ENTRIES)}, or with KERNEL one of a plugin. [default: detected]",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say on stderr what was derived and what could not be checked.")
 @click.pass_obj
 def command(state: State, /, dump: str, kernel: str | None, entry: str | None, form: str, quiet: bool) -> int:
-    """Check the handover in DUMP, memory and registers of a machine that stands at a kernel's entry.
+    """Check the handover in DUMP, the memory and registers of a machine that is stopped at a kernel's entry.
 
     DUMP is an ELF core as QEMU's dump-guest-memory writes it, or a TOML file with registers and ranges of memory
-    (docs/check-a-dump.md), also packed with gzip or zstd. Nothing is booted: the rules of the entry (`efishim rules`) are held
-    against what is there. With KERNEL, the image that was loaded, it is also checked that its bytes are in place.
+    (docs/check-a-dump.md), also packed with gzip or zstd. Nothing is booted: DUMP is checked
+    against the rules of the entry (`efishim rules`). With KERNEL, the image that was loaded, memory is also
+    compared with its bytes.
 
     Exit status: 0 no rule is violated, 1 one is, 4 the dump cannot be read.
 

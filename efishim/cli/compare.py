@@ -28,11 +28,9 @@ RECORD_SUFFIX = ".json"
     *("--from", "from_dump"),
     metavar="DUMP",
     type=complete.FILE,
-    help="Compare DUMP with the routes, which tell the kernel what DUMP tells it; see docs/check-a-dump.md.",
+    help="Boot DUMP too, and compare it with routes that use its command line, ramdisk and RAM size; see docs/check-a-dump.md.",
 )
-@click.option(
-    "-e", "--entry", metavar="ENTRY", help="The entry that DUMP was taken at. [default: what its registers look like]"
-)
+@click.option("-e", "--entry", metavar="ENTRY", help="The entry that DUMP was taken at. [default: detected]")
 @click.option("--all", "everything", is_flag=True, help="Select every route, and list those that do not apply. Same as no -r.")
 @click.option(
     "-j",

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import rich_click as click
 
@@ -38,22 +38,22 @@ def debug_options(function: Decorated) -> Decorated:
             click.option(
                 "--gdb",
                 metavar="[HOST:]PORT|SOCKET",
-                help="Wait for gdb on a loopback port (0 takes a free one) or a Unix socket, given as a path with a slash.",
+                help="Listen for gdb on a loopback port (0 picks a free one) or a Unix socket, given as a path with a slash.",
             ),
             click.option("-s", "default_gdb", is_flag=True, help=f"The same as --gdb {DEFAULT_PORT}."),
-            click.option("-S", "wait", is_flag=True, help="Do not start before gdb says so."),
+            click.option("-S", "wait", is_flag=True, help="Hold the guest at its first instruction until gdb continues it."),
             click.option(
                 *("--break", "breaks"),
                 metavar="SYMBOL|ADDRESS",
                 multiple=True,
-                help="Print registers and code on stderr at each hit; repeatable. With gdb attached, stop there.",
+                help="Print registers and code on stderr at the first 20 hits; repeatable. With gdb attached, stop there.",
             ),
             click.option(
                 "--trace",
                 metavar="N|FROM..TO",
                 help="Print N instructions, from the start or the first --break, or those between two symbols or addresses.",
             ),
-            click.option("--trace-file", metavar="FILE", type=complete.FILE, help="Write the trace to FILE, not to stderr."),
+            click.option("--trace-file", metavar="FILE", type=complete.FILE, help="Write the trace to FILE instead of stderr."),
         )
     ):
         decorated = option(decorated)
@@ -87,16 +87,25 @@ class DebugWords:
 
         breaks = tuple(Place.parse(text) for text in self.breaks)
         trace = None if self.trace is None else Trace.parse(self.trace)
+        address = None if self.gdb is None else Address.parse(self.gdb)
         with ExitStack() as stack:
             write: Callable[[str], object] = talk.line
             if self.trace_file is not None:
                 try:
-                    file = stack.enter_context(Path(self.trace_file).open("w", encoding="utf-8"))
+                    file = Path(self.trace_file).open("w", encoding="utf-8")  # noqa: SIM115 - the stack closes it
                 except OSError as error:
                     raise UsageError(f"{self.trace_file} cannot be written: {error.strerror}") from error
+                stack.callback(_close, file, self.trace_file)
                 write = lambda line: file.write(f"{line}\n")  # noqa: E731 - one of two
             listener = None
-            if self.gdb is not None:
-                listener = Listener(Address.parse(self.gdb))
+            if address is not None:
+                listener = Listener(address)
                 stack.callback(listener.close)
             yield DebugRequest(talk.line, write, breaks, trace, listener, self.wait)
+
+
+def _close(file: TextIO, name: str) -> None:
+    try:
+        file.close()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror}") from error

@@ -21,17 +21,18 @@ KINDS = ("provider", "entry")
     type=click.Choice(KINDS),
     default="provider",
     show_default=True,
-    help="What the plugin brings: a provider, or an entry of images with its ABI checker and a provider that drives it.",
+    help="Kind of the plugin: a provider, or an entry with its ABI checker and a provider that drives it.",
 )
 @click.option(
-    *("-C", "--directory"), metavar="DIR", default=".", type=complete.FILE, help="Where the package is made. [default: here]"
+    *("-C", "--directory"), metavar="DIR", default=".", type=complete.FILE, help="Create the package in DIR. [default: here]"
 )
 @click.pass_obj
 def command(state: State, /, name: str, kind: str, directory: str) -> None:
     """Write a package efishim-NAME with a plugin that works: replace its structure with your own, and keep the tests.
 
     The package has a pyproject.toml that registers the plugin, a module, tests that use the conformance kit
-    (efishim.testing), and a workflow for CI. Nothing that exists is overwritten.
+    (efishim.testing), and a workflow for CI. Existing files are not overwritten. Run pip in the environment that efishim is
+    installed in.
 
     \b
         efishim new-plugin myvmm

@@ -59,7 +59,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     *("--from", "from_dump"),
     metavar="DUMP",
     type=complete.FILE,
-    help="Begin with the memory and the registers in DUMP instead of a provider; see docs/check-a-dump.md.",
+    help="Boot from the memory and registers in DUMP instead of through a provider; see docs/check-a-dump.md.",
 )
 @click.option(
     "--platform",

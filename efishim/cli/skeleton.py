@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import os
 import re
 import shutil
 import tempfile
@@ -13,7 +15,9 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from efishim import provider
 from efishim.errors import UsageError
+from efishim.image.entries import Entry
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry
@@ -68,7 +72,7 @@ class Names:
             )
         if short in TAKEN:
             raise UsageError(f"efishim has a package efishim_{short.replace('-', '_')} of its own")
-        if short in registry.providers or short in registry.entries:
+        if short in registry.providers or short in registry.entries or short in frozenset(Entry):
             raise UsageError(f"there is a plugin with {short} already", hint="choose a name that users can tell from it")
         return cls(short)
 
@@ -90,9 +94,15 @@ class Names:
             "distribution": self.distribution,
             "package": f"efishim_{self.module}",
             "module": self.module,
-            "cls": "".join(part.capitalize() for part in self.name.split("-")),
+            "cls": _class("".join(part.capitalize() for part in self.name.split("-"))),
             "magic": f"{zlib.crc32(self.name.encode()):08X}",  # any number will do, but not the same one for everybody
         }
+
+
+def _class(name: str) -> str:
+    """A name for a class that is neither a word of Python's nor a name that the templates import."""
+    imported = {"ProviderError", "ProviderSuite", "Ram", "RouteError", "Arena"}
+    return f"{name}Provider" if keyword.iskeyword(name) or name in imported or hasattr(provider, name) else name
 
 
 def write(names: Names, kind: str, parent: Path) -> Path:
@@ -100,7 +110,7 @@ def write(names: Names, kind: str, parent: Path) -> Path:
     cannot be made.
     """
     target = parent / names.distribution
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists already", hint="nothing is overwritten: choose another name, or move it away")
     words = names.words
     words["summary"] = SUMMARIES[kind].format(**words)

@@ -6,22 +6,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from efishim.compare.counter_cases import fact_at, tried
+from efishim.compare.counter_cases import tried
 from efishim.compare.evidence import Seen
+from efishim.compare.facts import fact_at
 from efishim.compare.pair import facts_of
 from efishim.compare.rules import CounterCase, Rule, Traits, parse_rules, shipped_rules
 from efishim.compare.traits import changed, traits
 from efishim.errors import UsageError
-from efishim.lab.record import Record
+from efishim.lab.abi import all_rules
+from efishim.lab.record import Milestone, Record
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
 
 HOOK = "efishim_rules"
-NEVER = (
-    "outcome", "milestone.userspace", "log.BUG: something", "startup_64.command_line.x", "code.start_kernel",
+NEVER: tuple[str, ...] = (
+    "outcome", *(f"milestone.{one.value}" for one in Milestone if one is not Milestone.EXIT_BOOT_SERVICES),
+    *(f"abi.{rule}" for rule in all_rules()), "log.BUG: something", "startup_64.command_line.x", "code.start_kernel",
     "code.start_kernel -> something", "code.? -> something",
 )  # fmt: skip
-"""Facts that no rule may cover: how a run ends, what a kernel complains about, and code at large."""
+"""Facts that no rule may cover: how a run ends and how far it comes, violated rules of a protocol, what a kernel complains
+about, and code at large.
+"""
 PLACE = re.compile(r"\S.*, \S.*|\S.* sections? \d.*")
 """One part of a source: a file with a function or a heading, or a section of a document."""
 
@@ -48,19 +53,20 @@ def rules_of(registry: Registry) -> tuple[Rule, ...]:
 
 def laxities(rule: Rule) -> list[str]:
     """In what a rule is less strict than the shipped ones, a clause each."""
-    code = [path.pattern.startswith("code") for path in rule.paths]
     found = []
     if not rule.reason.endswith("."):
         found.append("the reason is a sentence with a full stop")
     if not all(PLACE.fullmatch(part) for part in rule.source.split("; ")):
         found.append("the source says where to look: `file, function()`, or a document with its section")
-    if any(path.fullmatch(fact) for path in rule.paths for fact in NEVER):
+    if any(map(rule.names, NEVER)):
         found.append("its paths cover what no rule may explain")
-    if not all(code) and not rule.counter:
+    if not rule.is_of_code and not rule.counter:
         found.append("it has no counter-case, a difference that it must not explain")
-    if any(is_code and re.escape(" -> ") not in path.pattern for is_code, path in zip(code, rule.paths, strict=True)):
+    if rule.is_of_code_at_large:
         found.append("code is explained by where it branches off: `code.CALLER -> CALLED`")
     found += [f"{case.path} of a counter-case is no fact" for case in rule.counter if not _is_fact(case)]
+    if rule.counter and not any(rule.names(case.path) for case in rule.counter):
+        found.append("none of its counter-cases is about what its paths name")
     return found
 
 

@@ -6,18 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from efishim.compare.evidence import Difference, Seen
-from efishim.compare.facts import Area, Fact, Kind, Side, Stage, given, read_fact
+from efishim.compare.facts import Area, Fact, Side, fact_at
 from efishim.compare.predicates.memory import piece_of, whole_of
 from efishim.compare.rules import CounterCase, Judge, Rule, Traits, Verdict
-
-
-def fact_at(path: str) -> Fact:
-    """The fact of a path; pieces of maps that userspace is shown are among them."""
-    word, _, rest = path.partition(".")
-    if word == "userspace" and rest.endswith("]") and "[0x" in rest:
-        name, _, piece = rest.rstrip("]").partition("[")
-        return given(Stage.USERSPACE, name, piece, kind=Kind.RANGE)
-    return read_fact(path)
 
 
 def tried(

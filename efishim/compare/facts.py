@@ -205,6 +205,15 @@ def read_fact(path: str) -> Fact:
     return did(kind, rest)
 
 
+def fact_at(path: str) -> Fact:
+    """The fact of a path; pieces of maps that userspace is shown are among them. Raises ValueError."""
+    word, _, rest = path.partition(".")
+    if word == "userspace" and rest.endswith("]") and "[0x" in rest:
+        name, _, piece = rest.rstrip("]").partition("[")
+        return given(Stage.USERSPACE, name, piece, kind=Kind.RANGE)
+    return read_fact(path)
+
+
 def _read_input(stage: Stage, rest: str) -> Fact:
     found = _RANGE.fullmatch(rest)
     if found is not None:

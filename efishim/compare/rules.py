@@ -96,6 +96,20 @@ class Rule:
         """Is it about such a fact? Rules are the one place where facts are told by their paths."""
         return any(pattern.fullmatch(fact.path) for pattern in self.paths)
 
+    def names(self, path: str) -> bool:
+        """Do its paths cover this one?"""
+        return any(pattern.fullmatch(path) for pattern in self.paths)
+
+    @property
+    def is_of_code(self) -> bool:
+        """Is it about nothing but code?"""
+        return all(map(_of_code, self.paths))
+
+    @property
+    def is_of_code_at_large(self) -> bool:
+        """Does it cover code otherwise than by where it branches off?"""
+        return any(_of_code(one) and re.escape(" -> ") not in one.pattern for one in self.paths)
+
     def spells_out(self, fact: Fact) -> bool:
         """Is it about this very fact, without a `*`?"""
         return any(pattern.pattern == re.escape(fact.path) for pattern in self.paths)
@@ -238,6 +252,10 @@ def _counter(where: str, rows: object) -> tuple[CounterCase, ...]:
 def pattern(path: str) -> re.Pattern[str]:
     """A path in which `*` stands for any text, and nothing else is special."""
     return re.compile(".*".join(re.escape(piece) for piece in path.split("*")), re.DOTALL)
+
+
+def _of_code(one: re.Pattern[str]) -> bool:
+    return one.pattern.startswith("code")
 
 
 def _text(where: str, key: str, value: object) -> str:

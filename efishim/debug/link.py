@@ -39,7 +39,7 @@ class Address:
             return cls(path=text.removeprefix("unix:"))
         host, _, port = text.removeprefix("tcp:").rpartition(":")
         host = host.removeprefix("[").removesuffix("]") or cls.host
-        if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 0xFFFF:
             raise UsageError(
                 f"{text!r} is not [HOST:]PORT and not the path of a Unix socket", hint="--gdb 1234, or --gdb ./gdb.sock"
             )
@@ -119,6 +119,8 @@ class Link:
         readable, _, _ = select.select(ends, [], [], seconds)
         if self._client is not None and self._client in readable:
             self._receive(self._client)
+            if not self.connected:
+                return  # who polls is to see that it has gone before another comes
         if self._listener.socket in readable:
             self._accept()
 

@@ -312,6 +312,7 @@ class Stub:
         if not self._memory.write(address, data):
             return FAULT
         self._debugging.changed()
+        self._debugging.written = True
         return OK
 
     def _write_all(self, data: bytes, halt: Halt) -> bytes:
@@ -329,7 +330,10 @@ class Stub:
         if registers.read(self._machine, name) == data:
             return OK
         self._be_outside(halt)
-        return OK if registers.write(self._machine, name, data) else BAD
+        if not registers.write(self._machine, name, data):
+            return BAD
+        self._debugging.written = True
+        return OK
 
     def _set_point(self, insert: bool, rest: bytes, halt: Halt) -> bytes:
         kind, _, place = rest.partition(b";")[0].partition(b",")

@@ -5,6 +5,7 @@ docs/check-a-dump.md describes the format for those who write one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ UNUSED = {"tr": 0x8B00, "ldtr": 0x8200}
 """Flags of the system segments after reset (SDM volume 3, table 9-1); their limit is 0xffff."""
 REAL_FLAGS = 0x9300
 IN_FULL = "docs/check-a-dump.md has the format with an example"
+MAX_DOTS = 64
+"""In one line."""
 MAX_FILES = 64
 """Different files of memory."""
 MAX_PACKED = MAX_UNPACKED
@@ -39,6 +42,9 @@ TOP = ("format", "version", "entry", "registers", "segments", "tables", "memory"
 
 def read_described(path: str, text: str, folder: Path) -> Dump:
     """Raises DumpError with one sentence."""
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        # tomllib takes time and memory by the square of a key's parts.
+        raise DumpError(f"{path} has a line with more than {MAX_DOTS} dots, which is not in the format", hint=IN_FULL)
     table = parse_toml(text, path, DumpError)
     reader = _Reader(path)
     reader.keys(table, TOP, "")
@@ -171,7 +177,7 @@ class _Reader:
         # A dump comes from somebody else: it names files beside it and no others of this machine's.
         if not isinstance(name, str) or not name or name != Path(name).name or name in (".", "..") or "\0" in name:
             raise DumpError(f"{where}.file in {self._path} is not the name of a file in the same folder", hint=IN_FULL)
-        if (folder / name).is_symlink():
+        if os.path.islink(folder / name):
             raise DumpError(f"{where}.file in {self._path} is a symbolic link, which is not followed")
         if name not in sources:
             if len(sources) == MAX_FILES:

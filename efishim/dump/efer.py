@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.x86 import (
     CR0_PG,
+    CR4_LA57,
     CR4_PAE,
     DESCRIPTOR_L,
     EFER_LMA,
@@ -33,14 +34,15 @@ def derive_efer(registers: Mapping[str, int], memory: PhysicalMemory, *, long_mo
         long_mode, source = long_mode and paged, "CR0.PG and e_machine of the core"
     efer, found = (EFER_LME | EFER_LMA, "set") if long_mode else (0, "clear")
     words = f"EFER is not in the dump: LME and LMA are {found}, from {source}"
-    if paged and _has_no_execute(memory, registers["cr3"], levels=4 if long_mode else 3):
+    long_levels = 5 if registers["cr4"] & CR4_LA57 else 4
+    if paged and _has_no_execute(memory, registers["cr3"], levels=long_levels if long_mode else 3):
         return efer | EFER_NXE, f"{words}; NXE is set, as a page table entry has bit 63; SCE is taken as clear"
     return efer, f"{words}; NXE and SCE are taken as clear"
 
 
 def _has_no_execute(memory: PhysicalMemory, cr3: int, *, levels: int) -> bool:
     """Is bit 63 set in a present entry? Without NXE that would be a reserved bit (SDM volume 3, section 4.5)."""
-    waiting = [(cr3 & (PTE_ADDRESS if levels == 4 else 0xFFFF_FFE0), levels)]
+    waiting = [(cr3 & (PTE_ADDRESS if levels > 3 else 0xFFFF_FFE0), levels)]
     seen = {waiting[0][0]}
     for _ in range(MAX_TABLES):
         if not waiting:

@@ -98,7 +98,7 @@ class _Segment:
 def _vmlinux(dump: Dump) -> bytes | None:
     """An ELF file around the kernel in memory. Its end is where its symbols say."""
     rip = dump.registers["rip"]
-    if rip not in pvh_notes(dump):
+    if rip >= (1 << 64) - START_KERNEL_MAP or rip not in pvh_notes(dump):
         return None
     start = rip // ALIGNMENT * ALIGNMENT
     data = _all_from(dump, start, WINDOW)
@@ -114,7 +114,7 @@ def _vmlinux(dump: Dump) -> bytes | None:
     end, entry = symbols.get("_end", 0) - START_KERNEL_MAP, symbols.get("startup_64", 0) - START_KERNEL_MAP
     if symbols.get("_text") != linked or not start <= entry < start + len(data) or not start < end <= start + MAX_IMAGE:
         return None
-    whole = data[: end - start]
+    whole = _all_from(dump, start, end - start)
     return _elf(_Segment(start, whole.rstrip(b"\0"), end - start), entry, rip)
 
 

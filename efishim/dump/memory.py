@@ -36,6 +36,8 @@ class Range:
         inside = at - self.start
         there = max(min(size, self.stored - inside), 0)
         data = self.source.read(self.offset + inside, there) if self.source is not None and there else b""
+        if len(data) < there:
+            raise DumpError("a file of the dump became shorter while it was read")
         return data.ljust(size, b"\0")
 
     def content(self) -> Iterator[tuple[int, bytes]]:
@@ -86,6 +88,13 @@ class DumpMemory(PhysicalMemory):
             else:
                 whole.append((start, end))
         self._regions = [Region(start, end - start, False, "dump", nothing) for start, end in whole]
+
+    def find(self, address: int, size: int = 1) -> Region | None:
+        """As of any memory; there may be thousands of regions here, so they are not looked through one by one."""
+        index = bisect_right(self._regions, address, key=lambda region: region.start) - 1
+        if index >= 0 and address + size <= self._regions[index].end:
+            return self._regions[index]
+        return None
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at a physical address. Raises BusError unless the dump has them all, DumpError when a file changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from efishim.dump.core import HOW_TO, read_core
@@ -47,6 +48,11 @@ def _bounded(dump: Dump) -> Dump:
     return dump
 
 
+def _named(dump: Dump, path: str | Path) -> Dump:
+    """With the path by which its first file is opened again; `dump.path` is for people."""
+    return replace(dump, files=(os.fspath(path), *dump.files[1:]))
+
+
 def open_dump(path: str | Path) -> Dump:
     """Open a dump. Raises DumpError with one sentence, and a hint what to do instead."""
     name = printable(os.fspath(path))
@@ -55,14 +61,14 @@ def open_dump(path: str | Path) -> Dump:
     if not head:
         raise DumpError(f"{name} is empty")
     if head.startswith(ELF_MAGIC):
-        return _bounded(read_core(name, source))
+        return _bounded(_named(read_core(name, source), path))
     for magic, what in FOREIGN:
         if head.startswith(magic):
             raise DumpError(f"{name} is {what}, not a dump that efishim reads", hint=HOW_TO)
     text = source.read(0, LIMIT + 1)
     if len(text) <= LIMIT and b"\0" not in text:
         try:
-            return _bounded(read_described(name, text.decode("utf-8"), Path(path).parent))
+            return _bounded(_named(read_described(name, text.decode("utf-8"), Path(path).parent), path))
         except UnicodeDecodeError:
             pass
     raise DumpError(f"{name} is neither an ELF core nor a TOML file that describes a dump", hint=HOW_TO)

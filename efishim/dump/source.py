@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -111,7 +112,11 @@ class PackedSource:
     def __init__(self, stream: IO[bytes], packed: str, name: str) -> None:
         """Raises DumpError for what is damaged or unpacks to too much."""
         self.packed = packed
-        self._memory = mmap.mmap(-1, MAX_UNPACKED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        try:
+            self._memory = mmap.mmap(-1, MAX_UNPACKED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        except OSError as error:
+            size = f"{MAX_UNPACKED >> 20} MiB of address space"
+            raise DumpError(f"the host refuses {size} to unpack {name}: {error.strerror}") from error
         self._pieces: list[int] = []
         self.size = 0
         try:
@@ -139,10 +144,12 @@ class PackedSource:
     def content(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
         """What is not zero, in whole pieces."""
         end = min(offset + size, self.size)
-        for piece in self._pieces:
+        for index in range(bisect_left(self._pieces, offset // PIECE), len(self._pieces)):
+            piece = self._pieces[index]
             low, high = max(piece * PIECE, offset), min((piece + 1) * PIECE, end)
-            if low < high:
-                yield low, high - low
+            if low >= high:
+                return
+            yield low, high - low
 
 
 class _Zstd:
@@ -184,7 +191,8 @@ def open_source(path: Path | str, *, what: str = "dump") -> Source:
     head = source.read(0, 4)
     if head[:2] != GZIP_MAGIC and head != ZSTD_MAGIC:
         return source
-    with open(path, "rb") as stream:
+    with os.fdopen(os.dup(descriptor), "rb") as stream:  # the same file, whatever the path leads to by now
+        stream.seek(0)
         if head == ZSTD_MAGIC:
             return PackedSource(_Zstd(stream), "zstd", name)  # type: ignore[arg-type]  # it has the one method that is used
         return PackedSource(gzip.GzipFile(fileobj=stream), "gzip", name)  # type: ignore[arg-type]

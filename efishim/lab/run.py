@@ -103,7 +103,12 @@ def run_plan(
     calls, points = booted.calls(), milestones.points
     stop, moments = _last(last, salvage, stop, bytes(screen.data), wanted=plan.observers and not meets(points, plan.until))
     consumed = salvage.part("consumed", structures.result, None) if structures is not None else None
-    notes = [*plan.notes, *booted.all_notes(), *salvage.part("observers", plugin_observers.finish, list[str]())]
+    notes = [
+        *plan.notes,
+        *booted.all_notes(),
+        *_debugged(machine),
+        *salvage.part("observers", plugin_observers.finish, list[str]()),
+    ]
     machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
@@ -151,6 +156,12 @@ def _last(
     unset: LastMoments | UnsetType = UNSET
     stop = salvage.part("what the panic said", lambda: last.ending(stop, console), stop)
     return stop, salvage.part("last_moments", lambda: last.result(stop, console), unset) if wanted else unset
+
+
+def _debugged(machine: Machine) -> tuple[str, ...]:
+    if machine.debugging is None or not machine.debugging.written:
+        return ()
+    return ("a debugger changed registers or memory: the command that reproduces this run does not repeat that",)
 
 
 def _follow(milestones: Milestones, views: Views, structures: StructureWatch | None, progress: Progress) -> None:

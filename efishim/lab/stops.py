@@ -46,7 +46,7 @@ class Place:
         symbol, plus, offset = text.partition("+")
         if not symbol or symbol[0].isdigit() or (plus and not _NUMBER.fullmatch(offset)):
             raise UsageError(f"{text!r} is neither a symbol nor an address", hint="for example start_kernel or 0x1000000")
-        return cls(text, None, symbol, int(offset, 0) if plus else 0)
+        return cls(text, None, symbol, int(offset, 16 if offset.startswith("0x") else 10) if plus else 0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Trace:
         begin, dots, end = text.partition("..")
         if dots:
             return cls(RANGE_TRACED, Place.parse(begin), Place.parse(end))
-        if not text.isascii() or not text.isdigit() or not 0 < int(text) <= TRACED:
+        if not text.isascii() or not text.isdigit() or len(text) > 6 or not 0 < int(text) <= TRACED:
             raise UsageError(
                 f"{text!r} is neither a number of instructions up to {TRACED} nor FROM..TO",
                 hint="--trace 500, or --trace start_kernel..setup_arch",
@@ -183,7 +183,7 @@ class Printer:
     def _begins(self, halt: Halt, place: Place | None) -> bool:
         assert self._trace is not None
         if self._trace.begin is not None:
-            return place == self._trace.begin
+            return halt.at in self._places.of(self._trace.begin)
         return place is not None if self._breaks else halt.why is Why.START
 
     def _hit(self, place: Place, halt: Halt) -> None:

@@ -101,6 +101,8 @@ class Debugging:
         self._due = 0
         self.ended = False
         """A debugger ended the run."""
+        self.written = False
+        """A debugger changed registers or memory."""
         watches.all_blocks = True
 
     def attach(self, debugger: Debugger) -> None:

@@ -44,6 +44,9 @@ def of_size(machine: MachineFacts, size: int) -> MachineFacts:
     """The same machine with more or less memory above 1 MiB, as far as it has memory there."""
     *below, last = machine.memory_map
     above = [one for one in machine.memory_map if one.kind is MemoryKind.RAM and one.start >= MIB]
+    if len(above) == 1 and above[0] is last:
+        ram = MemoryRange(last.start, size, MemoryKind.RAM)
+        return MachineFacts((*below, ram), machine.rsdp, machine.smbios, machine.framebuffer, machine.efi, machine.held)
     if len(above) != 1 or above[0].end + last.size != last.end:
         return machine  # not a map that grows at its end
     end = above[0].start + size

@@ -19,8 +19,8 @@ Check = Callable[[Stage, Handover], Iterator[Violation]]
 
 def produced(subject: Subject, entry: Entry, check: Check, wish: Wish | None = None) -> Iterator[Violation]:
     """What a check finds of a plain request, or why there is nothing to look at."""
-    stage = set_stage(subject, entry, wish)
     try:
+        stage = set_stage(subject, entry, wish)
         handover = stage.produce()
         yield from check(stage, handover)
     except OutOfWork as error:

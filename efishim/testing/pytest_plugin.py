@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(name="efishim", scope="session")
 def _efishim() -> ModuleType:
-    """The library: `efishim.run(kernel, route=...)` gives a record, `efishim.compare(...)` a comparison (docs/library.md)."""
+    """The library: `efishim.run(kernel, route=...)` gives a record, `efishim.diff(...)` a comparison (docs/library.md)."""
     import efishim  # noqa: PLC0415 - a project whose tests do not use it pays nothing
 
     return efishim

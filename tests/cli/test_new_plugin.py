@@ -68,6 +68,8 @@ def test_its_code_is_as_tidy_as_ours(kind: str, tmp_path: Path) -> None:
         ("firmware-stubs", "of its own"),
         ("grub", "already"),
         ("elf64", "already"),
+        ("linux64", "already"),
+        ("pvh", "already"),
         ("efishim-grub", "already"),
     ],
 )
@@ -81,6 +83,17 @@ def test_names_that_are_some() -> None:
     assert Names.of("a" * 40, REGISTRY).distribution == "efishim-" + "a" * 40
     assert NAME.fullmatch("x2")
     assert Names("one").words["magic"] != Names("two").words["magic"]
+
+
+@pytest.mark.parametrize("name", ["none", "true", "handover", "module", "ram", "arena", "boot-request", "provider-suite"])
+def test_a_class_is_called_like_nothing_that_its_module_uses(name: str) -> None:
+    assert Names(name).words["cls"].endswith("Provider")
+    assert Names("my-vmm").words["cls"] == "MyVmm"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be made"):
+        write(Names("mine"), "provider", tmp_path / ("x" * 300))
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

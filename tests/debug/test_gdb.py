@@ -60,6 +60,8 @@ def test_a_session_steps_through_all_modes(tmp_path: Path) -> None:
         assert guest.over().reason == "halted"
         assert guest.machine.engine.native.blocks() == run()[0].engine.native.blocks()
         assert guest.machine.insns == run()[0].insns
+        assert guest.machine.debugging is not None
+        assert not guest.machine.debugging.written
 
 
 def test_a_session_goes_to_the_last_mode_at_once(tmp_path: Path) -> None:
@@ -83,4 +85,6 @@ def test_watchpoints_and_changes_by_gdb(tmp_path: Path) -> None:
         assert re.findall(r"^\$\d+ = (\S+)", shown, re.MULTILINE) == [hex(BEHIND), "0x1122334455667788"]
         assert guest.over().reason == "interrupted"
         assert guest.machine.cpu.get("rcx") == 1
+        assert guest.machine.debugging is not None
+        assert guest.machine.debugging.written
         assert guest.machine.memory.u32(TOTAL + 0x100) == 0x12345678

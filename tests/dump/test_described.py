@@ -52,6 +52,13 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert dump.memory.read(0x1FFF, 1) == b"\0"
 
 
+def test_a_key_of_many_parts_costs_nothing(tmp_path: Path) -> None:
+    """tomllib takes the square of their number."""
+    (tmp_path / "dump.toml").write_text(f"{SMALL}\n{'a.' * 200_000}a = 1\n")
+    with pytest.raises(DumpError, match="a line with more than 64 dots"):
+        open_dump(tmp_path / "dump.toml")
+
+
 WRONG = {
     "rip = 0x1000": ("rpi = 0x1000", "registers.rpi, which is not in the format"),
     "cr0 = 0x11": ("", "lacks registers.cr0"),
@@ -87,6 +94,7 @@ def test_what_the_format_does_not_have_is_refused(right: str, tmp_path: Path) ->
         ("file = 5", "not the name of a file in the same folder"),
         ('file = "link"', "symbolic link"),
         ('file = "none"', "does not exist"),
+        (f'file = "{"a" * 300}"', "cannot be read"),
         ('file = "short"', "ends at byte 8192 of its file, which has 4096"),
         ('file = "right"\noffset = 1', "ends at byte 8193"),
         ('file = "right"\n[[memory]]\nstart = 0x4000\nsize = 0x2000\nfile = "right"', "some are used twice"),

@@ -35,3 +35,12 @@ def test_without_a_linux_around_the_note_there_is_no_image(tmp_path: Path) -> No
     assert one.registers["rip"] in pvh_notes(dump)
     assert image_in(dump, Entry.PVH) is None
     assert image_in(dump, Entry.MULTIBOOT) is None
+
+
+def test_an_entry_that_no_kernel_is_linked_for_is_none(tmp_path: Path) -> None:
+    """Behind it the kernel's mapping, 2 GiB below the end of the address space, would go past that end."""
+    place = 0x8020_0000
+    one = stopped("hvmlite", "pvh").with_registers(rip=place)
+    note = NOTE + place.to_bytes(8, "little") + b"Linux version 6.1.0 ("
+    dump = open_dump(Core(replace(one, memory={**one.memory, place: note})).write(tmp_path / "core"))
+    assert image_in(dump, Entry.PVH) is None

@@ -23,6 +23,7 @@ BASE = KERNEL_HALF + 0x100_0000
         ("start_kernel", Place("start_kernel", None, "start_kernel")),
         ("start_kernel+0x10", Place("start_kernel+0x10", None, "start_kernel", 16)),
         (" a.b+8", Place("a.b+8", None, "a.b", 8)),
+        ("a+010", Place("a+010", None, "a", 10)),
     ],
 )
 def test_places(text: str, place: Place) -> None:
@@ -39,7 +40,7 @@ def test_traces() -> None:
     assert Trace.parse("500") == Trace(500)
     between = Trace.parse("a..0x10")
     assert (between.begin, between.end) == (Place("a", None, "a"), Place("0x10", 16))
-    for text in ("0", "-1", "100001", "a..", "..b", "\u0663"):
+    for text in ("0", "-1", "100001", "9" * 5000, "a..", "..b", "\u0663"):
         with pytest.raises(UsageError):
             Trace.parse(text)
 

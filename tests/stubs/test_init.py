@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,16 +41,28 @@ def system(request: pytest.FixtureRequest, debian_kernel: Callable[[str], Path])
     return System(request.getfixturevalue("cloud_kernel"), wide=True)
 
 
+@pytest.fixture(scope="module")
+def once(qemu: Runner, tmp_path_factory: pytest.TempPathFactory) -> Callable[[System, str, Firmware, bytes], str]:
+    """A function that boots a kernel with a ramdisk, each pair once: the console."""
+
+    @cache
+    def boot(system: System, append: str, firmware: Firmware, initrd: bytes) -> str:
+        path = tmp_path_factory.mktemp("init") / "initrd"
+        path.write_bytes(initrd)
+        outcome = qemu(Boot(kernel=system.kernel, initrd=path, append=append, firmware=firmware))
+        assert outcome.ending is Ending.POWER_OFF, outcome.serial[-2000:]
+        return outcome.serial
+
+    return boot
+
+
 @pytest.fixture
-def booted(qemu: Runner, system: System, tmp_path: Path) -> Boots:
+def booted(once: Callable[[System, str, Firmware, bytes], str], system: System) -> Boots:
     """A function that boots the kernel with a ramdisk: the init's report, and the whole console."""
 
     def boot(append: str, *, firmware: Firmware = Firmware.SEABIOS, initrd: bytes = b"") -> tuple[dict[str, Section], str]:
-        path = tmp_path / "initrd"
-        path.write_bytes(initrd or reporting_initrd(system.wide))
-        outcome = qemu(Boot(kernel=system.kernel, initrd=path, append=append, firmware=firmware))
-        assert outcome.ending is Ending.POWER_OFF, outcome.serial[-2000:]
-        return init_report.parse(outcome.serial), outcome.serial
+        serial = once(system, append, firmware, initrd or reporting_initrd(system.wide))
+        return init_report.parse(serial), serial
 
     return boot
 
@@ -96,7 +109,7 @@ def test_without_efi_the_report_says_so(booted: Boots) -> None:
 
 
 def test_what_would_differ_between_two_equal_boots_is_left_out(booted: Boots) -> None:
-    report, _console = booted("console=ttyS0 quiet")
+    report, _console = booted("console=ttyS0 quiet one=two three")
     (memory,) = report["/proc/meminfo"].lines
     assert memory.startswith("MemTotal:")
     heading, *interrupts = report["/proc/interrupts"].lines

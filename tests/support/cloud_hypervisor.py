@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from efishim_firecracker import processor
-from efishim_firecracker.places import GDT, MMCONFIG_SIZE, RAM, RESERVED, STACK, ZERO_PAGE, Row, put
-from efishim_firecracker.provider import Firecracker, put_line
+from efishim_firecracker.places import COMMAND_LINE, GDT, MMCONFIG_SIZE, RAM, RESERVED, STACK, ZERO_PAGE, Row, put
+from efishim_firecracker.provider import Firecracker
 
+from efishim.errors import ProviderError
 from efishim.provider import (
     Arena,
     BootRequest,
@@ -30,6 +31,7 @@ from efishim.provider import (
 
 EBDA, EBDA_POINTER = 0xA_0000, 0x40E
 HIGH, SIZE = 0x10_0000, 64 << 20
+COMMAND_LINE_SIZE = 0x1_0000
 MMCONFIG = 0xC000_0000 + (640 << 20)
 
 MACHINE = MachineFacts(
@@ -61,7 +63,10 @@ class CloudHypervisor(Firecracker):
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         """As PVH has it; boot_params comes with the same descriptor table. ACPICA finds the EBDA by its pointer."""
         put(memory, arena, EBDA_POINTER, (EBDA >> 4).to_bytes(2, "little"), "the EBDA's segment")
-        put_line(request.command_line, memory, arena)
+        line = request.command_line
+        if len(line) >= COMMAND_LINE_SIZE or not all(0x20 <= byte < 0x7F for byte in line):
+            raise ProviderError(f"Cloud Hypervisor takes up to {COMMAND_LINE_SIZE - 1} printable characters of command line")
+        put(memory, arena, COMMAND_LINE, line + b"\0", "the command line")
         put(memory, arena, GDT, processor.PVH_GDT, "the GDT")
         return (self._start_info if request.entry == "pvh" else self._boot_params)(request, memory, arena)
 

@@ -95,6 +95,8 @@ def _built(platform: str, ram: int, epoch: int, features: tuple[tuple[str, int],
 
 def _tables(ram: PhysicalMemory, rsdp: int) -> Iterator[tuple[str, bytes]]:
     """The RSDP, and the tables that it leads to by its XSDT, or by its RSDT where it has no other (ACPI 6.5 section 5.2.5)."""
+    if ram.find(rsdp, Rsdp.SIZE) is None:
+        return
     pointer = Rsdp.parse(ram.read(rsdp, Rsdp.SIZE))
     yield "RSDP", bytes(pointer.build())
     xsdt = pointer.xsdt_address if pointer.revision >= 2 else 0

@@ -64,6 +64,8 @@ def _state(value: Value) -> bool:
             return not long or value.text.startswith(("0x4 levels", "0x5 levels"))
         case "rip":
             return value.number >= 0
+        case "cr2":
+            return value.number < KERNEL_TOP  # faults of the decompressor are on addresses that it maps to themselves
         case "rsi" if value.entry in ("linux32", "linux64") and value.fact.stage is Stage.ENTRY:
             return value.text == "&boot_params"
         case "rbx" if value.entry == "pvh" and value.fact.stage is Stage.ENTRY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,9 +11,10 @@ from efishim.dump.found import image_in
 from efishim.dump.model import Dump
 from efishim.dump.opened import open_dump
 from efishim.dump.reader import handover_of, reader_of
-from efishim.dump.source import DumpError
+from efishim.dump.source import SMALLER, DumpError
 from efishim.errors import EfishimError, RouteError, UsageError
 from efishim.image.entries import Entry
+from efishim.image.text import printable
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.arguments import Words, known_platform_options, numbers
 from efishim.lab.plan.plan import MIB, Blob, Plan
@@ -28,6 +30,7 @@ OF_QEMU = "ELF core of QEMU"
 QEMU_MACHINE, PLATFORM = "pc-qemu", "pc"
 """The platforms for a dump of QEMU's and for any other one, when the user names none."""
 HIGH = 1 << 32
+MOST_HASHED = 64 << 30
 KEPT = ("provider", "cmdline", "initrds", "no_initrd", "profile", "without", "shim")
 """Words that a dump leaves no choice about."""
 FLAGS = {"cmdline": "-a", "initrds": "-i", "no_initrd": "--no-initrd", "provider": "-p"}
@@ -65,9 +68,20 @@ def plan_dump(registry: Registry, path: str, find_image: Callable[[], Blob] | No
         cmdline=told(registry, dump, entry).cmdline,
         memory=memory,
         options=options,
-        dump=tuple(Blob.of_large_file(one, what="dump") for one in dump.files),
+        dump=tuple(Blob.of_large_file(_hashable(one), what="dump") for one in dump.files),
         **limits,
     )
+
+
+def _hashable(path: str) -> str:
+    """The record has the hash of each file, for which all of it is read. Raises DumpError."""
+    try:
+        large = os.stat(path).st_size > MOST_HASHED
+    except OSError:
+        return path  # who reads it says what is wrong
+    if large:
+        raise DumpError(f"{printable(path)} has more than {MOST_HASHED >> 30} GiB, holes included", hint=SMALLER)
+    return path
 
 
 def _entry(dump: Dump, name: str | None) -> Entry:
@@ -114,11 +128,11 @@ def told(registry: Registry, dump: Dump, entry: Entry, *, ramdisks: bool = False
         return Told()
     try:
         information = provider.read_back(dump.memory, handover_of(dump, entry))
-        blobs = [
-            Blob.embedded(RAMDISK, dump.memory.read(one.start, one.size))
-            for one in (information.modules if ramdisks else ())
-            if 0 < one.size <= plans.BLOB_LIMIT
-        ]
+        modules = [one for one in information.modules if one.size > 0] if ramdisks else []
+        large = sum(one.size for one in modules) > plans.BLOB_LIMIT
+        blobs = [] if large else [Blob.embedded(RAMDISK, dump.memory.read(one.start, one.size)) for one in modules]
     except (EfishimError, BusError):
         return Told()
+    if large:
+        raise DumpError(f"the ramdisks of {dump.path} have more than {plans.BLOB_LIMIT >> 20} MiB together")
     return Told(information.command_line[: plans.CMDLINE_LIMIT], tuple(blobs))

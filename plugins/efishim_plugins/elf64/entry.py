@@ -1,6 +1,6 @@
 """The 64-bit entry of a Linux kernel's ELF file: `startup_64` of the kernel proper, with RSI pointing to boot_params.
 
-Firecracker and Cloud Hypervisor enter vmlinux there, without a decompressor and without a boot loader. No document is its
+Firecracker enters a vmlinux without a PVH note there, without a decompressor and without a boot loader. No document is its
 specification: it is entered in the state of the 64-bit boot protocol (boot.rst), which the comment at startup_64 in
 arch/x86/kernel/head_64.S asks for again, at the physical address that the linker script puts into e_entry
 (arch/x86/kernel/vmlinux.lds.S, phys_startup_64).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from efishim.dump.opened import open_dump
+from efishim.dump.source import DumpError
 from efishim.image.entries import Entry
 from efishim.lab.plan.arguments import Words
 from efishim.lab.plan.from_dump import memory_of, plan_dump, told
@@ -53,3 +55,10 @@ def test_the_platform_is_qemus_for_a_core_and_the_users_before_that(tmp_path: Pa
         return plan_dump(load_plugins(), str(path), lambda: kernel, Words(platform=word, memory="")).platform
 
     assert [platform(core, ""), platform(ranges, ""), platform(core, "kvm")] == ["pc-qemu", "pc", "kvm"]
+
+
+def test_a_file_of_holes_that_a_run_would_hash_for_hours_is_refused(tmp_path: Path) -> None:
+    one = stopped("kexec", "linux64")
+    path = Core(replace(one, ranges=(*one.ranges, (1 << 40, 1 << 40))), machine=62).write(tmp_path / "core")
+    with pytest.raises(DumpError, match="more than 64 GiB, holes included"):
+        plan_dump(load_plugins(), str(path), lambda: Blob.embedded("kernel", b"x"), Words(platform="", memory=""))
