@@ -122,7 +122,7 @@ def test_records_are_compared_as_they_are_and_as_files(record: efishim.Record, t
     assert [run.name for run in comparison.runs] == [f"{ROUTE}#1", f"{ROUTE}#2"]
     with pytest.raises(efishim.EfishimError, match="compared with nothing"):
         efishim.diff(record)
-    with pytest.raises(efishim.EfishimError, match="cannot be read"):
+    with pytest.raises(efishim.EfishimError, match="does not exist"):
         efishim.diff(record, tmp_path / "none.json")
     with pytest.raises(efishim.EfishimError, match="records have theirs"):
         efishim.diff(record, routes=[ROUTE])

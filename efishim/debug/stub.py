@@ -311,8 +311,7 @@ class Stub:
         self._be_outside(halt)
         if not self._memory.write(address, data):
             return FAULT
-        self._debugging.changed()
-        self._debugging.written = True
+        self._debugging.wrote()
         return OK
 
     def _write_all(self, data: bytes, halt: Halt) -> bytes:
@@ -330,10 +329,8 @@ class Stub:
         if registers.read(self._machine, name) == data:
             return OK
         self._be_outside(halt)
-        if not registers.write(self._machine, name, data):
-            return BAD
         self._debugging.written = True
-        return OK
+        return OK if registers.write(self._machine, name, data) else BAD
 
     def _set_point(self, insert: bool, rest: bytes, halt: Halt) -> bytes:
         kind, _, place = rest.partition(b";")[0].partition(b",")

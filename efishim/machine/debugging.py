@@ -142,6 +142,11 @@ class Debugging:
         engine.every_instruction = bool(self._points)
         self.changed()
 
+    def wrote(self) -> None:
+        """Memory was changed by a debugger, code perhaps."""
+        self.written = True
+        self.changed()
+
     def changed(self) -> None:
         """Code, or what is known of it, was changed by a debugger."""
         self._engine.drop_all()
