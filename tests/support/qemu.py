@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,12 +21,18 @@ from efishim.oracle.tools import MissingTool, ovmf, require
 __all__ = ["PROGRAM", "Boot", "Ending", "Firmware", "MissingTool", "Outcome", "command", "ovmf", "require", "run"]
 
 
+LOOK = 0.2
+"""Host seconds between two looks at what was sent."""
+Until = Callable[[str], bool]
+
+
 class Ending(StrEnum):
-    """Why the machine stopped. The values are QEMU's `ShutdownCause`, but for the last two."""
+    """Why the machine stopped. The values are QEMU's `ShutdownCause`, but for the last three."""
 
     POWER_OFF = "guest-shutdown"
     RESET = "guest-reset"
     PANIC = "guest-panic"
+    SEEN = "seen"
     TIMEOUT = "timeout"
     FAILED = "failed"
 
@@ -49,9 +56,9 @@ def command(boot: Boot, scratch: Path) -> list[str | bytes]:
     return [*words, "-no-reboot", "-serial", f"file:{scratch / 'serial'}", "-qmp", "stdio"]
 
 
-def run(boot: Boot, scratch: Path, *, timeout: float = 240) -> Outcome:
-    """Boot until the guest ends it or `timeout` seconds of host time are over. `scratch` is a folder for this run's
-    own files. Raises MissingTool.
+def run(boot: Boot, scratch: Path, *, timeout: float = 240, until: Until | None = None) -> Outcome:
+    """Boot until the guest ends it, what it sent is what is waited for, or `timeout` seconds of host time are over. `scratch`
+    is a folder for this run's own files. Raises MissingTool.
     """
     started = time.monotonic()
     with subprocess.Popen(
@@ -62,8 +69,7 @@ def run(boot: Boot, scratch: Path, *, timeout: float = 240) -> Outcome:
                 raise ValueError("stdin was asked for")
             process.stdin.write('{"execute": "qmp_capabilities"}\n')
             process.stdin.flush()
-            process.wait(timeout)
-            ending = None
+            ending = _wait(process, scratch / "serial", timeout, until)
         except subprocess.TimeoutExpired:
             ending = Ending.TIMEOUT
         except BrokenPipeError:
@@ -71,9 +77,28 @@ def run(boot: Boot, scratch: Path, *, timeout: float = 240) -> Outcome:
         finally:
             process.kill()
         events, errors = process.communicate()
-    serial = scratch / "serial"
-    text = serial.read_bytes().decode("ascii", "replace").replace("\r", "") if serial.exists() else ""
-    return Outcome(text, ending or _cause(events), time.monotonic() - started, errors)
+    return Outcome(_text(scratch / "serial"), ending or _cause(events), time.monotonic() - started, errors)
+
+
+def _wait(process: subprocess.Popen[str], serial: Path, timeout: float, until: Until | None) -> Ending | None:
+    """None when the machine ended by itself. Raises subprocess.TimeoutExpired."""
+    if until is None:
+        process.wait(timeout)
+        return None
+    last = time.monotonic() + timeout
+    while not until(_text(serial)):
+        try:
+            process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > last:
+                raise
+        else:
+            return None
+    return Ending.SEEN
+
+
+def _text(serial: Path) -> str:
+    return serial.read_bytes().decode("ascii", "replace").replace("\r", "") if serial.exists() else ""
 
 
 def _cause(events: str) -> Ending:
