@@ -91,7 +91,7 @@ def pytest_configure() -> None:
 UNMEASURED = frozenset({"kernel", "qemu", "slow", "unmeasured"})
 """Marks of tests that run without the measurement of coverage, which makes them up to four times as long: they take the same
 paths thousands of times, and which code is tested is for the tests of that code to show. So what is measured is what
-`make quick` runs."""
+`make quick` runs, and a few slow tests that are the only ones of their code (`measured`)."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -100,7 +100,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     measurement may have been started within another, which goes on when the inner one stops.
     """
     stopped: list[coverage.Coverage] = []
-    if not UNMEASURED.isdisjoint(mark.name for mark in item.iter_markers()):
+    marks = {mark.name for mark in item.iter_markers()}
+    if "measured" not in marks and not UNMEASURED.isdisjoint(marks):
         while (measured := coverage.Coverage.current()) is not None:
             measured.stop()
             stopped.append(measured)

@@ -103,6 +103,7 @@ def test_a_file_that_is_no_record_ends_in_4(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_baseline_is_saved_checked_found_different_and_updated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = str(tmp_path / "baselines")
     assert run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK]) == 0

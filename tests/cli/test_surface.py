@@ -18,9 +18,8 @@ from efishim.cli.app import run_command_line
 from efishim.cli.surface import FORMATS
 from efishim.report import surfaces
 from efishim.surface.model import Mark, Surface, decode, encode
-from efishim.surface.surface import surface
 from tests.firmware.programs import program
-from tests.surface.needy import CODE, needy_plan
+from tests.surface.needy import CODE, needy_surface
 
 QUICK = ("-q", "-j", "1", "-m", "64", "--no-initrd", "--until", "shutdown")
 
@@ -34,8 +33,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def found() -> Surface:
-    return surface(needy_plan())
+def found(shared: Path) -> Surface:
+    return needy_surface(shared)
 
 
 def test_formats_are_those_that_there_are() -> None:
@@ -64,6 +63,7 @@ def test_text_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_text(found: Surface) -> None:
     text = surfaces.text(found)
     assert text.splitlines()[-1] == surfaces.conclusion(found)

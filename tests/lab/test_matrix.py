@@ -63,6 +63,7 @@ def test_records_are_those_of_single_runs_byte_for_byte() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_one_after_the_other_in_this_process_gives_the_same() -> None:
     plans = [plan(*route) for route in ROUTES[:2]]
     one, other = (run_matrix(plans, jobs=jobs, progress=Notes()) for jobs in (1, 2))
@@ -73,6 +74,7 @@ def test_one_after_the_other_in_this_process_gives_the_same() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_run_raises_stays_with_its_plan(jobs: int, tmp_path: Path) -> None:
     file = tmp_path / "kernel"

@@ -19,6 +19,7 @@ REPORTS = pytest.mark.parametrize("text", [report, hostile_report], ids=["honest
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_same_records_give_the_same_bytes(count: int) -> None:
     found = [decode(encode(record)) for record in records()[:count]]
@@ -112,6 +113,7 @@ def test_what_needs_the_script_is_hidden_without_it() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("count", [2, 4])
 def test_every_difference_is_there(count: int) -> None:
     codes = {one.text for one in parsed(report(count)).of("code")}

@@ -12,8 +12,13 @@ In assembly, each call checked as said (offsets in the tables by UEFI 2.10, 4.4.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from efishim.lab.plan.plan import Blob, Plan
+from efishim.surface.model import Surface, decode, encode
+from efishim.surface.surface import surface
 from tests.firmware.programs import program
+from tests.support.runs import one_at_a_time
 
 CODE = bytes.fromhex(
     "53 56 4883ec38 4889d3 488b7360"  # push rbx, rsi; room; rbx = system table, rsi = its BootServices (0x60)
@@ -35,3 +40,13 @@ def needy_plan() -> Plan:
     """The program on the machine's own firmware, until it powers off."""
     image = Blob.embedded("embedded:needy", program(code=CODE))
     return Plan(image=image, provider="firmware", entry="efi", platform="pc", memory=64 << 20)
+
+
+def needy_surface(shared: Path) -> Surface:
+    """Its surface, searched once for all test workers."""
+    folder = shared / "needy-surface"
+    kept = folder / "surface.json"
+    with one_at_a_time(folder):
+        if not kept.exists():
+            kept.write_bytes(encode(surface(needy_plan())))
+    return decode(kept.read_bytes())

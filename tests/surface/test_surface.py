@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +18,12 @@ from efishim.surface.model import Finding, Mark, Surface, decode, encode
 from efishim.surface.search import weaker
 from efishim.surface.surface import SurfaceError, surface
 from efishim.surface.trials import NoSurfaceProgress
-from tests.surface.needy import needy_plan
+from tests.surface.needy import needy_plan, needy_surface
 
 
 @pytest.fixture(scope="module")
-def found() -> Surface:
-    return surface(needy_plan())
+def found(shared: Path) -> Surface:
+    return needy_surface(shared)
 
 
 def of(found: Surface, text: str) -> Finding:
@@ -35,6 +36,7 @@ def record_of(plan: Plan) -> Record:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_what_must_work(found: Surface) -> None:
     """Exactly what the program checks, and the tables through which it gets there."""
     assert {one.item.text for one in found.marked(Mark.NEEDED) if not one.refusal} == {
