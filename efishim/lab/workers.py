@@ -146,4 +146,4 @@ def _do(work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
     finally:
         _Worker.busy = False
         if _Worker.terminated:
-            signal.alarm(1)  # its default action ends the process, by when the result has gone to the parent
+            signal.alarm(60)  # its default action ends the process; a pool that loses one process loses what the others do

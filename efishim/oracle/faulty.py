@@ -79,6 +79,8 @@ _STOPS = (
     (Ending.PANIC, re.compile(rb"Kernel panic - not syncing: ([^\r\n]+)[\r\n]")),
     (Ending.PANIC, re.compile(rb"PANIC: (early exception .{1,100} error [0-9a-f]+) cr2 ")),
 )
+_OF_THE_HOST = re.compile(rb"^[^\r\n]*\.\.MP-BIOS bug: 8254 timer not connected to IO-APIC\r?\n", re.MULTILINE)
+"""What a kernel says on QEMU when the host was too busy for its timer (arch/x86/kernel/apic/io_apic.c, check_timer())."""
 _OOPS = (r"^#PF: (.*)", r"^RIP: \w+:(?!0x)(\S+)")
 """What an Oops says that is the same wherever things lie (arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c)."""
 _REASONS = {
@@ -295,7 +297,7 @@ def on_qemu(subject: Subject, fault: Fault, *, timeout: float = TIMEOUT) -> Outc
             if fault.kernel is None:
                 raise
             return _outcome(fault, b"", Ending.REFUSED, error.sentence, begun)
-    return _outcome(fault, bytes(run.console), ending, message, begun)
+    return _outcome(fault, _OF_THE_HOST.sub(b"", bytes(run.console)), ending, message, begun)
 
 
 # efishim

@@ -28,6 +28,8 @@ from efishim.oracle.scratch import scratch
 
 MIB = 1 << 20
 PR_SET_PDEATHSIG = 1
+START_SECONDS = 60.0
+"""Host seconds for QEMU to start; what the guest is given begins after that."""
 LOG_LIMIT = 1 << 20
 """Bytes of QEMU's log that are looked at; a reset takes 2 KiB of it."""
 
@@ -116,8 +118,8 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
-    """Start it, stopped, and end it in any case. `timeout` in host seconds for everything; `epoch` is what its clock
-    shows, seconds since 1970. Raises MissingTool, OracleError.
+    """Start it, stopped, and end it in any case. `timeout` in host seconds from the first instruction on; `epoch` is what its
+    clock shows, seconds since 1970. Raises MissingTool, OracleError.
     """
     tools.qemu()
     with scratch() as folder:
@@ -150,12 +152,13 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
             )
             for _, theirs in pairs.values():
                 theirs.close()
-            channels = Channels(process, time.monotonic() + timeout)
+            channels = Channels(process, time.monotonic() + max(timeout, START_SECONDS))
             channels.add_serial(Pipe(serial))
             lines = {name: channels.add(pairs[name][0]) for name in ("gdb", "qmp")}
             gdb, qmp = Gdb(channels, lines["gdb"]), Qmp(channels, lines["qmp"])
             qmp.greet()
             gdb.command("qSupported:xmlRegisters=i386")
+            channels.deadline = time.monotonic() + timeout
             yield Qemu(process, channels, gdb, qmp, ram, log)
         finally:
             if process is not None:

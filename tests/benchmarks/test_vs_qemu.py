@@ -18,12 +18,12 @@ import sys, time
 print("nothing", flush=True)
 time.sleep(0.2)
 print("efishim: startup_64 after 1 instructions", file=sys.stderr, flush=True)
-time.sleep(0.2)
+time.sleep(1.5)
 print("efishim-init: begin", flush=True)
 print("efishim-init: begin", flush=True)
 held = bytearray(64 << 20)
 held[::4096] = b"x" * len(held[::4096])
-time.sleep(0.2)
+time.sleep(1.5)
 sys.exit(3)
 """
 

@@ -155,7 +155,7 @@ def test_the_same_answers(display: Display, tmp_path: Path) -> None:
     (tmp_path / "initrd").write_bytes(b"none")
     boot = Boot(kernel=tmp_path / "kernel", initrd=tmp_path / "initrd", append="", extra=("-vga", VGA[display]))
     with missing_tools_named():
-        real = run(boot, tmp_path, timeout=120)
+        real = run(boot, tmp_path)
     ours = load(image, "", display=display)
     ours.run(max_insns=20_000_000)
     mine, theirs = answers(calls, ours.serial.decode("latin-1").replace("\r", "")), answers(calls, real.serial)

@@ -56,7 +56,7 @@ def test_grub_says_what_it_says_on_seabios(tmp_path: Path) -> None:
     assert ours.run(max_insns=300_000_000).reason == "shutdown"  # through ACPI, whose anchor it finds in the ROM
     (tmp_path / "kernel").write_bytes(image(tmp_path, SCRIPT))
     with missing_tools_named():
-        real = run(QemuBoot(kernel=tmp_path / "kernel"), tmp_path, timeout=60)
+        real = run(QemuBoot(kernel=tmp_path / "kernel"), tmp_path)
     assert real.ending is Ending.POWER_OFF
     told, judge = lines(ours.serial.decode()), lines(real.serial)
     assert told[:4] == judge[:4]  # hello, and the map up to 1 MiB

@@ -57,7 +57,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     vga = ("-vga", QEMU_DISPLAY[display])
     boot = Boot(kernel=folder / "kernel", initrd=folder / "initrd", append=CMDLINE, extra=vga)
     with missing_tools_named():
-        real = run(boot, folder, timeout=120)
+        real = run(boot, folder)
     assert real.ending is Ending.POWER_OFF, real.serial[-2000:]
     ours = load(probe_kernel(), CMDLINE, display=display)
     assert ours.run(max_insns=20_000_000).reason == "shutdown"

@@ -19,7 +19,7 @@ EFISHIM = [sys.executable, "-c", "import sys; from efishim.cli import main; sys.
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*EFISHIM, "run", *arguments], capture_output=True, check=False, timeout=300)
+    return subprocess.run([*EFISHIM, "run", *arguments], capture_output=True, check=False, timeout=900)
 
 
 @pytest.mark.kernel
@@ -71,8 +71,8 @@ def test_a_signal_leaves_a_valid_partial_record(number: signal.Signals, cloud_ke
     process.send_signal(number)
     asked = time.monotonic()
     rest = process.stderr.read()
-    assert process.wait(60) == 128 + number
-    assert time.monotonic() - asked < 20
+    assert process.wait(100) == 128 + number
+    assert time.monotonic() - asked < 100
     assert b"Traceback" not in rest
     record = records.decode((tmp_path / "run.json").read_bytes())
     assert record.outcome.reason is Reason.INTERRUPTED

@@ -27,6 +27,7 @@ from tests.compare.changes import CHANGES
 from tests.compare.defects import DEFECTS
 from tests.compare.test_document_mutations import changed, document, leaves, other
 from tests.support.browser import browser
+from tests.support.pace import slowness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -92,7 +93,8 @@ def test_the_report_of_the_whole_matrix_is_small_and_opens_quickly(records: dict
     page = render(build(found), found)
     assert len(page.encode()) < REPORT_LIMIT
     with browser(page, tmp_path) as window:
-        assert window.seconds_to_paint(enough=OPENING_LIMIT) <= OPENING_LIMIT
+        limit = OPENING_LIMIT * slowness()
+        assert window.seconds_to_paint(enough=limit) <= limit
         picture = window.picture(1280, 2000)
         assert window.messages == []
     assert len(picture) > LEAST_PICTURE

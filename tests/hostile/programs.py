@@ -40,7 +40,7 @@ def image_of(code: bytes, entry: int = 0) -> bytes:
     return build_pe([section], entry=RVA + entry, size_of_image=RVA + SECTION_SIZE)
 
 
-def run_image(image: bytes, *, max_insns: int = 2_000_000_000, timeout: float = 120) -> Record:
+def run_image(image: bytes, *, max_insns: int = 2_000_000_000, timeout: float = 600) -> Record:
     """Through the firmware's EFI entry, on 64 MiB."""
     plan = Plan(
         image=Blob.embedded("hostile", image),

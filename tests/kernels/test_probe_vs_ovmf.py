@@ -46,7 +46,7 @@ def real(shared: Path) -> ProbeReport:
             (folder / "initrd").write_bytes(reporting_initrd())
             boot = Boot(kernel=folder / "kernel", initrd=folder / "initrd", append=CMDLINE, firmware=Firmware.OVMF)
             with missing_tools_named():
-                outcome = run(boot, folder, timeout=180)
+                outcome = run(boot, folder, timeout=600)
             assert outcome.ending is Ending.POWER_OFF, outcome.serial[-2000:]
             told.write_text(outcome.serial)
     return probe_report.parse(told.read_text())

@@ -92,7 +92,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Accounts:
     initrd.write_bytes(reporting_initrd())
     boot = Boot(kernel=kernel, initrd=initrd, append=CMDLINE, cpu=CPU)
     try:
-        executed = executed_by_qemu(boot, [PROBE], folder, until=None, timeout=60)
+        executed = executed_by_qemu(boot, [PROBE], folder, until=None, timeout=300)
     except MissingTool as error:
         pytest.skip(str(error))
     ours = executed_by_efishim(
@@ -133,7 +133,7 @@ def stock(cloud_kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Accou
     ]
     try:
         executed = executed_by_qemu(
-            Boot(kernel=kernel, initrd=initrd, append=CMDLINE, cpu=CPU), ranges, folder, until=goal, timeout=120
+            Boot(kernel=kernel, initrd=initrd, append=CMDLINE, cpu=CPU), ranges, folder, until=goal, timeout=300
         )
     except MissingTool as error:
         pytest.skip(str(error))

@@ -42,7 +42,7 @@ def booted(cloud_kernel: Path, shared: Path) -> Booted:
     initrd = Blob.embedded("embedded:init", reporting_initrd())
 
     def made(flow: str, cmdline: bytes, core: str = "") -> Record:
-        request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=180.0, core=core)
+        request = Request(image, Blob.from_file(cloud_kernel), cmdline, (initrd,), timeout=600.0, core=core)
         try:
             return oracle_record(request, find_boot_flow(flow))
         except MissingTool as error:

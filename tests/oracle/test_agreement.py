@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +145,9 @@ BUSY_HOST = (
 @pytest.mark.parametrize("line", BUSY_HOST)
 def test_what_a_busy_host_causes_is_explained_on_qemu_alone(booted: Booted, line: str) -> None:
     """QEMU's clock is the host's; ours is not, so the same line of ours is a finding."""
-    quiet = booted(PVH)
+    real, form = booted(PVH), re.sub(r"\d+", "", line)
+    said = (one for one in real.console.splitlines(keepends=True) if not re.sub(r"\d+", "", one).rstrip().endswith(form))
+    quiet = replace(real, console="".join(said))
     busy = replace(quiet, console=f"[    0.100000] {line}\n{quiet.console}")
     ours = replace(quiet.route, platform="pc-qemu")
     assert agreement(replace(quiet, route=ours), busy).unexplained == ()

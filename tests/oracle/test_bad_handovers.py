@@ -98,7 +98,7 @@ def outcomes(cloud_kernel: Path, image: Image) -> Outcomes:
     def both(name: str) -> tuple[Outcome, Outcome]:
         fault = find_fault(name)
         try:
-            return faulty.on_qemu(subject, fault), faulty.in_efishim(subject, fault)
+            return faulty.on_qemu(subject, fault, timeout=600.0), faulty.in_efishim(subject, fault, timeout=600.0)
         except MissingTool as error:
             if os.environ.get(OFFLINE) == "1":
                 pytest.skip(str(error))

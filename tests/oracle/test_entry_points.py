@@ -147,11 +147,11 @@ def test_a_kernel_that_lay_there_before_narrows_nothing(session: FakeSession, pr
     session.ram.write(old, facts.entry_code)
     entry_point = KernelProper(probe, 64 * MIB)
     arm(entry_point, session)
-    before = time.monotonic()
+    before = time.process_time()
     assert not session.look()
     assert len(session.handlers) == len(entry_point.addresses)
     session.ram.write(new, facts.entry_code)
     assert session.look()
     assert {old, new} <= set(session.handlers)
     assert len(session.handlers) <= 4
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5

@@ -87,10 +87,16 @@ def after_seabios() -> Iterator[Qemu]:
     with started(Boot(vga="std"), timeout=120.0, epoch=0) as machine:
         machine.gdb.resume()
         end = time.monotonic() + 60
-        while anchor(machine, b"_SM_") is None and time.monotonic() < end:
+        while not linked(machine) and time.monotonic() < end:
             machine.gdb.wait_stop(0.1)
         machine.gdb.interrupt()
         yield machine
+
+
+def linked(machine: Qemu) -> bool:
+    """Is the RSDP whole? It is what SeaBIOS links last, behind SMBIOS and all other tables (src/fw/paravirt.c)."""
+    rsdp = anchor(machine, b"RSD PTR ")
+    return rsdp is not None and sum(machine.ram.read(rsdp, 20)) % 256 == 0
 
 
 def anchor(machine: Qemu, text: bytes) -> int | None:

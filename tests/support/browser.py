@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-LIMIT = 90.0
+LIMIT = 300.0
 """Host seconds for one start of the browser."""
 TRIES = 3
 """Starts of the browser to find out how quick a page can be."""

@@ -45,7 +45,7 @@ def oracle_log(
     *,
     cmdline: str = "console=ttyS0",
     memory: int = 512,
-    timeout: float = 180.0,
+    timeout: float = 600.0,
 ) -> str:
     """Everything that the kernel printed on QEMU with OVMF until it powered off. Skips the test, with the reason, where
     that cannot be had; fails it when the machine does not power off within `timeout` seconds.

@@ -12,7 +12,7 @@ from tests.support.probe_report import ProbeReport
 from tests.support.qemu import Boot, Ending, run
 from tests.support.runs import efishim_run, one_at_a_time
 
-TIMEOUT = 180
+TIMEOUT = 600
 """Seconds a real machine may take."""
 
 

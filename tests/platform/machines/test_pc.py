@@ -17,6 +17,7 @@ from efishim.platform.definition import GIB, MIB, PlatformFacts, PlatformOptions
 from efishim.platform.machines.pc import PC
 from efishim.platform.resources import PC_RESOURCES, Owners, resources
 from tests.platform.fakes import FakeBoard
+from tests.support.pace import slowness
 
 EPOCH = 1_460_000_000
 
@@ -291,6 +292,7 @@ def up() -> float:
     return time.process_time() - started
 
 
+@pytest.mark.unmeasured
 def test_a_machine_is_up_in_50_milliseconds() -> None:
     """The least of several: other processes only add to it. Tests and `efishim doctor` build hundreds."""
-    assert min(up() for _ in range(8)) < 0.05
+    assert min(up() for _ in range(8)) < 0.05 * slowness()
