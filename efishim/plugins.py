@@ -207,6 +207,14 @@ class Registry:
         return self._once("efishim_providers")
 
     @property
+    def providers_ours_first(self) -> Mapping[str, Provider]:
+        """By name, efishim's own before those of other packages: for who takes the first that reads a structure. Another
+        package's provider may read back nothing but what it wrote at its own addresses.
+        """
+        others = {name for name in self.providers if self.distribution(self.owner("efishim_providers", name)) != OURS}
+        return {name: self.providers[name] for name in sorted(self.providers, key=lambda name: (name in others, name))}
+
+    @property
     def platforms(self) -> Mapping[str, Platform]:
         """By name."""
         return self._once("efishim_platforms")

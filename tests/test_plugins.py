@@ -183,6 +183,17 @@ def test_what_is_not_chosen_by_name_is_first_of_all_ours() -> None:
     ]
 
 
+def test_who_takes_the_first_provider_takes_ours_first() -> None:
+    registry = Registry(
+        [
+            installed("a", plugin(providers=[provider("a"), provider("z")]), "other"),
+            installed("m", plugin(providers=[provider("m"), provider("n")]), "efishim"),
+        ]
+    )
+    assert list(registry.providers) == ["a", "m", "n", "z"]
+    assert list(registry.providers_ours_first) == ["m", "n", "a", "z"]
+
+
 def test_an_entry_of_efishims_own_is_not_a_plugins() -> None:
     """It would bring its own loader and rules, and each provider's run would be held to those."""
     registry = Registry([installed("a", plugin(entries=[entry("linux64"), entry("linux65")]), "other")])

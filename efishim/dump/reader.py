@@ -18,9 +18,7 @@ def handover_of(dump: Dump, entry: Entry) -> Handover:
 
 
 def reader_of(providers: Mapping[str, Provider], entry: Entry) -> Provider | None:
-    """The first provider by name that can start a kernel at this entry, None without one. All of them write the structure of
-    the same specification.
-    """
+    """The first provider that can start a kernel at this entry, None without one."""
     for provider in providers.values():
         if any(one.name == entry and not one.through_shim for one in provider.entries):
             return provider

@@ -93,7 +93,7 @@ def _put_memory(machine: Machine, dump: Dump) -> list[str]:
 
 def _describe(booted: Booted, dump: Dump, entry: Entry, machine: Machine, registry: Registry) -> None:
     """The native structure, as the provider reads it that drives the entry."""
-    provider = reader_of(registry.providers, entry)
+    provider = reader_of(registry.providers_ours_first, entry)
     booted.handover = handover = handover_of(dump, entry)
     if provider is None:
         booted.notes.append(f"no provider drives the entry {entry}, so the native structure is not shown")

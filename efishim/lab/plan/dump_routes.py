@@ -56,7 +56,7 @@ def plan_dump_routes(
 
 
 def _reference(registry: Registry, plan: Plan) -> str:
-    provider = reader_of(registry.providers, Entry(plan.entry))
+    provider = reader_of(registry.providers_ours_first, Entry(plan.entry))
     if provider is None:
         raise UsageError(f"no provider drives the entry {plan.entry}", hint="name a route with -r")
     return f"{provider.name}/{plan.entry}"

@@ -123,7 +123,7 @@ def memory_of(dump: Dump) -> int:
 
 def told(registry: Registry, dump: Dump, entry: Entry, *, ramdisks: bool = False) -> Told:
     """What the dump tells: nothing when its native structure cannot be read. With `ramdisks`, their contents too."""
-    provider = reader_of(registry.providers, entry)
+    provider = reader_of(registry.providers_ours_first, entry)
     if provider is None:
         return Told()
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from efishim.image.entries import Entry
 from efishim.lab.plan.arguments import Words
 from efishim.lab.plan.from_dump import memory_of, plan_dump, told
 from efishim.lab.plan.plan import GIB, MIB, Blob
-from efishim.plugins import load_plugins
+from efishim.plugins import GROUP, Registry, load_plugins
 from tests.support.cores import Core, described, stopped
+from tests.test_plugins import installed
 
 HEAD = 'format = "efishim-dump"\nversion = 1\n[registers]\nrip = 0\ncr0 = 0x11\n[segments.cs]\nselector = 8\n'
 
@@ -62,3 +65,15 @@ def test_a_file_of_holes_that_a_run_would_hash_for_hours_is_refused(tmp_path: Pa
     path = Core(replace(one, ranges=(*one.ranges, (1 << 40, 1 << 40))), machine=62).write(tmp_path / "core")
     with pytest.raises(DumpError, match="more than 64 GiB, holes included"):
         plan_dump(load_plugins(), str(path), lambda: Blob.embedded("kernel", b"x"), Words(platform="", memory=""))
+
+
+def test_a_dump_is_read_by_our_provider_whoever_else_has_one(tmp_path: Path) -> None:
+    """Firecracker's reads back what lies at Firecracker's addresses; its name comes before that of any of ours."""
+    theirs = installed("firecracker", import_module("efishim_firecracker"), "efishim-firecracker")
+    registry = Registry([*entry_points(group=GROUP), theirs])
+    assert next(iter(registry.providers)) == "firecracker"
+    for provider, entry in (("hvmlite", "pvh"), ("kexec", "linux64")):
+        dump = open_dump(Core(stopped(provider, entry), machine=62 if entry == "linux64" else 3).write(tmp_path / entry))
+        found = told(registry, dump, Entry(entry), ramdisks=True)
+        assert found == told(load_plugins(), dump, Entry(entry), ramdisks=True)
+        assert found.cmdline == b"console=ttyS0 told"
