@@ -17,10 +17,9 @@ from efishim.errors import UsageError
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.progress import NoProgress
-from efishim.lab.record import RECORD_LIMIT, Milestone, Record, RecordError, decode
+from efishim.lab.record import Milestone, Record, read_record
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
-from efishim.reading import read_file
 
 Kernel = str | os.PathLike[str] | None
 """A path, a reference such as deb:PACKAGE, or None for the embedded probe kernel."""
@@ -142,8 +141,7 @@ def _record(one: Record | Kernel) -> Record:
         return one
     if one is None:
         raise UsageError("None is no record")
-    path = os.fspath(one)
-    return decode(read_file(path, RECORD_LIMIT, "record", RecordError), name=path)
+    return read_record(os.fspath(one))
 
 
 def _route(text: str | None) -> tuple[str | None, str | None, str | None]:

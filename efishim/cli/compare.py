@@ -151,7 +151,9 @@ def _records(
             raise UsageError("one record has nothing to be compared with", hint="give two or more")
         if routes:
             raise UsageError("-r has no meaning with records: nothing is booted")
-        return [_read(subject) for subject in subjects], [], 0
+        from efishim.lab.record import read_record
+
+        return [read_record(subject) for subject in subjects], [], 0
     if len(subjects) > 1:
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
     from efishim.cli.matrix import run_routes
@@ -165,11 +167,3 @@ def _records(
         reasons = "; ".join(f"{one.route}: {one.reason}" for one in outcome.skipped)
         raise UsageError(f"no route gave a record: {reasons}")
     return outcome.records, outcome.skipped, outcome.interrupted
-
-
-def _read(path: str) -> Record:
-    from efishim.lab.record import RECORD_LIMIT, RecordError, decode
-    from efishim.reading import read_file
-
-    data = read_file(path, RECORD_LIMIT, "record", RecordError)
-    return decode(data, name=path)

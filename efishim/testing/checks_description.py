@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from efishim.errors import EfishimError, ProviderError
 from efishim.lab.abi import interface as rules
 from efishim.plugin_guard import PluginError
-from efishim.provider import Entry, Handover, Loaded, Violation
+from efishim.provider import Entry, Handover, Loaded, Provider, Violation
 from efishim.testing.memory import MIB
 from efishim.testing.subject import Subject, finding
 
@@ -25,13 +25,17 @@ def description(subject: Subject) -> Iterator[Violation]:
 
 
 def _words(subject: Subject) -> Iterator[str]:
-    one = subject.guarded
+    yield from described(subject.guarded)
+    if not subject.guarded.structure:
+        yield "the native structure has no name"
+
+
+def described(one: Provider) -> Iterator[str]:
+    """What is wrong with what it says of itself, a clause each."""
     if not _NAME.fullmatch(one.name):
         yield f"the name is {one.name!r}"
     if not one.summary or "\n" in one.summary:
         yield "the summary is not one line"
-    if not one.structure:
-        yield "the native structure has no name"
     if not one.specifications:
         yield "there is no specification"
     yield from (f"the link of {it.title!r} is {it.link!r}" for it in one.specifications if not it.link.startswith("https://"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 
 from efishim.errors import ProviderError
 from efishim.provider import Arena, BootInformation, BootRequest, Handover, Loaded, MachineFacts, MemoryKind, Module, Provider
+from efishim.testing.checks_description import described
 from efishim.testing.memory import MIB, Ram, facts
 
 COMMAND_LINE = b"console=ttyS0 quiet"
@@ -18,8 +18,6 @@ LOADED = Loaded(16 * MIB, MIB, 16 * MIB, SETUP)
 DAMAGES = 300
 """How many damaged copies of a structure `read_back` is shown."""
 
-_NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
-
 
 def check_provider(provider: Provider, image: bytes = b"", machine: MachineFacts | None = None) -> list[str]:
     """What is wrong with a provider, a sentence each; empty is good. `image` is a file that it can boot, `machine` the one
@@ -29,27 +27,7 @@ def check_provider(provider: Provider, image: bytes = b"", machine: MachineFacts
     explains what is missing, answers damaged structures with ProviderError and nothing else, and keeps native entries
     and those behind the shim apart.
     """
-    return [*_description(provider), *_behaviour(provider, image, machine or facts()), *_entries(provider)]
-
-
-def _description(provider: Provider) -> Iterator[str]:
-    if not _NAME.match(provider.name):
-        yield f"the name {provider.name!r} is not made of lower-case letters, digits, - and _"
-    if not provider.summary or "\n" in provider.summary:
-        yield "the summary is not one line"
-    if not provider.specifications:
-        yield "it names no specification"
-    yield from (f"the link of {one.title!r} is none" for one in provider.specifications if not one.link.startswith("https://"))
-    if not provider.limits:
-        yield "it names no limits, and every boot protocol has some"
-    if not provider.entries:
-        yield "it drives no entry"
-    for what, names in (
-        ("entry", [one.name for one in provider.entries]),
-        ("option", [one.name for one in provider.options]),
-    ):
-        yield from (f"the {what} {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
-        yield from (f"the {what} name {name!r} cannot be typed" for name in names if not _NAME.match(name))
+    return [*described(provider), *_behaviour(provider, image, machine or facts()), *_entries(provider)]
 
 
 def _request(image: bytes, machine: MachineFacts) -> BootRequest:

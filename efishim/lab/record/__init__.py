@@ -23,6 +23,7 @@ from efishim.lab.record.codec import (
     decode,
     encode,
     json_schema,
+    read_record,
     without_wall_clock,
 )
 from efishim.lab.record.consumed import CODE_LIMIT, Consumed, Consumption, FieldUse, LegacyUse, WholeUse
@@ -163,5 +164,6 @@ __all__ = [
     "hexadecimal",
     "json_schema",
     "meets",
+    "read_record",
     "without_wall_clock",
 ]

@@ -12,6 +12,7 @@ from efishim.lab.record import schema1
 from efishim.lab.record.document import CONSOLE_LIMIT, SCHEMA, Record
 from efishim.lab.record.fitting import clipped, opened, shortened
 from efishim.lab.record.values import decode_value, encode_value, schema_of
+from efishim.reading import read_file
 
 RECORD_LIMIT = 64 << 20
 """Largest document (bytes) that is written or read. A full run to userspace stays under 3 MB."""
@@ -57,6 +58,11 @@ def _shortened(document: dict[str, Any]) -> dict[str, Any]:
 
 def _canonical(value: Any) -> bytes:
     return msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n"
+
+
+def read_record(path: str) -> Record:
+    """The record in a file. Raises RecordError with one sentence."""
+    return decode(read_file(path, RECORD_LIMIT, "record", RecordError), name=path)
 
 
 def decode(data: bytes, *, name: str = "the record") -> Record:
