@@ -11,7 +11,7 @@ from efishim.errors import UsageError
 from efishim.image.entries import Entry
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words
-from efishim.lab.plan.from_dump import plan_dump, told
+from efishim.lab.plan.from_dump import plan_opened, require_no_more, told
 from efishim.lab.plan.plan import Blob, Plan, format_size
 from efishim.lab.plan.routes import NoRoute, plan_routes
 from efishim.plugins import Registry
@@ -35,7 +35,9 @@ def plan_dump_routes(
     """
     options = tuple(one for one in words.options if one.startswith(PLATFORM_GROUP))
     own = replace(words, cmdline=None, initrds=(), no_initrd=False, options=options)
-    dumped = plan_dump(registry, path, find_image, own)
+    require_no_more(own)
+    dump = open_dump(path)
+    dumped = plan_opened(registry, dump, find_image, own)
     cmdline = words.cmdline
     if cmdline is None:
         text = dumped.cmdline.decode("utf-8", "surrogateescape")
@@ -50,7 +52,7 @@ def plan_dump_routes(
     chosen = routes or (_reference(registry, dumped),)
     found, without = plan_routes(registry, opened(dumped.image), dumped.image, chosen, asdict(theirs))
     if not words.initrds and not words.no_initrd:
-        ramdisks = told(registry, open_dump(path), Entry(dumped.entry), ramdisks=True).ramdisks
+        ramdisks = told(registry, dump, Entry(dumped.entry), ramdisks=True).ramdisks
         found = [_with_ramdisks(plan, ramdisks) for plan in found]
     return [*found, dumped], without
 

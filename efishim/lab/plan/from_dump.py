@@ -50,11 +50,20 @@ def plan_dump(registry: Registry, path: str, find_image: Callable[[], Blob] | No
 
     Raises UsageError, RouteError, DumpError and ImageError, one sentence each.
     """
+    require_no_more(words)
+    return plan_opened(registry, open_dump(path), find_image, words)
+
+
+def require_no_more(words: Words) -> None:
+    """Raises UsageError for words about what is in the dump."""
     for name in KEPT:
         if getattr(words, name) not in (None, (), False):
             flag = FLAGS.get(name, f"--{name}")
             raise UsageError(f"{flag} has no meaning with --from: the dump has all that the kernel is told")
-    dump = open_dump(path)
+
+
+def plan_opened(registry: Registry, dump: Dump, find_image: Callable[[], Blob] | None, words: Words) -> Plan:
+    """As `plan_dump`, for a dump that is open."""
     entry = _entry(dump, words.entry)
     platform = registry.platform(words.platform or (QEMU_MACHINE if dump.form.startswith(OF_QEMU) else PLATFORM))
     options = plans.parse_options(words.options, known_platform_options(platform))
