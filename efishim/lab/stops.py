@@ -26,6 +26,11 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,20}")
 Say = Callable[[str], object]
 
 
+def _value(text: str) -> int:
+    """Of what _NUMBER matches; a leading zero means nothing."""
+    return int(text, 16 if text.startswith("0x") else 10)
+
+
 @dataclass(frozen=True)
 class Place:
     """An address in the guest, or a symbol of the kernel and what is added to it."""
@@ -40,13 +45,13 @@ class Place:
         """`0x100000`, `start_kernel` or `start_kernel+0x10`. Raises UsageError."""
         text = text.strip()
         if _NUMBER.fullmatch(text):
-            address = int(text, 0) if text.startswith("0x") else int(text)
+            address = _value(text)
             if address <= ADDRESS_BITS:
                 return cls(text, address)
         symbol, plus, offset = text.partition("+")
         if not symbol or symbol[0].isdigit() or (plus and not _NUMBER.fullmatch(offset)):
             raise UsageError(f"{text!r} is neither a symbol nor an address", hint="for example start_kernel or 0x1000000")
-        return cls(text, None, symbol, int(offset, 16 if offset.startswith("0x") else 10) if plus else 0)
+        return cls(text, None, symbol, _value(offset) if plus else 0)
 
 
 @dataclass(frozen=True)
@@ -141,11 +146,10 @@ class Printer:
         self._hits: Counter[int] = Counter()
         self._left = 0
         self._begun = trace is None
-        self._ends: frozenset[int] = frozenset()
-        watched = [*self._breaks, *([trace.begin] if trace is not None and trace.begin is not None else [])]
-        for place in (*watched, *([trace.end] if trace is not None and trace.end is not None else [])):
+        begin, end = (None, None) if trace is None else (trace.begin, trace.end)
+        self._watched = (*self._breaks, *((begin,) if begin is not None else ()))
+        for place in (*self._watched, *((end,) if end is not None else ())):
             places.require(place)
-        self._watched = tuple(watched)
 
     def attention(self) -> bool:
         """Nothing but its places stops the guest."""
