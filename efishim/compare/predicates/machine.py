@@ -48,7 +48,7 @@ class Chosen:
     def fadt(self) -> Fadt | None:
         """The FADT, cut or filled to the size of its newest form."""
         data = self.tables.get("FACP")
-        return None if data is None else Fadt.parse(data[: Fadt.SIZE].ljust(Fadt.SIZE, b"\0"))
+        return None if data is None else _fadt(data)
 
     @property
     def madt(self) -> frozenset[int]:
@@ -63,6 +63,10 @@ class Chosen:
         """EAX, EBX, ECX and EDX of a CPUID leaf without subleaves."""
         found = (one for one in self.view.cpuid if one.leaf == number and one.subleaf is None)
         return next(((int(one.eax), int(one.ebx), int(one.ecx), int(one.edx)) for one in found), None)
+
+
+def _fadt(data: bytes) -> Fadt:
+    return Fadt.parse(data[: Fadt.SIZE].ljust(Fadt.SIZE, b"\0"))
 
 
 def chosen(record: Record) -> Chosen | None:
@@ -107,7 +111,7 @@ def _tables(ram: PhysicalMemory, rsdp: int) -> Iterator[tuple[str, bytes]]:
         data = _table(ram, int.from_bytes(root[at : at + width], "little"))
         yield from _named(data)
         if data[:4] == b"FACP":
-            fadt = Fadt.parse(data[: Fadt.SIZE].ljust(Fadt.SIZE, b"\0"))
+            fadt = _fadt(data)
             for address in (fadt.x_dsdt or fadt.dsdt, fadt.x_firmware_ctrl or fadt.firmware_ctrl):
                 yield from _named(_table(ram, address))
 
