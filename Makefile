@@ -11,7 +11,7 @@ KERNEL ?= deb:linux-image-cloud-amd64
 PYTEST_ARGS ?=
 ROOM   ?=
 
-.PHONY: demo test quick check docs environment compiled clean
+.PHONY: demo test quick check docs site pictures environment compiled clean
 
 demo: $(BIN)/python
 	@rm -f $(VENV)/installed
@@ -33,6 +33,14 @@ check: environment
 
 docs: environment
 	$(BIN)/python -m docs.generate
+
+site: environment
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs build/site
+	$(BIN)/python -m sphinx -b man -q -W --keep-going docs build/man
+	@echo "build/site/index.html, build/man/efishim.1"
+
+pictures: environment
+	$(BIN)/python -m docs.pictures $(KERNEL)
 
 environment: $(VENV)/installed
 
