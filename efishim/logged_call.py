@@ -34,5 +34,7 @@ class LoggedCall:
     depth: int = 0
     overridden: bool = False
     """The answer came from a profile and not from the firmware itself."""
+    injected: bool = False
+    """The call failed because the run was asked to make it fail."""
     repeats: int = 1
     """How many such calls were made in a row: polling that gets the same answer is kept as one entry."""

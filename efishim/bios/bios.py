@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from efishim.bios import data_area, rom
-from efishim.bios.call_log import CallLog
+from efishim.bios.call_log import WITH_STATUS, CallLog, name_of
 from efishim.bios.clock import ClockServices
 from efishim.bios.config import BiosConfig
 from efishim.bios.devices import DiskServices, SerialServices
@@ -18,6 +18,7 @@ from efishim.bios.memory import EBDA_SIZE, KIB, ROM_SIZE, ROM_START, carve, ebda
 from efishim.bios.system import SystemServices
 from efishim.bios.video import VideoServices
 from efishim.errors import MachineError
+from efishim.injection import Injections
 from efishim.logged_call import LoggedCall
 from efishim.machine.cpu import Board
 from efishim.memory_range import MemoryRange
@@ -56,6 +57,7 @@ class Bios:
         self._insns = insns
         self._map = carve(config.memory)
         self._log = CallLog()
+        self.injections = Injections()
         ebda = ebda_address(config.memory)
         area = data_area.prepare(board.memory, ebda=ebda, ebda_kib=EBDA_SIZE // KIB, serial_ports=config.serial_ports)
         self._burn()
@@ -164,10 +166,14 @@ class Bios:
             return
         service = self._services.get(vector, _nobody)
         before = frame.registers()
-        service(frame)
+        code = self.injections.strike(name_of(vector, before["eax"] & 0xFFFF)) if vector in WITH_STATUS else None
+        if code is None:
+            service(frame)
+        else:
+            frame.fail(code)
         if frame.stored:
             self._board.flush_code(0, 0)
-        self._log.note(vector, before, frame, self._insns())
+        self._log.note(vector, before, frame, self._insns(), injected=code is not None)
 
     def _in_service(self, vector: int) -> bool:
         """Is this a hardware interrupt: does its controller serve its line now?"""

@@ -34,7 +34,7 @@ class CallLog:
         self.unknown: list[str] = []
         """Functions that were asked for and that the BIOS does not have, in the order of their first call."""
 
-    def note(self, vector: int, before: dict[str, int], frame: Frame, insns: int) -> None:
+    def note(self, vector: int, before: dict[str, int], frame: Frame, insns: int, *, injected: bool = False) -> None:
         """A call was answered."""
         service = name_of(vector, before["eax"] & 0xFFFF)
         if frame.unknown and service not in self.unknown and len(self.unknown) < UNKNOWN_LIMIT:
@@ -45,7 +45,7 @@ class CallLog:
         results = tuple((name, f"{value:#x}") for name, value in after.items() if value != before[name])
         if service == TELETYPE:
             args = (("text", _character(before["eax"] & 0xFF)),)
-        self._add(LoggedCall(service, args, status, insns, frame.return_address, results))
+        self._add(LoggedCall(service, args, status, insns, frame.return_address, results, injected=injected))
 
     def _add(self, call: LoggedCall) -> None:
         if self.calls:

@@ -18,6 +18,7 @@ from click.core import ParameterSource
 
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.debug_options import DebugWords, debug_options
+from efishim.cli.fault_option import fault_option
 from efishim.cli.out import document
 from efishim.cli.plugin_options import plugin_options
 from efishim.errors import UsageError
@@ -137,6 +138,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     multiple=True,
     help="Remove a service, protocol, table, variable or field from the firmware, or make it return a status.",
 )
+@fault_option
 @click.option(
     "--shim",
     type=click.Choice(("host", "guest")),
@@ -213,6 +215,7 @@ def command(
         efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
         efishim run vmlinuz --from vm.core     boot what a VMM handed over
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
+        efishim run vmlinuz --fail AllocatePages:2=EFI_OUT_OF_RESOURCES
         efishim run vmlinuz -s -S     wait for gdb on port 1234
         efishim run vmlinuz --break start_kernel --trace 100
     """

@@ -15,6 +15,7 @@ from efishim.cli import complete
 from efishim.cli.out import document
 from efishim.cli.shared import PLAN_OPTIONS
 from efishim.cli.talk import moved
+from efishim.errors import UsageError
 from efishim.surface import CMDLINE
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ HEARTBEAT = 10.0
     help="Save the smallest firmware found as a profile for `efishim run --profile`.",
 )
 @click.option(
+    "--faults", "failing", is_flag=True, help="Make each call of the boot fail once instead, and tell what KERNEL does."
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    type=complete.FILE,
+    help="Go on with an interrupted --faults, from what it wrote with --format json.",
+)
+@click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1, 256),
@@ -78,6 +88,8 @@ def command(
     kernel: str | None,
     route: str | None,
     save_profile: str | None,
+    failing: bool,
+    resume: str | None,
     jobs: int | None,
     form: str,
     output: str | None,
@@ -90,6 +102,9 @@ def command(
     error, one by one and together, until nothing more can go. The result is verified: it boots, and removing anything
     else stops the boot. Ctrl-C prints what is known so far.
 
+    With --faults nothing is removed: one call at a time fails with a status that its specification has, then all allocations
+    from one on, then hypercalls. KERNEL goes on, says so, or dies silently.
+
     The default KERNEL is the embedded probe kernel, which has no userspace: its goal is shutdown. The default command
     line is console=ttyS0 cryptomgr.notests, because every trial is a boot and Linux spends most of it on crypto self-tests.
 
@@ -98,6 +113,7 @@ def command(
         efishim surface deb:linux-image-cloud-amd64 --format markdown -o surface.md
         efishim surface vmlinuz -r hvmlite/efi --save-profile least.toml
         efishim surface vmlinuz --profile rust-hypervisor-firmware
+        efishim surface vmlinuz --faults
     """
     from efishim.cli.run import check_writable, interruptible
     from efishim.firmware.profile import ProfileError
@@ -106,6 +122,10 @@ def command(
     from efishim.surface.surface import SurfaceError, surface
 
     state: State = context.obj
+    if failing and save_profile:
+        raise UsageError("--save-profile has no meaning with --faults, which removes nothing")
+    if resume is not None and not failing:
+        raise UsageError("--resume is for --faults")
     for path in (save_profile, output):
         if path:
             check_writable(path)
@@ -115,6 +135,8 @@ def command(
         words["until"] = "userspace" if kernel is not None else "shutdown"
     if words["cmdline"] is None:
         words["cmdline"] = CMDLINE
+    if failing:
+        return _faults(state, (kernel, route, words), resume, (form, output), jobs=jobs or os.cpu_count() or 1, quiet=quiet)
     plan = _plan(state, kernel, route, words, quiet=quiet)
     with interruptible() as interruption, _progress(state.talk, quiet=quiet) as progress:
         try:
@@ -128,6 +150,38 @@ def command(
             return interruption.exit_status
     if save_profile and found.profile:
         write_atomically(save_profile, found.profile.encode("utf-8"))
+    document(renderers()[form](found), form, output)
+    return interruption.exit_status
+
+
+def _faults(
+    state: State,
+    wanted: tuple[str | None, str | None, dict[str, Any]],
+    resume: str | None,
+    result: tuple[str, str | None],
+    *,
+    jobs: int,
+    quiet: bool,
+) -> int:
+    """`wanted` are kernel, route and the other words, `result` the format and the file."""
+    from efishim.cli.run import interruptible
+    from efishim.report.faults import renderers
+    from efishim.surface.fault_model import read
+    from efishim.surface.faults import faults
+    from efishim.surface.surface import SurfaceError
+
+    earlier = read(resume) if resume is not None else None
+    kernel, route, words = wanted
+    plan = _plan(state, kernel, route, words, quiet=quiet)
+    with interruptible() as interruption, _progress(state.talk, quiet=quiet) as progress:
+        try:
+            found = faults(plan, registry=state.registry, jobs=jobs, progress=progress, interrupt=interruption, earlier=earlier)
+        except SurfaceError as error:
+            if not interruption.is_set():
+                raise
+            state.talk.error(error.sentence)
+            return interruption.exit_status
+    form, output = result
     document(renderers()[form](found), form, output)
     return interruption.exit_status
 

@@ -135,6 +135,7 @@ def firmware_calls(calls: list[LoggedCall], names: AddressNames) -> list[rec.Fir
             results=[rec.Argument(name=name, value=value) for name, value in call.results],
             caller=names.ref(call.caller, call.insns),
             repeats=call.repeats,
+            injected=True if call.injected else UNSET,
         )
         for call in calls
     ]

@@ -76,7 +76,7 @@ def surface(
     known = _Known()
     progress.phase("the whole firmware", 1)
     with trials(plan, jobs=jobs, progress=progress, interrupt=interrupt, registry=registry) as runs:
-        whole = _whole(runs)
+        whole = whole_run(runs)
         runs.limit = PATIENCE * whole.outcome.insns + SLACK
         try:
             known.there = offered(plan, registry)
@@ -88,7 +88,8 @@ def surface(
         return _document(plan, known, runs, whole)
 
 
-def _whole(runs: Trials) -> Record:
+def whole_run(runs: Trials) -> Record:
+    """The run with everything. Raises SurfaceError when it does not reach the goal, and what a run raises."""
     try:
         (trial,) = runs.observe([{}])
     except Interrupted as error:
@@ -183,11 +184,11 @@ def _document(plan: Plan, known: _Known, runs: Trials, whole: Record) -> Surface
         proof=known.proof,
         complete=known.complete,
         profile=known.minimal.decode("utf-8"),
-        reproduce=_command(plan),
+        reproduce=reproduce(plan),
     )
 
 
-def _command(plan: Plan) -> str:
+def reproduce(plan: Plan) -> str:
     """What makes the document again: the words of `run`, but for how the route is named."""
     route = f"-p {shell_word(plan.provider)} -e {shell_word(plan.entry)} --platform {shell_word(plan.platform)}"
     named = f"-r {shell_word(f'{plan.route}@{plan.platform}')}"

@@ -157,7 +157,7 @@ class Trials:
 
     def run(self, many: Sequence[tuple[Changes, Plan]]) -> list[Trial]:
         """Run plans; results in their order. Raises Interrupted and MachineError."""
-        keys = [(plan.without, plan.profile, plan.max_insns, plan.observers) for _, plan in many]
+        keys = [(plan.without, plan.fail, plan.profile, plan.max_insns, plan.observers) for _, plan in many]
         todo = {key: one for key, one in zip(keys, many, strict=True) if key not in self._known}
         if self.pool is None:
             for key, (changes, plan) in todo.items():

@@ -166,3 +166,37 @@ def test_ctrl_c_before_anything_is_known(kernel: str) -> None:
     assert started.returncode == 130
     assert "interrupted" in (out or err)
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_faults_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The document resumes itself, and the command in it is one."""
+    document = tmp_path / "faults.json"
+    words = ["surface", kernel, "--faults", *QUICK]
+    assert run_command_line([*words, "--format", "json", "-o", str(document)]) == 0
+    found = json.loads(document.read_bytes())
+    assert found["complete"]
+    assert "surface --faults" in found["reproduce"]
+    assert run_command_line([*words, "--resume", str(document)]) == 0
+    out = capsys.readouterr().out
+    assert "BootServices.AllocatePool:1=EFI_OUT_OF_RESOURCES" in out
+    assert out.splitlines()[-1] == "5 faults, each in a run of its own: 3 goes on, 2 returns an error."
+    run = shlex.split(found["cases"][0]["effect"]["command"])
+    assert run_command_line([*run[1:], "-q", "--no-observers"]) == 1, "the program returns an error again"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--faults", "--save-profile", "x.toml"], "--save-profile has no meaning with --faults"),
+        (["--resume", "x.json"], "--resume is for --faults"),
+        (["--faults", "--resume", "/nonexistent"], "does not exist"),
+        (["--faults", "--resume", __file__], "is not what `efishim surface --faults --format json` writes"),
+    ],
+)
+def test_words_about_faults_that_are_refused(
+    words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(["surface", *words]) == 2
+    assert sentence in capsys.readouterr().err

@@ -52,7 +52,14 @@ class CallLog:
         return len(self.calls) - 1
 
     def end(
-        self, number: int | None, function: Function, values: Sequence[int], result: int, *, overridden: bool = False
+        self,
+        number: int | None,
+        function: Function,
+        values: Sequence[int],
+        result: int,
+        *,
+        overridden: bool = False,
+        injected: bool = False,
     ) -> None:
         """A call returns `result`."""
         if number is None:
@@ -67,7 +74,7 @@ class CallLog:
             results = tuple((name, value) for name, value in shown if value)
         else:
             status = TPL_NAMES.get(result, f"{result:#x}") if function.returns is Returns.TPL else "VOID"
-        call = replace(self.calls[number], status=status, results=results, overridden=overridden)
+        call = replace(self.calls[number], status=status, results=results, overridden=overridden, injected=injected)
         self.calls[number] = call
         if result == Status.NOT_READY:
             self._fold(number)

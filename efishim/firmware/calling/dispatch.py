@@ -19,6 +19,7 @@ from efishim.firmware.calling.functions import Function, Returns
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.calling.status import EfiError, Status
+from efishim.injection import Injections
 from efishim.machine.cpu import Board, GuestFault
 from efishim.machine.memory import BusError
 from efishim.wire.x86 import EFLAGS_IF
@@ -86,6 +87,7 @@ class _Frame:
     result: int | None = None
     registers: dict[str, int] | None = None
     overridden: bool = False
+    injected: bool = False
     on_finish: Callable[[int], None] | None = None
 
 
@@ -125,6 +127,7 @@ class Dispatcher:
         self.overrides = overrides
         self.gate: Callable[[Function], Status | None] = lambda function: None
         """Says which functions may not be called now, and what they answer."""
+        self.injections = Injections()
         self.epilogue: Callable[[], Steps | None] = lambda: None
         """What there is to do before a service returns: notifications that became due."""
         self._frames: list[_Frame] = []
@@ -223,7 +226,10 @@ class Dispatcher:
         frame = _Frame(_answer(0), rsp, rip, function, values, number)
         self._frames.append(frame)
         try:
-            forced = self._forced(function, values)
+            forced = self._injected(function)
+            frame.injected = forced is not None
+            if forced is None:
+                forced = self._forced(function, values)
             frame.overridden = forced is not None
             if forced is None and len(self._frames) > DEPTH_LIMIT:
                 forced = Status.OUT_OF_RESOURCES
@@ -248,6 +254,10 @@ class Dispatcher:
         self._frames.remove(frame)
         self.board.cpu.set("rip", frame.rip - len(stubs.OUT))
         self.board.page_fault(fault.address, error=fault.error)
+
+    def _injected(self, function: Function) -> int | None:
+        """The status of a call that is to fail, whatever the firmware would do."""
+        return self.injections.strike(function.full_name) if function.returns is Returns.STATUS else None
 
     def _forced(self, function: Function, values: Sequence[int]) -> int | None:
         refused = self.gate(function)
@@ -348,7 +358,7 @@ class Dispatcher:
             amended = self.overrides.amend(frame.function.full_name, self.log.arguments(frame.function, frame.values), result)
             frame.overridden, result = amended != result, amended
         self.convention.give(result, status=frame.function.returns is Returns.STATUS)
-        self.log.end(frame.number, frame.function, frame.values, result, overridden=frame.overridden)
+        self.log.end(frame.number, frame.function, frame.values, result, overridden=frame.overridden, injected=frame.injected)
 
     def _unwind(self, unwind: Unwind) -> None:
         places = [i for i, f in enumerate(self._frames) if isinstance(f.waiting, Call) and f.waiting.catch is unwind.catch]

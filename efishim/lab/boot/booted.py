@@ -13,6 +13,7 @@ from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import Piece
+from efishim.injection import Injections
 from efishim.lab.abi import EFI_IA32
 from efishim.lab.boot.guest_shim import WIDTH, GuestShim
 from efishim.logged_call import LoggedCall
@@ -54,6 +55,8 @@ class Booted:
     modules: tuple[Module, ...] = ()
     kind: EntryKind | None = None
     """The entry that is used, when a plugin brings it."""
+    injections: Injections = field(default_factory=Injections)
+    """Calls that fail on purpose."""
 
     def calls(self) -> list[LoggedCall]:
         """The firmware calls so far."""
@@ -91,7 +94,7 @@ class Booted:
     def all_notes(self) -> list[str]:
         """For the record, when the run is over."""
         firmware = self.bios if self.bios is not None else self.guest_shim
-        return [*self.notes, *(firmware.notes() if firmware is not None else ())]
+        return [*self.notes, *(firmware.notes() if firmware is not None else ()), *self.injections.notes()]
 
     def on_exit_boot_services(self, callback: Callable[[], None]) -> None:
         """Call back when ExitBootServices succeeded."""

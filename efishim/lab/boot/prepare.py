@@ -17,6 +17,7 @@ from efishim.image.opened import Image
 from efishim.lab.boot import discovery, native_entry
 from efishim.lab.boot import efi_shim as shimming
 from efishim.lab.boot.booted import Booted
+from efishim.lab.boot.faults import inject
 from efishim.lab.boot.firmware_protocols import install_protocols, traced_protocols
 from efishim.lab.boot.guest_shim import GuestShim, open_guest_shim, shim_symbols
 from efishim.lab.plan.plan import Plan
@@ -104,6 +105,7 @@ def prepare(plan: Plan, image: Image, machine: Machine, registry: Registry, cons
         _through_shim(bench, initrds)
     else:
         _natively(bench, initrds)
+    inject(plan, bench.booted, machine, registry)
     return bench.booted
 
 

@@ -12,6 +12,7 @@ from efishim.firmware.profile_files import FILE_LIMIT, read_profile
 from efishim.image.entries import Entry as ImageEntry
 from efishim.lab.plan import default_words
 from efishim.lab.plan import plan as plans
+from efishim.lab.plan.faults import is_bios, is_efi, parse_faults
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.record import Milestone, ShimPlace
@@ -40,6 +41,7 @@ class Words:
     no_observers: bool = False
     profile: str | None = None
     without: tuple[str, ...] = ()
+    fail: tuple[str, ...] = ()
     shim: str | None = None
 
 
@@ -59,6 +61,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
     shim = None if words.shim is None else ShimPlace(words.shim)
     if shim is not None:
         _require_place(shim, provider, entry, words)
+    fail = _faults(words, registry, provider, entry)
     options = plans.parse_options(words.options, known_options(provider, entry, platform, shim))
     for group, declared in ((provider.name, provider.options), ("platform", platform.options)):
         given = plans.option_group(options, group)
@@ -78,6 +81,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         options=options,
         profile=find_profile(words.profile, registry.profiles) if words.profile else None,
         without=_without(words.without),
+        fail=fail,
         shim=shim,
         image=find_image(),
         **limits,
@@ -137,8 +141,10 @@ def _require_place(shim: ShimPlace, provider: Provider, entry: Entry, words: Wor
             f"{route} has no shim in the guest: it is started through the PVH entry, and enters kernels at their EFI entry",
             hint="take -p hvmlite -e efi",
         )
-    if words.profile or words.without:
-        raise UsageError("the shim in the guest answers as it answers: --profile and --without are for the one on the host")
+    if words.profile or words.without or any(is_efi(fault.service) for fault in parse_faults(words.fail)):
+        raise UsageError(
+            "the shim in the guest answers as it answers: --profile, --without and --fail are for the one on the host"
+        )
 
 
 def known_options(provider: Provider, entry: Entry, platform: Platform, shim: ShimPlace | None = None) -> Mapping[str, str]:
@@ -178,6 +184,19 @@ def find_profile(name: str, known: Mapping[str, FirmwareProfile]) -> Blob:
         blob = Blob.embedded(name, data)
     read_profile(blob.read(), name=name)
     return blob
+
+
+def _faults(words: Words, registry: Registry, provider: Provider, entry: Entry) -> tuple[str, ...]:
+    """The texts of the faults. Raises UsageError for those that this route cannot have."""
+    more = [one.full_name for protocol in registry.firmware_protocols for one in getattr(protocol, "functions", ())]
+    faults = parse_faults(words.fail, more)
+    route = f"{provider.name}/{entry.name}"
+    for fault in faults:
+        if is_efi(fault.service) and not entry.through_shim:
+            raise UsageError(f"{route} has no EFI firmware that could fail", hint="it is on routes behind the EFI shim")
+        if is_bios(fault.service) and entry.through_shim:
+            raise UsageError(f"{route} has no BIOS that could fail", hint="its calls are made on routes such as lilo/linux16")
+    return tuple(fault.text for fault in faults)
 
 
 def _without(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

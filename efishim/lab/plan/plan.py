@@ -134,6 +134,8 @@ class Plan:
     """The TOML of the firmware that the shim imitates, for routes behind it (efishim.firmware.profile)."""
     without: tuple[tuple[str, str], ...] = ()
     """(item, answer) in which the shim differs from the profile besides; sorted, each item once."""
+    fail: tuple[str, ...] = ()
+    """Calls that fail on purpose, as efishim.lab.plan.faults reads them."""
     shim: ShimPlace | None = None
     """Where the firmware of a route behind the shim runs; None is the host."""
     default_initrd: bool = False
@@ -176,6 +178,7 @@ class Plan:
             system_map=self.system_map.as_file() if self.system_map else None,
             profile=self.profile.as_file() if self.profile else UNSET,
             without=dict(self.without) if self.without else UNSET,
+            fail=list(self.fail) if self.fail else UNSET,
             shim=self.shim or UNSET,
             dump=dump,
         )
@@ -203,6 +206,7 @@ class Plan:
         if self.profile:
             words += ["--profile", self.profile.label]
         words += [word for one in self.without for word in ("--without", one[0] if one[1] == ABSENT else "=".join(one))]
+        words += [word for one in self.fail for word in ("--fail", one)]
         return " ".join(shell_word(word) for word in words)
 
 

@@ -37,6 +37,8 @@ class FirmwareCall(Part, frozen=True, kw_only=True):
     """Where it came from: the return address."""
     repeats: Count = 1
     """How often the same caller made this call in a row and got the same answer, as in polling for a key."""
+    injected: bool | UnsetType = UNSET
+    """True for a call that the run was asked to make fail."""
 
 
 class AbiViolation(Part, frozen=True, kw_only=True):

@@ -165,6 +165,8 @@ class Options(Part, frozen=True, kw_only=True):
     """The firmware profile, when one was given."""
     without: dict[Name, Name] | UnsetType = UNSET
     """Single items of the firmware and what they answered, when any were given."""
+    fail: Annotated[list[Name], Meta(max_length=64)] | UnsetType = UNSET
+    """Calls that were made to fail, as `--fail` takes them, when any were."""
     shim: ShimPlace | UnsetType = UNSET
     """Where the firmware runs, when that was said."""
     dump: DumpUse | UnsetType = UNSET

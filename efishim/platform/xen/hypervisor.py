@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from efishim.injection import Injections
 from efishim.machine.cpu import Board
 from efishim.machine.memory import PAGE
 from efishim.memory_range import MemoryRange
@@ -113,9 +114,9 @@ class Hypervisor:
         cpu = self._board.cpu
         user = cpu.get("cr0") & 1 and (cpu.get("cs") & 3 or cpu.get("eflags") & VM86)
         answer = -Errno.EPERM if user else self._answer(call)
-        cpu.set("rax", answer & ((1 << 64) - 1 if call.wide else 0xFFFF_FFFF))
-        number = call.number & 0xFFFF_FFFF
-        return number << 32 | (call.arguments[0] & 0xFFFF_FFFF if number in _WITH_COMMAND else 0)
+        cpu.set("rax", _as_register(answer, call))
+        number, operation = _named(call)
+        return number << 32 | operation
 
     def _answer(self, call: Registers) -> int:
         try:
@@ -168,3 +169,31 @@ class Hypervisor:
 
 _WITH_COMMAND = frozenset(Call) - {Call.MULTICALL, Call.SET_TIMER_OP, Call.MMUEXT_OP, Call.DM_OP, Call.SYSCTL, Call.DOMCTL}
 """Whose first argument is the number of an operation."""
+
+
+def _named(call: Registers) -> tuple[int, int]:
+    """The call's number and that of its operation, 0 for one that has none."""
+    number = call.number & 0xFFFF_FFFF
+    return number, call.arguments[0] & 0xFFFF_FFFF if number in _WITH_COMMAND else 0
+
+
+def _as_register(answer: int, call: Registers) -> int:
+    return answer & ((1 << 64) - 1 if call.wide else 0xFFFF_FFFF)
+
+
+def failing(board: Board, hypercall: Callable[[], int], injections: Injections) -> Callable[[], int]:
+    """Answers hypercalls as `hypercall` does, but for those that are to fail: `memory_op`, or `memory_op.9` for one operation.
+    What a multicall holds counts as one.
+    """
+
+    def answered() -> int:
+        call = read_registers(board)
+        number, operation = _named(call)
+        name = Call(number).name.lower() if number in frozenset(Call) else f"{number:#x}"
+        error = injections.strike(name, f"{name}.{operation}")
+        if error is None:
+            return hypercall()
+        board.cpu.set("rax", _as_register(error, call))
+        return number << 32 | operation
+
+    return answered

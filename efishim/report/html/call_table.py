@@ -69,4 +69,5 @@ ARGUMENT_WIDTH = 48
 def _call(call: FirmwareCall) -> Call:
     names = [name[:ARGUMENT_WIDTH] for name in names_in(call)]
     caller = "" if call.caller is None else call.caller.shown
-    return Call(call.service, ", ".join(names), call.status or UNFINISHED, call.insns, call.repeats, caller)
+    status = f"{call.status} (injected)" if call.injected is True else call.status or UNFINISHED
+    return Call(call.service, ", ".join(names), status, call.insns, call.repeats, caller)

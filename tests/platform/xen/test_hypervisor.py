@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from efishim.injection import Fault, Injections
 from efishim.platform.resources import hypercall_name
+from efishim.platform.xen.hypervisor import failing
 from tests.platform.xen.guest import (
     ARGUMENT,
     E2BIG,
@@ -150,3 +152,19 @@ def test_a_hostile_guest_breaks_nothing(calls: list[tuple[int, list[int], bytes]
             vector = guest.interrupt
             assert vector is None or 0 <= vector <= 0xFF
     assert all(reason.startswith(("shutdown", "reset")) for reason in guest.board.stops)
+
+
+def test_hypercalls_that_are_made_to_fail() -> None:
+    """By name, or by name and operation; the others are answered, and the ledger's name is the same."""
+    guest = Guest()
+    board = guest.board
+    assert board.hypercall is not None
+    fault = Fault("xen_version.0", 2, False, "ENOSYS", ENOSYS)
+    board.hypercall = failing(board, board.hypercall, Injections([fault]))
+    version = 4 << 16 | 17
+    assert [guest.call(XEN_VERSION, 0) for _ in range(3)] == [version, ENOSYS, version]
+    every = Fault("xen_version", 1, True, "EPERM", EPERM)
+    board.hypercall = failing(board, board.hypercall, Injections([every]))
+    assert guest.call(XEN_VERSION, 0) == EPERM
+    assert guest.name == XEN_VERSION << 32
+    assert guest.call(PHYSDEV_OP) == ENOSYS
