@@ -43,6 +43,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "structure": "str",
     "limits": "Iterable[str]",
     "entries": "Iterable[Entry]",
+    "aliases": "Iterable[str]",
     "form": "str",
     "follows": "str",
     "leaves_out": "Iterable[str]",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pluggy
 
 from efishim import hookspecs
+from efishim.closest import suggestion
 from efishim.errors import UsageError
 from efishim.plugin_guard import Guarded, PluginError, described, has, problem
 from efishim.plugin_identity import OURS, Identity, distribution_of, module_of, sha256_of
@@ -268,7 +269,13 @@ class Registry:
         """A provider, by its name or as `distribution:name`. Raises UsageError naming those that exist, or those that have
         this name; PluginError when a plugin failed that may have it.
         """
-        return self._pick("efishim_providers", self.providers, name)
+        return self._pick("efishim_providers", self.providers, self._aliased(name))
+
+    def _aliased(self, name: str) -> str:
+        """The provider that has another name by which people know it (`aliases`); a name always comes first."""
+        if name in self.providers:
+            return name
+        return next((one.name for one in self.providers_ours_first.values() if name in aliases(one)), name)
 
     def default_provider(self) -> Provider:
         """The one that says of itself that it is the default (`default = True`), else the first by name. Raises UsageError."""
@@ -320,7 +327,7 @@ class Registry:
         distribution, _, bare = name.partition(":")
         if bare in things and self._qualified(self._owners[hook, bare], bare) == f"{distribution}:{bare}":
             return things[bare]
-        hint = f"there are: {', '.join(things) or 'none'}"
+        hint = f"{suggestion(name, things)}there are: {', '.join(things) or 'none'}"
         failed = [problem for problem in self._problems if problem.hook == hook]
         if failed:
             first = failed[0]
@@ -334,6 +341,14 @@ def _one_of(hook: str) -> str:
     """What one object of a hook is called: `provider`, `entry`, `image source`."""
     words = hook.removeprefix("efishim_").replace("_", " ")
     return f"{words.removesuffix('ies')}y" if words.endswith("ies") else words.removesuffix("s")
+
+
+def aliases(provider: Provider) -> tuple[str, ...]:
+    """Other names that a provider goes by on the command line: `aliases`, by default none."""
+    try:
+        return tuple(getattr(provider, "aliases", ()))
+    except PluginError:  # whoever chooses the provider by its name hears of it
+        return ()
 
 
 def load_plugins() -> Registry:

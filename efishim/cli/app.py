@@ -7,15 +7,21 @@ import sys
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
+import click as plain_click
 import rich_click as click
 
 from efishim import __version__
 from efishim.cli import INTERRUPTED
+from efishim.cli.narrow import Context, adapted
 from efishim.cli.plugin_options import plugin_options
+from efishim.cli.project import Project, find_project
+from efishim.cli.qemu_words import translated
 from efishim.cli.streams import READER_GONE, Streams, guarded
 from efishim.cli.talk import Talk
-from efishim.errors import EfishimError
+from efishim.closest import suggestion
+from efishim.errors import EfishimError, UsageError
 from efishim.plugin_guard import PluginError, described
 from efishim.plugins import Registry, load_plugins
 
@@ -45,9 +51,19 @@ class State:
         """The plugins; those with problems are reported once, when the command ends."""
         return load_plugins()
 
+    @cached_property
+    def project(self) -> Project:
+        """What `efishim.toml` says, in the current directory or above it. Raises UsageError."""
+        try:
+            return find_project(Path.cwd())
+        except FileNotFoundError:  # somebody removed the current directory
+            return Project()
+
 
 class Group(click.RichGroup):
     """Commands imported when they are used, efishim's own first, those of plugins after them."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the help text."""
@@ -57,16 +73,33 @@ class Group(click.RichGroup):
         """Import a command."""
         if cmd_name in OWN_COMMANDS:
             command: click.Command = importlib.import_module(f"efishim.cli.{cmd_name.replace('-', '_')}").command
-            return command
+            return adapted(command)
         state = self._state(ctx)
         found = state.registry.commands.get(cmd_name)
         if found is not None:
             state.plugin_command = state.registry.owner("efishim_commands", cmd_name)
         return found
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, plain_click.Command | None, list[str]]:
+        """A command by its name, with arguments in efishim's words. The UsageError says which was probably meant."""
+        name = args[0]
+        command = None if name.startswith("-") else self.get_command(ctx, name)
+        if command is None and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = f"{suggestion(name, self.list_commands(ctx))}see `efishim --help`"
+            raise UsageError(f"there is no command {name!r}", hint=hint)
+        if command is not None and _boots(command):
+            args = [name, *translated(args[1:])]
+        return super().resolve_command(ctx, args)
+
     @staticmethod
     def _state(ctx: click.Context) -> State:
         return ctx.ensure_object(State)
+
+
+def _boots(command: plain_click.Command) -> bool:
+    """Does it take a kernel's command line?"""
+    below = command.commands.values() if isinstance(command, plain_click.Group) else ()
+    return any("--append" in parameter.opts for parameter in command.params) or any(_boots(one) for one in below)
 
 
 @click.group(
@@ -79,7 +112,9 @@ class Group(click.RichGroup):
     },
     epilog="Exit status: 0 success; 1 the goal was not reached, or differences were found; 2 usage error; "
     "3 a provider or the emulator failed; 4 the image cannot be read; 77 the route does not apply to the image; "
-    "130 interrupted; 141 the reader of standard output went away.",
+    "130 interrupted; 141 the reader of standard output went away.\n\n"
+    "Defaults of options come from EFISHIM_* variables, then from efishim.toml in this directory or above; "
+    "see docs/project-file.md.",
 )
 @plugin_options
 @click.version_option(__version__, "-V", "--version", message="efishim %(version)s")
@@ -98,6 +133,11 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+        return
+    defaults = context.ensure_object(State).project.options
+    if defaults:
+        below = {"save": defaults, "check": defaults}
+        context.default_map = {name: {**defaults, **below} for name in (context.invoked_subcommand,)}
 
 
 def run_command_line(args: Sequence[str] | None = None) -> int:

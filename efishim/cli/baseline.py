@@ -9,6 +9,7 @@ import rich_click as click
 
 from efishim.cli import complete
 from efishim.cli.out import document
+from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.shared import PLAN_OPTIONS, routes_option
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not report p
 
 
 @command.command("save")
-@click.argument("kernel", required=False, type=complete.FILE)
+@click.argument("kernel", required=False, type=complete.KERNEL)
 @click.option(
     *("-o", "--output", "directory"),
     required=True,
@@ -65,6 +66,7 @@ def save(
     """
     from efishim.cli.matrix import run_routes
 
+    check_directory(directory)
     outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words)
     place = _directory(directory, make=True)
     lines = []
@@ -79,7 +81,7 @@ def save(
 
 
 @command.command("check")
-@click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, type=complete.FILE)
+@click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, type=complete.KERNEL)
 @routes_option
 @jobs_option
 @quiet_option
@@ -109,6 +111,8 @@ def check(
     from efishim.cli.matrix import run_routes
     from efishim.errors import UsageError
 
+    if output:
+        check_writable(output)
     if len(subjects) > 2:
         raise UsageError("`check` takes one kernel and one directory")
     *kernels, directory = subjects

@@ -9,26 +9,45 @@ import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
+from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.run import left_to_dump
 from efishim.cli.shared import FORMATS, PLAN_OPTIONS, routes_option
 from efishim.errors import UsageError
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
+    from efishim.cli.project import Comparison
     from efishim.compare.model import Skipped
     from efishim.lab.record import Record
 
 RECORD_SUFFIX = ".json"
 
 
+def _use(context: click.Context, _parameter: click.Parameter, name: str | None) -> Comparison | None:
+    """Its options become defaults, before the other options are looked at."""
+    if name is None:
+        return None
+    state: State = context.obj
+    found = state.project.comparison(name)
+    context.default_map = {**(context.default_map or {}), **found.options}
+    return found
+
+
 @click.command("compare")
-@click.argument("subjects", metavar="[KERNEL | A.json B.json... | DUMP ROUTE...]", nargs=-1, type=complete.FILE)
+@click.argument("subjects", metavar="[KERNEL | A.json B.json... | DUMP ROUTE...]", nargs=-1, type=complete.KERNEL)
 @routes_option
 @click.option(
     *("--from", "from_dump"),
     metavar="DUMP",
     type=complete.FILE,
     help="Boot DUMP too, and compare it with routes that use its command line, ramdisk and RAM size; see docs/check-a-dump.md.",
+)
+@click.option(
+    "--use",
+    metavar="NAME",
+    is_eager=True,
+    callback=_use,
+    help="Kernel, routes and options of a comparison in efishim.toml; see docs/project-file.md.",
 )
 @click.option("-e", "--entry", metavar="ENTRY", help="The entry that DUMP was taken at. [default: detected]")
 @click.option("--all", "everything", is_flag=True, help="Select every route, and list those that do not apply. Same as no -r.")
@@ -65,6 +84,7 @@ def command(
     form: str,
     output: str | None,
     from_dump: str | None,
+    use: Comparison | None,
     entry: str | None,
     rules_used: bool,
     verbose: bool,
@@ -97,6 +117,13 @@ def command(
     from efishim.report.comparison_text import rules_used as used
     from efishim.report.comparisons import renderers
 
+    if output:
+        check_writable(output)
+    if keep:
+        check_directory(keep)
+    if use is not None:
+        subjects = subjects or ((use.kernel,) if use.kernel else ())
+        routes = routes or state.project.expanded(use.routes)
     rules = read_rules(rules_file) if rules_file else rules_of(state.registry)
     subjects, routes, dump = _dump_of(state, subjects, routes, from_dump)
     if dump is not None:
@@ -154,6 +181,8 @@ def _records(
         from efishim.lab.record import read_record
 
         return [read_record(subject) for subject in subjects], [], 0
+    if len(routes) == 1 and dump is None:
+        raise UsageError(f"{routes[0]} alone has nothing to be compared with", hint="give -r twice or more, or not at all")
     if len(subjects) > 1:
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
     from efishim.cli.matrix import run_routes

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from efishim.errors import UsageError
+
 if TYPE_CHECKING:
+    from efishim.cli.app import State
     from efishim.plugins import Registry
     from efishim.provider import Provider
 
@@ -31,6 +34,41 @@ class _FileName(click.ParamType):  # type: ignore[type-arg]  # generic in its st
 
 FILE = _FileName()
 """The type of every argument and option that names a file or a folder."""
+
+
+class _Kernel(_FileName):
+    """A kernel: the name of one in efishim.toml, a path, or a reference such as deb:PACKAGE."""
+
+    name = "kernel"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or reference that a name stands for."""
+        given = super().convert(value, param, ctx)
+        return given if ctx is None else _state(ctx).project.kernel(given)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names of the project before the files."""
+        named = _items(_state(ctx).project.kernels.items(), incomplete)
+        return [*named, *super().shell_complete(ctx, param, incomplete)]
+
+
+KERNEL = _Kernel()
+"""The type of arguments that name a kernel to boot."""
+
+
+def routes_of_project(context: click.Context, _parameter: click.Parameter, routes: Any) -> Any:
+    """Routes on the command line, with those of efishim.toml in the place of their names."""
+    return _state(context).project.expanded(routes)
+
+
+def route_of_project(context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    """The same where one route is meant. Raises UsageError for a name that stands for several."""
+    if name is None:
+        return None
+    found = _state(context).project.expanded((name,))
+    if len(found) != 1:
+        raise UsageError(f"{name} stands for {len(found)} routes, and one is wanted", hint=f"choose one: {', '.join(found)}")
+    return found[0]
 
 
 def provider(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -58,7 +96,10 @@ def entry(context: click.Context, _parameter: click.Parameter, incomplete: str) 
 def route(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A route: provider and entry."""
     providers = _registry(context).providers.values()
-    return _items(((f"{one.name}/{door.name}", door.summary) for one in providers for door in one.entries), incomplete)
+    named = [(name, ", ".join(routes)) for name, routes in _state(context).project.routes.items()]
+    return _items(
+        ((f"{one.name}/{door.name}", door.summary) for one in providers for door in one.entries), incomplete
+    ) + _items(named, incomplete)
 
 
 def option(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -86,6 +127,10 @@ def _items(words: Iterable[tuple[str, str]], incomplete: str) -> list[Completion
 
 
 def _registry(context: click.Context) -> Registry:
+    return _state(context).registry
+
+
+def _state(context: click.Context) -> State:
     from efishim.cli.app import State
 
-    return context.find_root().ensure_object(State).registry
+    return context.find_root().ensure_object(State)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("kernel", required=False, type=complete.FILE)
+@click.argument("kernel", required=False, type=complete.KERNEL)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.option(
     "--symbol-file",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import complete
-from efishim.cli.run import check_writable
+from efishim.cli.outputs import check_writable
 from efishim.cli.shared import options_of_run
 from efishim.cli.terminable import terminable
 from efishim.errors import EfishimError, RouteError, UsageError

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from efishim.cli.outputs import STDOUT
 from efishim.report.plain import plain, plain_json, plain_line
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def document(text: str, form: str, output: str | None = None) -> None:
     """
     if form in FOR_PEOPLE:
         text = plain(text)
-    if output is not None:
+    if output not in (None, STDOUT):
         from efishim.report.files import write_atomically
 
-        write_atomically(output, text.encode("utf-8"))
+        write_atomically(str(output), text.encode("utf-8"))
     elif sys.stdout.isatty() and form not in FOR_PEOPLE:
         sys.stdout.write(plain_json(text) if form == "json" else plain(text))
     else:

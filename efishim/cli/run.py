@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click as plain_click
@@ -20,15 +18,16 @@ from efishim.cli import INTERRUPTED, complete
 from efishim.cli.debug_options import DebugWords, debug_options
 from efishim.cli.fault_option import fault_option
 from efishim.cli.out import document
+from efishim.cli.outputs import STDOUT, check_writable, deliver
 from efishim.cli.plugin_options import plugin_options
+from efishim.cli.streams import Console, Unheard
+from efishim.closest import suggestion
 from efishim.errors import UsageError
-from efishim.report.plain import SafeConsole
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from efishim.cli.app import State
-    from efishim.cli.streams import Streams
     from efishim.lab.plan.plan import Plan
     from efishim.lab.progress import Progress
     from efishim.lab.record import Record
@@ -45,7 +44,14 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 
 
 @click.command("run")
-@click.argument("kernel", required=False, type=complete.FILE)
+@click.argument("kernel", required=False, type=complete.KERNEL)
+@click.option(
+    *("-r", "--route"),
+    metavar="PROVIDER/ENTRY[@PLATFORM]",
+    shell_complete=complete.route,
+    callback=complete.route_of_project,
+    help="Boot through this route: -p, -e and --platform in one word.",
+)
 @click.option(
     *("-p", "--provider"),
     shell_complete=complete.provider,
@@ -54,7 +60,8 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 @click.option(
     *("-e", "--entry"),
     shell_complete=complete.entry,
-    help="The entry point to start the kernel at. [default: the provider's first]",
+    help="The entry point to start the kernel at; without -p, through the first provider that has it. "
+    "[default: the provider's first]",
 )
 @click.option(
     *("--from", "from_dump"),
@@ -64,6 +71,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 )
 @click.option(
     "--platform",
+    envvar="EFISHIM_PLATFORM",
     default="pc",
     show_default=True,
     shell_complete=complete.platform,
@@ -71,6 +79,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 )
 @click.option(
     *("-a", "--append", "--cmdline", "cmdline"),
+    envvar="EFISHIM_APPEND",
     metavar="CMDLINE",
     help="Kernel command line; @FILE reads it from FILE. [default: console=ttyS0 for a kernel]",
 )
@@ -82,24 +91,34 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     help="Initial ramdisk; repeatable. [default: the embedded reporting init for a kernel]",
 )
 @click.option("--no-initrd", is_flag=True, help="Boot without an initial ramdisk.")
-@click.option("-m", "--memory", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 64G.")
+@click.option(
+    "-m", "--memory", envvar="EFISHIM_MEMORY", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 64G."
+)
 @click.option(
     "--until",
+    envvar="EFISHIM_UNTIL",
     type=click.Choice(MILESTONES),
     default=MILESTONES[-1],
     metavar="MILESTONE",
     show_default=True,
     help=f"Stop at this milestone and count it as success: {', '.join(MILESTONES)}.",
 )
-@click.option("--max-insns", metavar="N", help="Stop after N guest instructions; takes suffixes, as in 500M. [default: 20G]")
+@click.option(
+    "--max-insns",
+    envvar="EFISHIM_MAX_INSNS",
+    metavar="N",
+    help="Stop after N guest instructions; takes suffixes, as in 500M. [default: 20G]",
+)
 @click.option(
     "--timeout",
+    envvar="EFISHIM_TIMEOUT",
     type=float,
     metavar="SECONDS",
     help="Stop after this much host time, 0 for never. A record cut short by it is not reproducible. [default: 900]",
 )
 @click.option(
     "--seed",
+    envvar="EFISHIM_SEED",
     type=int,
     default=0,
     show_default=True,
@@ -108,6 +127,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
 )
 @click.option(
     "--epoch",
+    envvar="EFISHIM_EPOCH",
     type=int,
     metavar="SECONDS",
     help="Guest clock at power-on, in seconds since 1970. [default: 1460000000]",
@@ -161,7 +181,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     *("--record", "record_file"),
     metavar="FILE",
     type=complete.FILE,
-    help="Write the record to FILE, even if the run is cut short.",
+    help="Write the record to FILE, even if the run is cut short; - is stdout, in place of the console.",
 )
 @click.option(
     *("--format", "form"),
@@ -210,6 +230,7 @@ def command(
         efishim run
         efishim run deb:linux-image-cloud-amd64
         efishim run vmlinuz -a "console=ttyS0 loglevel=7" -i initrd.img
+        efishim run vmlinuz -r hvmlite/pvh@hvmlite
         efishim run vmlinuz --record run.json
         efishim run vmlinuz --until startup_64 --format json
         efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
@@ -220,17 +241,19 @@ def command(
         efishim run vmlinuz --break start_kernel --trace 100
     """
     from efishim.lab.record import encode
-    from efishim.report.files import write_atomically
     from efishim.report.formats import formats
     from efishim.report.text import summary, verdict
 
     known = formats(state.registry)
     if form not in known:
-        raise UsageError(f"there is no format {form!r}", hint=f"there are: {', '.join(known)}")
+        raise UsageError(f"there is no format {form!r}", hint=f"{suggestion(form, known)}there are: {', '.join(known)}")
     for path in (record_file, save_profile):
         if path:
             check_writable(path)
-    streams = form == "text"
+    to_stdout = (record_file, save_profile).count(STDOUT) + (form != "text")
+    if to_stdout > 1:
+        raise UsageError("only one result can go to stdout", hint="give the others a FILE, or leave out --format")
+    streams = not to_stdout
     console = Console(state.streams, safe=sys.stdout.isatty() if console_mode is None else console_mode == "safe")
     # The console and a redrawn line would spoil each other on one terminal.
     moving = not (streams and sys.stdout.isatty())
@@ -259,21 +282,21 @@ def command(
                     debug=looking,
                 )
             if record_file:
-                write_atomically(record_file, encode(record))
+                deliver(record_file, encode(record))
             if save_profile:
                 from efishim.firmware.profile_files import read_profile, write_profile
                 from efishim.surface.usage import observed_profile
 
                 data = write_profile(observed_profile(plan, record, state.registry))
                 read_profile(data, name=save_profile)  # a guest that asked for too much makes one that nobody can use
-                write_atomically(save_profile, data)
+                deliver(save_profile, data)
     if streams:
         console.end()
-    else:
+    elif form != "text":
         document(known[form].render(record), form)
     if not quiet:
         state.talk.summary(summary(record), verdict(record.outcome), good=record.outcome.met)
-        if record_file:
+        if record_file and record_file != STDOUT:
             state.talk.line(f"record: {record_file}")
     if strict_abi and record.abi is None:
         state.talk.warning("the handover was not checked: the run did not reach the entry")
@@ -285,9 +308,18 @@ def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress
     from efishim.cli.kernel import find_image
     from efishim.lab.plan.arguments import Words, make_plan
     from efishim.lab.plan.from_dump import plan_dump
+    from efishim.lab.plan.routes import route_words
 
+    route = words.pop("route")
     if dump is None:
-        return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), Words(**words))
+        chosen, note = route_words(state.registry, Words(**words), route)
+        if note:
+            progress.note(note)
+        return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), chosen)
+    if route is not None:
+        raise UsageError(
+            "--from continues from the dump, through no route", hint="-e ENTRY says at which entry the dump stands"
+        )
     progress.phase("reading the dump")
     find = None if kernel is None else lambda: find_image(kernel, progress, state.registry)
     return plan_dump(state.registry, dump, find, Words(**{**words, **left_to_dump()}))
@@ -310,36 +342,6 @@ def exit_status(record: Record) -> int:
     return 0 if record.outcome.met else 1
 
 
-class Console:
-    """Guest console bytes to stdout, at once."""
-
-    def __init__(self, streams: Streams, *, safe: bool) -> None:
-        self._streams = streams
-        self._filter = SafeConsole() if safe else None
-
-    def __call__(self, data: bytes) -> None:
-        """Some more of them."""
-        if self._streams.failure is None:
-            sys.stdout.buffer.write(data if self._filter is None else self._filter(data))
-            sys.stdout.buffer.flush()
-
-    def end(self) -> None:
-        """What waited for more to come."""
-        if self._filter is not None:
-            sys.stdout.buffer.write(self._filter(b"", final=True))
-
-
-def check_writable(path: str) -> None:
-    """A run of minutes whose record cannot be kept is a waste: say so before."""
-    place = Path(path)
-    if place.is_dir():
-        raise UsageError(f"{path} is a directory, not a file")
-    if not place.parent.is_dir():
-        raise UsageError(f"the directory of {path} does not exist")
-    if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):
-        raise UsageError(f"{path} may not be written")
-
-
 class Interruption:
     """Set by Ctrl-C, by SIGTERM, which is what `timeout` and CI systems send, and by the end of the terminal."""
 
@@ -355,18 +357,6 @@ class Interruption:
         if self.is_set():
             raise KeyboardInterrupt
         self.exit_status = 128 + number
-
-
-class Unheard:
-    """Also set when nobody reads the console any more, of a run of which nothing else is kept."""
-
-    def __init__(self, interruption: Interruption, streams: Streams) -> None:
-        self._interruption = interruption
-        self._streams = streams
-
-    def is_set(self) -> bool:
-        """Shall the run end?"""
-        return self._interruption.is_set() or self._streams.reader_gone
 
 
 @contextmanager

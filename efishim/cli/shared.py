@@ -43,5 +43,6 @@ routes_option = click.option(
     metavar="PROVIDER/ENTRY[@PLATFORM]",
     multiple=True,
     shell_complete=complete.route,
+    callback=complete.routes_of_project,
     help="Boot through this route; repeatable. [default: all that apply to the image]",
 )

@@ -15,8 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from efishim.report.plain import SafeConsole
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from efishim.lab.observe.limits import Interrupt
 
 READER_GONE = 128 + 13
 """Exit status of what SIGPIPE ended, as shells give it."""
@@ -71,6 +75,37 @@ class Streams:
     def reader_gone(self) -> bool:
         """Did it end because nobody reads it (`| head`)?"""
         return self.failure is not None and self.failure.errno == errno.EPIPE
+
+
+class Console:
+    """Guest console bytes to stdout, at once."""
+
+    def __init__(self, streams: Streams, *, safe: bool) -> None:
+        self._streams = streams
+        self._filter = SafeConsole() if safe else None
+
+    def __call__(self, data: bytes) -> None:
+        """Some more of them."""
+        if self._streams.failure is None:
+            sys.stdout.buffer.write(data if self._filter is None else self._filter(data))
+            sys.stdout.buffer.flush()
+
+    def end(self) -> None:
+        """What waited for more to come."""
+        if self._filter is not None:
+            sys.stdout.buffer.write(self._filter(b"", final=True))
+
+
+class Unheard:
+    """Also set when nobody reads the console any more, of a run of which nothing else is kept."""
+
+    def __init__(self, interruption: Interrupt, streams: Streams) -> None:
+        self._interruption = interruption
+        self._streams = streams
+
+    def is_set(self) -> bool:
+        """Shall the run end?"""
+        return self._interruption.is_set() or self._streams.reader_gone
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import rich_click as click
 from efishim.cli import complete
 from efishim.cli.matrix import Silent
 from efishim.cli.out import document
-from efishim.cli.run import Interruption, check_writable, interruptible
+from efishim.cli.outputs import check_writable
+from efishim.cli.run import Interruption, interruptible
 from efishim.cli.talk import moved
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 
 
 @click.command("study")
-@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.FILE)
+@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.KERNEL)
 @click.option("--other", "others", metavar="IMAGE", multiple=True, type=complete.FILE,
               help="Also boot an image that is not Linux: a path or deb:PACKAGE and its command line; repeatable.")  # fmt: skip
 @click.option("--no-surface", is_flag=True, help="Skip the search for the smallest firmware, which takes minutes.")

@@ -35,11 +35,12 @@ HEARTBEAT = 10.0
 
 
 @click.command("surface")
-@click.argument("kernel", required=False, type=complete.FILE)
+@click.argument("kernel", required=False, type=complete.KERNEL)
 @click.option(
     *("-r", "--route"),
     metavar="PROVIDER/ENTRY[@PLATFORM]",
     shell_complete=complete.route,
+    callback=complete.route_of_project,
     help="A route through the EFI shim. [default: that of the machine's own firmware]",
 )
 @click.option(
@@ -115,7 +116,8 @@ def command(
         efishim surface vmlinuz --profile rust-hypervisor-firmware
         efishim surface vmlinuz --faults
     """
-    from efishim.cli.run import check_writable, interruptible
+    from efishim.cli.outputs import check_writable
+    from efishim.cli.run import interruptible
     from efishim.firmware.profile import ProfileError
     from efishim.report.files import write_atomically
     from efishim.report.surfaces import renderers

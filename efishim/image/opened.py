@@ -20,6 +20,7 @@ from efishim.image.bzimage import BzImage, is_bzimage, parse_bzimage
 from efishim.image.elf import Elf, is_elf, parse_elf
 from efishim.image.entries import Door, Entry, Parts, PvhNote, doors, pvh_machine_problem
 from efishim.image.facts import KernelCache, KernelFacts, KernelSource
+from efishim.image.mistaken import NO_X86, hint, other_machine
 from efishim.image.multiboot import find_multiboot, find_multiboot2
 from efishim.image.payload import Method, detect, unpack
 from efishim.image.pe import PeImage, is_pe, parse_pe
@@ -140,7 +141,8 @@ class Image:
         door = next(door for door in self.doors if door.entry == entry)
         if not door.applies:
             have = ", ".join(self.entries) or "none that efishim knows"
-            raise RouteError(f"{self.path} has no {entry} entry: {door.reason}", hint=f"entries of this image: {have}")
+            how = f"; -e {self.entries[0]} takes the first" if self.entries else ""
+            raise RouteError(f"{self.path} has no {entry} entry: {door.reason}", hint=f"entries of this image: {have}{how}")
         return door
 
     def _pvh_note(self) -> PvhNote:
@@ -187,7 +189,9 @@ def open_image(data: bytes, *, path: str, cache: KernelCache | None = None) -> I
     image = Image(path, data, digest, compression, parts, cache or KernelCache())
     if not image.formats:
         problem = bzimage_problem or pe_problem or elf_problem or "this is neither a Linux kernel, PE, ELF nor Multiboot"
-        raise ImageError(f"{path} is not an image that can be booted: {problem}")
+        raise ImageError(f"{path} is not an image that can be booted: {problem}", hint=hint(data))
+    if not image.entries and (machine := other_machine(data)):
+        raise ImageError(f"{path} is an ELF file for {machine}", hint=NO_X86)
     return image
 
 

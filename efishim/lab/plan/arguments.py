@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict, assert_never
 
+from efishim.closest import suggestion
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import FILE_LIMIT, read_profile
@@ -167,7 +168,8 @@ def _entry(provider: Provider, name: str | None) -> Entry:
     if name is None:
         return provider.entries[0]
     if name not in doors:
-        raise UsageError(f"the provider {provider.name} has no entry {name!r}", hint=f"it has: {', '.join(doors)}")
+        hint = f"{suggestion(name, doors)}it has: {', '.join(doors)}"
+        raise UsageError(f"the provider {provider.name} has no entry {name!r}", hint=hint)
     return doors[name]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from msgspec import UNSET, UnsetType
 
+from efishim.closest import suggestion
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
 from efishim.image.opened import MAX_IMAGE
@@ -237,7 +238,7 @@ def shell_word(word: str | bytes) -> str:
 
 def read_bounded(path: str | Path, what: str, limit: int = BLOB_LIMIT) -> bytes:
     """All of a regular file of at most `limit` bytes. Raises ImageError with one sentence."""
-    hint = "give a path, or deb:PACKAGE for a Debian kernel package"
+    hint = "give a path, or deb:PACKAGE for a Debian kernel package" if what == "image" else f"no {what} has this path"
     return read_file(path, limit, what, ImageError, hint=hint)
 
 
@@ -323,7 +324,8 @@ def parse_options(texts: Iterable[str], known: Mapping[str, str]) -> tuple[tuple
         name = f"{match[1]}.{match[2]}"
         if name not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"there is no option {name}", hint=f"the options of this route are: {listed}")
+            hint = f"{suggestion(name, known)}the options of this route are: {listed}"
+            raise UsageError(f"there is no option {name}", hint=hint)
         if options.get(name, match[3]) != match[3]:
             raise UsageError(f"the option {name} is given twice, with different values")
         options[name] = match[3]

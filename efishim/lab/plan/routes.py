@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from efishim.closest import suggestion
 from efishim.errors import UsageError
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
@@ -14,6 +15,7 @@ from efishim.lab.plan.doors import find_door
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
+from efishim.provider import Provider
 
 _ROUTE = re.compile(r"([^/@]+)(?:/([^/@]+))?(?:@([^/@]+))?")
 _OPTION_NAME = re.compile(r"[^=]*")
@@ -77,7 +79,8 @@ def plan_routes(
     for option in base.options:
         if option not in used:
             listed = ", ".join(sorted(known_anywhere)) or "none"
-            raise UsageError(f"no route has an option {_name(option)}", hint=f"the options of these routes are: {listed}")
+            hint = f"{suggestion(_name(option), known_anywhere)}the options of these routes are: {listed}"
+            raise UsageError(f"no route has an option {_name(option)}", hint=hint)
     return plans, without
 
 
@@ -93,6 +96,38 @@ def split_route(registry: Registry, text: str, platform: str) -> tuple[str, str,
     return route.provider, route.entry, route.platform
 
 
+def route_words(registry: Registry, words: Words, route: str | None) -> tuple[Words, str]:
+    """`words` with the provider and the entry that `-r`, or `-e` without `-p`, stands for; and what to tell the user about a
+    choice that was made for him, empty without one. Raises UsageError.
+    """
+    if route is not None:
+        if words.provider is not None or words.entry is not None:
+            raise UsageError("-r names the provider and the entry; -p and -e name them again", hint="leave out -p and -e")
+        provider, entry, platform = split_route(registry, route, words.platform)
+        return replace(words, provider=provider, entry=entry, platform=platform), ""
+    if words.provider is not None:
+        provider = registry.provider(words.provider).name
+        note = f"{words.provider} is the provider {provider}" if provider != words.provider else ""
+        return replace(words, provider=provider), note
+    if words.entry is None or words.entry in _entries(registry.default_provider()):
+        return words, ""
+    able = [one.name for one in registry.providers_ours_first.values() if words.entry in _entries(one)]
+    if not able:
+        known = dict.fromkeys(entry for one in registry.providers.values() for entry in _entries(one))
+        hint = f"{suggestion(words.entry, known)}there are: {', '.join(known)}"
+        raise UsageError(f"no provider has an entry {words.entry!r}", hint=hint)
+    others = f"; also: {', '.join(able[1:])}" if able[1:] else ""
+    return replace(words, provider=able[0]), f"the entry {words.entry} is driven by the provider {able[0]}{others}"
+
+
+def _entries(provider: Provider) -> tuple[str, ...]:
+    """The names of its entries; none of a plugin that fails when it is asked."""
+    try:
+        return tuple(entry.name for entry in provider.entries)
+    except PluginError:
+        return ()
+
+
 def _parse(registry: Registry, text: str, platform: str) -> _Route:
     match = _ROUTE.fullmatch(text)
     if match is None:
@@ -103,7 +138,8 @@ def _parse(registry: Registry, text: str, platform: str) -> _Route:
         raise UsageError(f"the provider {provider.name} drives no entry")
     entry = match[2] or names[0]
     if entry not in names:
-        raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=f"it has: {', '.join(names)}")
+        hint = f"{suggestion(entry, names)}it has: {', '.join(names)}"
+        raise UsageError(f"the provider {provider.name} has no entry {entry!r}", hint=hint)
     place = registry.platform(match[3] or platform).name
     return _Route(provider.name, entry, place)
 

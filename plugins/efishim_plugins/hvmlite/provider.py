@@ -53,6 +53,7 @@ class Hvmlite:
     """Xen's PVH boot protocol, named as it was in the thread."""
 
     name = "hvmlite"
+    aliases = ("pvh", "xen")
     summary = "Xen's HVMLite, now PVH: a hypervisor boots the kernel with hvm_start_info"
     structure = "hvm_start_info"
     specifications = (

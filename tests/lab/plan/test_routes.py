@@ -9,8 +9,9 @@ import pytest
 
 from efishim.errors import UsageError
 from efishim.image.opened import open_image
+from efishim.lab.plan.arguments import Words
 from efishim.lab.plan.plan import Blob
-from efishim.lab.plan.routes import plan_routes
+from efishim.lab.plan.routes import plan_routes, route_words
 from efishim.plugins import load_plugins
 
 
@@ -54,3 +55,33 @@ def test_an_option_goes_to_the_routes_that_know_it() -> None:
 def test_an_option_that_no_route_knows_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no route has an option shim\.gop"):
         routes("hvmlite/pvh", options=("shim.gop=1",))
+
+
+def chosen(route: str | None = None, **words: Any) -> tuple[str | None, str | None, str, str]:
+    found, note = route_words(load_plugins(), Words(**words), route)
+    return found.provider, found.entry, found.platform, note
+
+
+def test_a_route_in_one_word_is_provider_entry_and_platform() -> None:
+    assert chosen("hvmlite/pvh@kvm") == ("hvmlite", "pvh", "kvm", "")
+    assert chosen("hvmlite", platform="hvmlite") == ("hvmlite", "efi", "hvmlite", "")
+    with pytest.raises(UsageError, match="names the provider"):
+        chosen("hvmlite/pvh", entry="pvh")
+
+
+def test_an_entry_alone_is_driven_by_the_provider_that_has_it() -> None:
+    assert chosen(entry="pvh") == ("hvmlite", "pvh", "pc", "the entry pvh is driven by the provider hvmlite")
+    assert chosen(entry="linux64")[0] == "grub"
+    assert chosen(entry="linux64")[3].endswith("; also: kexec, subarch")
+    assert chosen(entry="efi") == (None, "efi", "pc", ""), "the machine's own firmware has it"
+    with pytest.raises(UsageError, match="no provider has") as refused:
+        chosen(entry="linux63")
+    assert refused.value.hint.startswith("did you mean linux")
+
+
+def test_other_names_of_a_provider_are_told() -> None:
+    assert chosen(provider="xen") == ("hvmlite", None, "pc", "xen is the provider hvmlite")
+    assert routes("pvh/pvh")[0] == ["hvmlite/pvh@pc"]
+    with pytest.raises(UsageError, match="no provider 'hvmlit'") as refused:
+        chosen(provider="hvmlit")
+    assert refused.value.hint.startswith("did you mean hvmlite? ")

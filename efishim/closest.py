@@ -1,0 +1,24 @@
+"""Finds the name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+LIKENESS = 0.6
+"""Least similarity of two names, from 0 to 1, of which one may be a typing error of the other (difflib's ratio)."""
+
+LONGEST = 80
+"""Characters of a name that is looked at; comparing takes quadratic time."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The known name most like this one; empty if none is."""
+    found = get_close_matches(name[:LONGEST].lower(), list(known), 1, LIKENESS)
+    return found[0] if found else ""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`did you mean NAME? `, the beginning of a hint; empty if no known name is like this one."""
+    found = closest(name, known)
+    return f"did you mean {found}? " if found else ""
