@@ -182,6 +182,9 @@ def _records(
 
         return [read_record(subject) for subject in subjects], [], 0
     if len(routes) == 1 and dump is None:
+        from efishim.lab.plan.routes import split_route
+
+        split_route(state.registry, routes[0], words["platform"])  # a wrong name is the better reason
         raise UsageError(f"{routes[0]} alone has nothing to be compared with", hint="give -r twice or more, or not at all")
     if len(subjects) > 1:
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
