@@ -50,6 +50,8 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 )
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE,
               help="Save records in DIR, and reuse those already there instead of booting again.")  # fmt: skip
+@click.option("--evidence", metavar="DIR", type=complete.FILE,
+              help="Write the evidence to DIR, a Markdown file for each section, and to FILE the page of result.")  # fmt: skip
 @click.option("--date", default="", metavar="TEXT", help="Date to print in the document. [default: none]")
 @click.option(
     "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks to DIR and exit."
@@ -69,6 +71,7 @@ def command(
     no_surface: bool,
     surface_files: tuple[str, ...],
     keep: str | None,
+    evidence: str | None,
     date: str,
     ramdisk_folder: str | None,
     jobs: int | None,
@@ -88,12 +91,15 @@ def command(
         efishim study vmlinuz-6.1 vmlinuz-6.12 --format markdown
         efishim study vmlinuz --other deb:xen-hypervisor-4.17-amd64
     """
+    from efishim.errors import UsageError
     from efishim.report.studies import renderers
 
     if ramdisk_folder is not None:
         return _write_ramdisks(ramdisk_folder)
     if output:
         check_writable(output)
+    if evidence is not None and (form or SUFFIXES.get(Path(output or "").suffix)) != "markdown":
+        raise UsageError("--evidence is for Markdown", hint="give -o FILE.md or --format markdown")
     settings = StudySettings(
         jobs=jobs or os.cpu_count() or 1,
         quiet=quiet,
@@ -107,8 +113,10 @@ def command(
         study = _study(state, kernels, others, interruption, settings)
     if study is not None:
         chosen = form or SUFFIXES.get(Path(output or "").suffix, "text")
-        text = renderers()[chosen](study)
-        document(text, chosen, output)
+        if evidence is not None:
+            document(_write_evidence(study, evidence, output or ""), chosen, output)
+        else:
+            document(renderers()[chosen](study), chosen, output)
     return interruption.exit_status or (0 if study is not None and study.complete else 1)
 
 
@@ -153,6 +161,18 @@ def _folder(name: str) -> Path:
     except OSError as error:
         raise OutputError(f"{name} cannot be made: {error.strerror or error}") from error
     return place
+
+
+def _write_evidence(study: Study, folder: str, output: str) -> str:
+    """Writes the files of the sections, and returns the page that links to them."""
+    from efishim.report.files import write_atomically
+    from efishim.report.study_markdown import pages
+
+    place = _folder(folder)
+    front, files = pages(study, Path(os.path.relpath(place, Path(output).parent)).as_posix())
+    for name, text in files.items():
+        write_atomically(place / name, text.encode("utf-8"))
+    return front
 
 
 def _write_ramdisks(folder: str) -> int:

@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from efishim.report.comparison_text import clean
 from efishim.study import summary
-from efishim.study.model import Row, Study, Table
+from efishim.study.model import Row, Source, Study, Table
 
 WIDTH = 100
 CELL = 60
@@ -20,13 +20,19 @@ def render(study: Study) -> str:
     for paragraph in summary.opening(study):
         lines += [*_wrapped(paragraph), ""]
     for line in summary.lines(study):
-        lines += _wrapped(f'{line.statement.verdict.value.upper()}: "{line.statement.quote}"')
-        lines += [*_wrapped(line.statement.claim, "    "), *_wrapped(line.text, "    "), ""]
+        lines += _wrapped(f"{line.statement.verdict.value.upper()}: {line.statement.claim}")
+        lines += [*_wrapped(_said(line.statement.source), "    "), *_wrapped(line.text, "    "), ""]
+    for objection in study.objections:
+        lines += [*_wrapped(f"Objection: {_said(objection.source)}"), *_wrapped(objection.answer, "    "), ""]
     lines += [line for sentence in summary.disagreements(study) for line in (*_wrapped(sentence), "")]
     lines += [clean(f"failed: {one.kernel}, {one.run}: {one.reason}") for one in study.failures]
     for number, row in enumerate(study.rows, 1):
         lines += _row(row, number)
     return "\n".join(lines) + "\n"
+
+
+def _said(source: Source) -> str:
+    return f"{summary.quoted(source)} ({', '.join(filter(None, (source.attribution, source.link)))})"
 
 
 def _row(row: Row, number: int) -> Iterator[str]:
@@ -35,8 +41,8 @@ def _row(row: Row, number: int) -> Iterator[str]:
     yield from _wrapped(row.question, "   ")
     for statement in row.statements:
         yield ""
-        yield from _wrapped(f'"{statement.quote}": {statement.verdict.value}', "   ")
-        yield from _wrapped(f"that is: {statement.claim}", "      ")
+        yield from _wrapped(f"{statement.claim} {statement.verdict.value.upper()}", "   ")
+        yield from _wrapped(f"said: {_said(statement.source)}", "      ")
         yield from _wrapped(f"criterion: {statement.criterion}", "      ")
         for one, names in summary.grouped(statement):
             yield from _wrapped(f"{', '.join(names)}: {one.verdict.value}: {one.because}", "      ")

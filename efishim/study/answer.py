@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
 from efishim.study import readings
-from efishim.study.claims import efi_huge, kaslr, same_code
-from efishim.study.knowledge import knowledge
+from efishim.study.claims import efi_huge, guest_shim, kaslr, same_code
+from efishim.study.firmware_sizes import shim_sections
+from efishim.study.knowledge import knowledge, memory_kib
 from efishim.study.model import EntryOutcome, Knowledge, Reuse
 from efishim.study.runs import NoRecordError, Runs, Subject
 
@@ -18,21 +19,24 @@ def reuse(kernel: str, subject: Subject, runs: Runs) -> Reuse:
     if lacking:
         return Reuse(kernel=kernel, reason=f"the image has {' and '.join(lacking)}")
     try:
-        efi, pvh = runs[efi_huge.EFI], runs[efi_huge.PVH]
+        guest, host, pvh = runs[guest_shim.GUEST], runs[efi_huge.EFI], runs[efi_huge.PVH]
     except NoRecordError as error:
         return Reuse(kernel=kernel, reason=str(error))
     needed = {item for item in runs.surface.needed if readings.is_service(item)}
     refusing = needed & set(runs.surface.refusing)
+    memory = [memory_kib(record) for record in (guest, pvh)]
     return Reuse(
         kernel=kernel,
-        efi=_entry_outcome(efi),
+        efi=_entry_outcome(guest),
         pvh=_entry_outcome(pvh),
-        alike=efi.machine == pvh.machine and _given(efi) == _given(pvh),
-        kept_kib=efi_huge.kept(efi),
+        alike=guest.machine == host.machine == pvh.machine and _given(host) == _given(pvh),
+        kept_kib=efi_huge.kept(guest),
+        less_kib=None if None in memory else (memory[1] or 0) - (memory[0] or 0),
+        firmware_bytes=sum(shim_sections().values()),
         looked_on=runs.surface.route,
         must_work=len(needed - refusing) if runs.surface.known else None,
         may_refuse=len(refusing) if runs.surface.known else None,
-        knows=[*knowledge(efi, pvh), *_placed(runs)],
+        knows=[*knowledge(guest, pvh), *_placed(runs)],
     )
 
 
@@ -48,6 +52,7 @@ def _entry_outcome(record: Record) -> EntryOutcome:
         reached="nothing" if record.outcome.reached is None else record.outcome.reached.value,
         insns=None if end is None else max(0, end - unpacking),
         unpacking=unpacking,
+        firmware=readings.part(record, "shim")[1],
         calls=readings.called(record),
     )
 

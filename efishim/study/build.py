@@ -10,6 +10,7 @@ from efishim.study.answer import reuse
 from efishim.study.claims import EXPERIMENTS
 from efishim.study.experiment import Experiment, Finding
 from efishim.study.model import Evidence, Failure, Judgement, KernelView, Reuse, Row, StatementView, Study, Table, combine
+from efishim.study.objections import OBJECTIONS
 from efishim.study.runs import Need, Runs, Subject, failed
 
 
@@ -69,6 +70,7 @@ def build(kernels: Sequence[KernelStudy], heading: Heading, experiments: Iterabl
         kernels=[one.view for one in kernels],
         reuse=[one.reuse for one in kernels],
         rows=[_row(experiment, kernels) for experiment in experiments],
+        objections=list(OBJECTIONS),
         failures=[failure for one in kernels for failure in one.failures],
         runs=sum(one.runs for one in kernels),
     )
@@ -81,7 +83,7 @@ def _row(experiment: Experiment, kernels: Sequence[KernelStudy]) -> Row:
         statements.append(
             StatementView(
                 key=statement.key,
-                quote=statement.quote,
+                source=statement.source,
                 claim=statement.claim,
                 criterion=statement.criterion,
                 verdict=combine([one.verdict for _, one in told]),

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 
 from efishim.lab.plan.plan import shell_word
 from efishim.lab.record import Record
-from efishim.study.model import Command, Table, Verdict
+from efishim.study.model import Command, Source, Table, Verdict
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something that was said. `claim` is a sentence that can hold or not, for the quote may be a question or a fragment;
-    `criterion` says in a sentence when it holds, before anything has run.
+    """Something that was said. `claim` is a sentence that can be true or not, for the source may be a question or a
+    fragment; `criterion` says in a sentence when it is supported, before anything has run.
     """
 
     key: str
-    quote: str
+    source: Source
     claim: str
     criterion: str
+    decidable: bool = True
+    """False for what names no number or needs a machine that is not here: it is listed, with what is known, and gets no
+    verdict.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +58,24 @@ class Experiment:
     """Does it need the surface?"""
 
     def find(self, subject: Subject, runs: Runs) -> Finding:
-        """Judge; what cannot be judged for want of a run cannot be told, and says why."""
+        """Judge; what cannot be judged for want of a run is not tested, and says why."""
         try:
             finding = self.judge(subject, runs)
         except NoRecordError as error:
-            finding = Finding({one.key: Ruling(Verdict.UNTOLD, str(error)) for one in self.statements})
+            finding = Finding({one.key: Ruling(Verdict.UNTESTED, str(error)) for one in self.statements})
         missing = {one.key for one in self.statements} - finding.rulings.keys()
         assert not missing, f"{self.key} says nothing about {missing}"
         return finding
 
 
-def decide(holds: bool, because: str) -> Ruling:
-    """Holds or does not."""
-    return Ruling(Verdict.HOLDS if holds else Verdict.DOES_NOT_HOLD, because)
+def decide(supported: bool, because: str) -> Ruling:
+    """Supported or refuted."""
+    return Ruling(Verdict.SUPPORTED if supported else Verdict.REFUTED, because)
 
 
-def untold(because: str) -> Ruling:
-    """Cannot be told."""
-    return Ruling(Verdict.UNTOLD, because)
+def untested(because: str) -> Ruling:
+    """Not tested here, and why."""
+    return Ruling(Verdict.UNTESTED, because)
 
 
 def commands(records: Mapping[Need, Record]) -> list[Command]:

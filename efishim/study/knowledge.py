@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from efishim.lab.record import Record
+from efishim.lab.record import Reason, Record
 from efishim.study import readings
 from efishim.study.model import Knowledge
 
@@ -36,7 +36,7 @@ TOPICS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ),
     ("whether Secure Boot is on", lambda record: _logs(record, "secureboot: Secure boot ")),
     ("a random seed from the firmware", _seeded),
-    ("a way to switch the machine off", lambda record: _logs(record, "reboot: Power down")),
+    ("a way to switch the machine off", lambda record: record.outcome.reason is Reason.SHUTDOWN),
     ("SMBIOS tables", lambda record: _logs(record, "DMI: ")),
 )
 

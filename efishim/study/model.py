@@ -10,22 +10,42 @@ from typing import Any
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of this document's schema."""
 
 
 class Verdict(StrEnum):
     """What an experiment says about a statement."""
 
-    HOLDS = "holds"
-    DOES_NOT_HOLD = "does not hold"
-    SOME = "holds for these kernels only"
-    """Only of several kernels together: for some it holds, for others it does not or cannot be told."""
-    UNTOLD = "cannot be told"
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    SOME = "supported for some kernels"
+    """Only of several kernels together: supported for some, refuted or not tested for others."""
+    UNTESTED = "not tested here"
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all parts have in common."""
+
+
+class Source(_Struct, frozen=True, kw_only=True):
+    """What somebody said, and where. Without a link it is a paraphrase: no archive that could be read has the words."""
+
+    text: str
+    author: str = ""
+    date: str = ""
+    link: str = ""
+    """Address of the message or page."""
+
+    @property
+    def verbatim(self) -> bool:
+        """Are these the very words?"""
+        return bool(self.link)
+
+    @property
+    def attribution(self) -> str:
+        """Who and when, or that it is a paraphrase."""
+        return ", ".join(filter(None, (self.author, self.date))) if self.verbatim else "paraphrase"
 
 
 class KernelView(_Struct, frozen=True, kw_only=True):
@@ -67,7 +87,7 @@ class StatementView(_Struct, frozen=True, kw_only=True):
     """Something that was said, how it is decided, and what came out."""
 
     key: str
-    quote: str
+    source: Source
     claim: str
     """What the verdict is about, as a whole sentence: a quote may be a question or a fragment."""
     criterion: str
@@ -111,6 +131,8 @@ class EntryOutcome(_Struct, frozen=True, kw_only=True):
     """Instructions to startup_64 without those of the image's decompressor; None where it was not reached."""
     unpacking: int
     """Those."""
+    firmware: int = 0
+    """Instructions of the firmware in the guest, services included, up to the end."""
     calls: int
     """Firmware calls."""
 
@@ -135,6 +157,10 @@ class Reuse(_Struct, frozen=True, kw_only=True):
     """The same machine and the same structure on both ways."""
     kept_kib: int = 0
     """Guest memory that the firmware keeps for good."""
+    less_kib: int | None = None
+    """By how much MemTotal is less than by the PVH entry; None where one of them did not report it."""
+    firmware_bytes: int = 0
+    """Of the firmware in the guest, as it is loaded."""
     looked_on: str = ""
     """The route on which the services that it needs were looked for."""
     must_work: int | None = None
@@ -142,6 +168,15 @@ class Reuse(_Struct, frozen=True, kw_only=True):
     may_refuse: int | None = None
     """Those that must be there and may do nothing."""
     knows: list[Knowledge] = []
+
+
+class Objection(_Struct, frozen=True, kw_only=True):
+    """Something that was said against one of the two entries, and where this document answers it."""
+
+    source: Source
+    answer: str
+    statement: str = ""
+    """Key of the statement that answers it; empty where nothing here does."""
 
 
 class Failure(_Struct, frozen=True, kw_only=True):
@@ -165,6 +200,7 @@ class Study(_Struct, frozen=True, kw_only=True):
     kernels: list[KernelView]
     reuse: list[Reuse] = []
     rows: list[Row]
+    objections: list[Objection] = []
     failures: list[Failure] = []
     runs: int = 0
     """Runs that the evidence rests on."""
@@ -180,9 +216,9 @@ def combine(verdicts: list[Verdict]) -> Verdict:
     kinds = set(verdicts)
     if len(kinds) == 1:
         return verdicts[0]
-    if Verdict.HOLDS in kinds or Verdict.SOME in kinds:
+    if Verdict.SUPPORTED in kinds or Verdict.SOME in kinds:
         return Verdict.SOME
-    return Verdict.DOES_NOT_HOLD if Verdict.DOES_NOT_HOLD in kinds else Verdict.UNTOLD
+    return Verdict.REFUTED if Verdict.REFUTED in kinds else Verdict.UNTESTED
 
 
 def encode(study: Study) -> bytes:

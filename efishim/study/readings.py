@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -198,6 +199,15 @@ def absent_hardware(record: Record, groups: Iterable[str]) -> Iterator[Touched]:
             yield Touched(
                 group, sum(one.reads for one in entries), sum(one.writes for one in entries), tuple(dict.fromkeys(names))
             )
+
+
+GUEST_KIND = re.compile(r"Booting paravirtualized kernel on (.+)")
+
+
+def guest_kind(record: Record) -> str:
+    """What kind of guest the kernel says it is: "Xen PVH", "Xen HVM", "bare hardware"."""
+    found = GUEST_KIND.search(record.console)
+    return "nothing" if found is None else found[1].strip()
 
 
 def rip(view: BootView | None) -> int | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from efishim.errors import EfishimError
 from efishim.image.opened import Image
+from efishim.image.symbols import Symbol
 from efishim.lab.matrix import Result
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.plan import Blob, Plan
@@ -36,6 +38,8 @@ class Need:
     cmdline: str | None = None
     without: tuple[str, ...] = ()
     """`item=status`: what the firmware refuses."""
+    shim: str | None = None
+    """Where the firmware of a route behind the shim runs: guest; None is the host."""
 
     @property
     def provider(self) -> str:
@@ -56,6 +60,8 @@ class Need:
     def name(self) -> str:
         """For people: route@platform and what is particular about it."""
         words = [self.placed_route, *self.options]
+        if self.shim:
+            words.append(f"shim in the {self.shim}")
         if self.seed:
             words.append(f"seed {self.seed}")
         if self.ramdisks:
@@ -85,6 +91,8 @@ class Subject:
     """Names of the functions in its symbol table; empty without one."""
     links: Mapping[str, int] = field(default_factory=dict)
     """Addresses at which some functions were linked."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the functions up to the next symbol."""
     others: tuple[tuple[str, str], ...] = ()
     """Labels of images that are no Linux, and the command line that each is given; empty for the usual one."""
     other_entries: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -144,6 +152,7 @@ def _plan(registry: Registry, blob: Blob, need: Need, ramdisks: tuple[Blob, ...]
         max_insns=need.max_insns,
         cmdline=need.cmdline,
         without=need.without,
+        shim=need.shim,
     )
     plan = make_plan(registry, lambda: blob, words)
     return replace(plan, initrds=ramdisks, default_initrd=False) if need.ramdisks else plan
@@ -153,6 +162,7 @@ def subject_of(image: Image, label: str, others: Mapping[str, Image], lines: Map
     """What the experiments must know of an image before any run."""
     functions: frozenset[str] = frozenset()
     links: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     try:
         symbols = image.symbols
     except EfishimError:
@@ -161,15 +171,24 @@ def subject_of(image: Image, label: str, others: Mapping[str, Image], lines: Map
         table = list(symbols)
         functions = frozenset(symbol.name for symbol in table if symbol.kind in "tTwW")
         links = {symbol.name: symbol.address for symbol in table if symbol.name in ("start_kernel", "startup_64", "_text")}
+        sizes = function_sizes(table)
     return Subject(
         label=label,
         version=image.version,
         entries={door.entry: door.reason for door in image.doors},
         functions=functions,
         links=links,
+        sizes=sizes,
         others=tuple((label, lines.get(label, "")) for label in others),
         other_entries={name: frozenset(door.value for door in one.entries) for name, one in others.items()},
     )
+
+
+def function_sizes(table: Iterable[Symbol]) -> dict[str, int]:
+    """Bytes of each function as far as the next symbol, padding included: these symbols have no sizes of their own."""
+    every = list(table)
+    ends = dict(pairwise(sorted({symbol.address for symbol in every})))
+    return {one.name: ends[one.address] - one.address for one in every if one.kind in "tTwW" and one.address in ends}
 
 
 def failed(result: Result) -> str:

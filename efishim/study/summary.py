@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from efishim.study.model import EntryOutcome, Judgement, Reuse, Row, StatementView, Study, Verdict
+from efishim.study.model import EntryOutcome, Judgement, Reuse, Row, Source, StatementView, Study, Verdict
 from efishim.study.readings import amount, listed
 
+QUESTION = "Could the EFI entry of Linux have served HVMLite (now PVH) guests of Xen, in place of an entry of their own?"
 BACKGROUND = (
-    "In April 2016 xen-devel argued about how a guest of the kind then called HVMLite, now PVH, should enter Linux: through "
-    "an entry of its own that fills in boot_params and joins the others, or through the EFI entry that the kernel has "
-    "already. Both sides made claims that nobody could check at the time."
-)
-METHOD = (
-    "Each claim is an experiment here. Unmodified kernels are sent through each of their entries on one deterministic "
-    "emulated machine, which records what they were told, what they read, called and touched, and which code ran. A route is "
-    "written loader/entry: hvmlite/pvh is the PVH entry, hvmlite/efi the EFI entry behind a firmware made from "
-    "hvm_start_info, firmware/efi that entry on a PC's own firmware. A verdict is computed from those records by the "
-    "criterion that stands beside it, for each kernel by itself."
+    "The question was argued on xen-devel and linux-kernel from January to April 2016. Each claim of that thread is an "
+    "experiment here: unmodified kernels go through each of their entries on one deterministic emulated machine, and a verdict "
+    "is computed for each kernel from what was recorded, by the criterion that stands beside it. A route is written "
+    "loader/entry."
 )
 LIMITS = (
-    "This shows that it works, not that it is the better way: the firmware's services ran outside the guest, so that their "
-    "code is in none of these numbers; there was one processor and no device but a console, and the boot was followed as far "
-    "as a small init and the power-off."
+    "This shows that it works and what it costs, not that it is the better way: one processor was measured, with no device but "
+    "a console, up to a small init and the power-off, and on an emulated hypervisor."
 )
-ORDER = (Verdict.HOLDS, Verdict.SOME, Verdict.DOES_NOT_HOLD, Verdict.UNTOLD)
+ORDER = (Verdict.SUPPORTED, Verdict.SOME, Verdict.REFUTED, Verdict.UNTESTED)
 SERVICES = 58
 """As in efishim.study.claims.efi_huge, DEFINED. A test compares."""
+
+
+def quoted(source: Source) -> str:
+    """The very words in quotation marks, or a paraphrase without."""
+    return f"“{source.text}”" if source.verbatim else source.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +39,36 @@ class Line:
 
 
 def opening(study: Study) -> list[str]:
-    """Paragraphs: the answer, then where it comes from."""
+    """Paragraphs: the question, the answer in five sentences, and where they come from."""
     names = [one.name for one in study.kernels]
     kernels = f"the kernel {names[0]}" if len(names) == 1 else f"{len(names)} kernels ({', '.join(names)})"
     counts = [sum(line.statement.verdict is verdict for line in lines(study)) for verdict in ORDER]
-    words = ("hold", "hold for some of these kernels only", "do not hold", "cannot be told")
-    said = ", ".join(f"{count} {word}" for count, word in zip(counts, words, strict=True) if count)
+    said = ", ".join(f"{count} {verdict.value}" for count, verdict in zip(counts, ORDER, strict=True) if count)
     return [
-        *answer(study.reuse),
+        QUESTION,
+        " ".join(answer(study.reuse)),
         BACKGROUND,
-        METHOD,
-        f"This document rests on {study.runs} runs of {kernels}. Of {sum(counts)} statements, {said}.",
+        f"This document rests on {study.runs} runs of {kernels}. Of {sum(counts)} statements: {said}.",
     ]
 
 
 def answer(found: Sequence[Reuse]) -> list[str]:
-    """Could HVMLite have used the EFI entry? Two paragraphs, of which the second is what it costs and brings."""
-    question = "Could HVMLite's hvm_start_info have been used with the EFI entry?"
+    """Five sentences: whether it works, what it runs, what it keeps, what it has to offer, and what this does not show."""
     told = [one for one in found if _comparable(one)]
     if not told:
         reasons = "; ".join(f"{one.kernel}: {_reason(one)}" for one in found)
-        return [f"{question} These runs cannot tell ({reasons})."]
+        return [f"These runs cannot tell ({reasons})."]
     good = [one for one in told if one.efi is not None and one.efi.userspace]
     bad = [one for one in told if one not in good]
     untold = [one for one in found if one not in told]
-    word = "yes" if not bad else "for some of them" if good else "no"
+    word = "Yes" if not bad else "For some of them" if good else "No"
     text = (
-        f"{question} For these kernels: {word}. On {len(good)} of {len(told)} the same structure on the same machine brings "
-        "userspace up through the EFI entry as it does through the PVH entry, with a firmware between that is made of the "
-        "structure alone."
+        f"{word}: on {len(good)} of {len(told)} kernels the hvm_start_info with which the PVH entry comes to userspace brings "
+        "it up through the EFI entry too, on the same machine, behind a firmware that is code of the guest"
     )
-    text += "".join(f" Not with {one.kernel}, which comes through the EFI entry {_as_far(one)}." for one in bad)
-    text += "".join(f" Nothing can be told of {one.kernel}: {_reason(one)}." for one in untold)
-    return [text, f"{_cost(good)} {_gain(good)} {LIMITS}"] if good else [text]
+    text += "".join(f", not with {one.kernel}, which comes through the EFI entry {_as_far(one)}" for one in bad)
+    text += "".join(f"; nothing can be told of {one.kernel}: {_reason(one)}" for one in untold)
+    return [f"{text}.", *_cost(good), *_gain(good), LIMITS] if good else [f"{text}."]
 
 
 def _comparable(one: Reuse) -> bool:
@@ -91,41 +87,43 @@ def _as_far(one: Reuse) -> str:
     return f"as far as {one.efi.reached}" if one.efi is not None and one.efi.reached != "nothing" else "nowhere"
 
 
-def _cost(good: Sequence[Reuse]) -> str:
+def _cost(good: Sequence[Reuse]) -> list[str]:
     efi = [one.efi for one in good if one.efi is not None]
     pvh = [one.pvh for one in good if one.pvh is not None]
-    text = (
-        f"What it costs: up to startup_64, decompression apart, {_insns(efi)} instructions against {_insns(pvh)} on the PVH "
-        f"entry, and {span(one.unpacking for one in efi)} for decompression, which is not needed on the PVH entry; "
-        f"{span(one.calls for one in efi)} firmware calls; "
+    less = [one.less_kib for one in good if one.less_kib is not None]
+    ran = (
+        f"It takes {span(one.firmware for one in efi)} instructions of firmware and {span(one.calls for one in efi)} calls of "
+        f"it; up to startup_64 {_insns(efi)} instructions with those of the stub, and {span(one.unpacking for one in efi)} "
+        f"more to unpack the kernel, against {_insns(pvh)} of the PVH entry, for which the toolstack unpacks it."
     )
-    known = [one for one in good if one.must_work is not None]
-    if known:
-        where = " and ".join(dict.fromkeys(one.looked_on for one in known))
-        where += "" if len(known) == len(good) else f" with {', '.join(one.kernel for one in known)}"
-        text += (
-            f"of the {SERVICES} services that UEFI defines {span(one.must_work or 0 for one in known)} that have to work and "
-            f"{span(one.may_refuse or 0 for one in known)} that have to be there and may refuse (looked for on {where}); "
-        )
-    else:
-        text += "how many services have to work was not looked for; "
-    kept = span(one.kept_kib for one in good)
-    return f"{text}and {kept} KiB of guest memory that the firmware keeps for good, its room to spare included."
+    memory = (
+        f"It takes {span(one.firmware_bytes for one in good)} bytes of firmware in the guest, zeroed data included, of which "
+        f"{span(one.kept_kib for one in good)} KiB stay for good"
+    )
+    memory += f", and the kernel has {span(less)} KiB less memory for its use." if less else "."
+    return [ran, memory]
 
 
 def _insns(doors: Iterable[EntryOutcome]) -> str:
     return span(one.insns or 0 for one in doors)
 
 
-def _gain(good: Sequence[Reuse]) -> str:
-    """What the kernel has in the end, by either way. What differs between kernels is said of those only."""
+def _gain(good: Sequence[Reuse]) -> list[str]:
+    """What has to be offered, and what the kernel has by one way only. What differs between kernels is said of those only."""
     topics = list(dict.fromkeys(one.what for kernel in good for one in kernel.knows))
-    wanted = ((True, True), (True, False), (False, True))
-    both, efi, pvh = (listed(_which(good, topics, want) or ["nothing"]) for want in wanted)
-    return (
-        f"What the kernel has in the end: by both ways {both}; through the EFI entry alone {efi}; through the PVH entry alone "
-        f"{pvh}."
-    )
+    efi, pvh = (listed(_which(good, topics, want) or ["nothing"]) for want in ((True, False), (False, True)))
+    known = [one for one in good if one.must_work is not None]
+    services = "how many services have to work was not looked for"
+    if known:
+        where = " and ".join(dict.fromkeys(one.looked_on for one in known))
+        where += "" if len(known) == len(good) else f" with {', '.join(one.kernel for one in known)}"
+        services = (
+            f"of the {SERVICES} services that UEFI defines {span(one.must_work or 0 for one in known)} have to work and "
+            f"{span(one.may_refuse or 0 for one in known)} have to be there and may refuse (looked for on {where})"
+        )
+    return [
+        f"Of the firmware, {services}; through the EFI entry alone the kernel has {efi}, through the PVH entry alone {pvh}."
+    ]
 
 
 def _which(good: Sequence[Reuse], topics: Iterable[str], want: tuple[bool, bool]) -> list[str]:
@@ -176,7 +174,7 @@ def _names(names: Sequence[str], kernels: int) -> str:
 def disagreements(study: Study) -> list[str]:
     """Sentences about statements on which the kernels differ."""
     return [
-        f'On "{line.statement.quote}" the kernels give different answers.'
+        f'On "{line.statement.claim}" the kernels give different answers.'
         for line in lines(study)
         if len({one.verdict for one in line.statement.judgements}) > 1
     ]

@@ -125,6 +125,6 @@ def runs(records: Mapping[Need, Record], surface: SurfaceFacts = NO_SURFACE) -> 
 
 def subject(**changes: Any) -> Subject:
     """A kernel with every door."""
-    entries = dict.fromkeys(("efi", "pvh", "linux64", "linux32", "linux16"), "")
+    entries = dict.fromkeys(("efi", "efi-mixed", "pvh", "linux64", "linux32", "linux16"), "")
     values: dict[str, Any] = {"label": "vmlinuz", "version": "6.1", "entries": entries}
     return Subject(**(values | changes))

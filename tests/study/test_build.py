@@ -8,13 +8,14 @@ import pytest
 
 from efishim.cli.study import FORMATS, SUFFIXES
 from efishim.report import studies
+from efishim.report.study_markdown import pages
 from efishim.study import summary
 from efishim.study.build import Heading, all_needs, build, judge_kernel
 from efishim.study.claims import EXPERIMENTS, same_code
 from efishim.study.model import KernelView, Study, Verdict, combine, encode
 from tests.study.made import made, runs, subject
 
-H, N, S, U = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.SOME, Verdict.UNTOLD
+H, N, S, U = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.SOME, Verdict.UNTESTED
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_kernels_that_differ_are_said_to() -> None:
     study = a_study("6.1", "6.12", meets={"6.12": "elsewhere+0x0"})
     statement = next(line.statement for line in summary.lines(study) if line.statement.key == "same-code")
     assert statement.verdict is S
-    assert any("starts exactly" in sentence for sentence in summary.disagreements(study))
-    assert not any("starts exactly" in sentence for sentence in summary.disagreements(a_study("6.1", "6.12")))
+    assert any("same startup code" in sentence for sentence in summary.disagreements(study))
+    assert not any("same startup code" in sentence for sentence in summary.disagreements(a_study("6.1", "6.12")))
 
 
 @pytest.mark.parametrize("form", studies.FORMATS)
@@ -96,3 +97,23 @@ def test_a_run_is_made_once_however_many_experiments_need_it() -> None:
     needs = all_needs(subject())
     assert len(needs) == len(set(needs))
     assert len(needs) < sum(len(one.needs(subject())) for one in EXPERIMENTS)
+
+
+def test_one_page_of_result_with_its_evidence_in_files() -> None:
+    study = a_study("6.1", "6.12")
+    front, files = pages(study, "study")
+    assert set(files) == {f"{row.key}.md" for row in study.rows}
+    for row in study.rows:
+        assert f"(study/{row.key}.md)" in front
+        assert files[f"{row.key}.md"].startswith("# ")
+        assert all(table.title not in front for evidence in row.evidence for table in evidence.tables)
+    for line in summary.lines(study):
+        assert front.count(f"**{line.statement.verdict.value}**") >= 1
+    assert len(front) < sum(map(len, files.values()))
+
+
+def test_objections_have_their_verdicts() -> None:
+    study = a_study("6.1")
+    for form in ("markdown", "html", "text"):
+        text = studies.renderers()[form](study)
+        assert all(one.answer.split(";")[0].lower() in text.lower() for one in study.objections), form

@@ -15,20 +15,26 @@ import pytest
 from efishim.lab.record import (
     CodeRef,
     Consumed,
+    Coverage,
     Hex,
     LedgerEntry,
     LedgerKind,
     LegacyUse,
+    PartCoverage,
     Record,
 )
+from efishim.study import summary
 from efishim.study.claims import (
     EXPERIMENTS,
     agnostic,
     cpuid_early,
     dead_code,
     efi_huge,
+    guest_kind,
+    guest_shim,
     kaslr,
     minimum,
+    native_mode,
     ramdisk,
     same_code,
     shared_path,
@@ -37,12 +43,13 @@ from efishim.study.claims import (
 )
 from efishim.study.experiment import Experiment
 from efishim.study.model import Verdict
+from efishim.study.objections import OBJECTIONS
 from efishim.study.runs import Need, Runs, Subject
 from efishim.study.surfaces import SurfaceFacts
 from tests.study.made import call, cpuid, made, report, runs, subject, touch, used
 from tests.views import boot_view, machine_view
 
-HOLDS, NOT, UNTOLD = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.UNTOLD
+YES, NOT, UNTESTED = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.UNTESTED
 Change = Callable[[Need], Mapping[str, Any]]
 
 
@@ -72,8 +79,24 @@ def searched(group: str, name: str) -> LegacyUse:
     )
 
 
+def says(kind: str, interrupts: int) -> str:
+    """Two lines of the kernel's log."""
+    first = "" if not kind else f"[    0.1] Booting paravirtualized kernel on {kind}\n"
+    return f"{first}[    0.2] NR_IRQS: 524544, nr_irqs: 32, preallocated irqs: {interrupts}\n"
+
+
+def measured(need: Need, *, memory: int, insns: int) -> Mapping[str, Any]:
+    """Reports of memory, with `memory` KiB less behind the firmware in the guest, and a firmware that ran so long."""
+    guest = need == guest_shim.GUEST
+    text = (
+        f"efishim-init: begin\nefishim-init: [/proc/meminfo]\n| MemTotal:  {400_000 - memory * guest} kB\nefishim-init: end\n"
+    )
+    parts = [PartCoverage(name="shim", blocks=1, insns=insns)] if guest else []
+    return {"console": text, "coverage": Coverage(parts=parts)}
+
+
 CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
-    ("all meet at startup_64", same_code.EXPERIMENT, "same-code", lambda _: {}, HOLDS),
+    ("all meet at startup_64", same_code.EXPERIMENT, "same-code", lambda _: {}, YES),
     (
         "the PVH entry meets them elsewhere",
         same_code.EXPERIMENT,
@@ -88,7 +111,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         lambda need: {"comes": need != same_code.EFI},
         NOT,
     ),
-    ("the PVH entry runs the same blocks", same_code.EXPERIMENT, "skips-setup", lambda _: {}, HOLDS),
+    ("the PVH entry runs the same blocks", same_code.EXPERIMENT, "skips-setup", lambda _: {}, YES),
     (
         "the PVH entry leaves out half of the blocks",
         same_code.EXPERIMENT,
@@ -96,8 +119,8 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         lambda need: {"trace": ("startup_64+0x0", "start_kernel+0x0")} if need == same_code.PVH_ON_PC else {},
         NOT,
     ),
-    ("a kernel without symbols", same_code.EXPERIMENT, "skips-setup", lambda _: {"trace": ()}, UNTOLD),
-    ("made behind the entry", shared_path.EXPERIMENT, "creates-bootparams", lambda _: {}, HOLDS),
+    ("a kernel without symbols", same_code.EXPERIMENT, "skips-setup", lambda _: {"trace": ()}, UNTESTED),
+    ("made behind the entry", shared_path.EXPERIMENT, "creates-bootparams", lambda _: {}, YES),
     (
         "made before the entry",
         shared_path.EXPERIMENT,
@@ -105,7 +128,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         lambda need: {"entry_structures": ("boot_params",)} if need == same_code.PVH else {},
         NOT,
     ),
-    ("both fill the same field", shared_path.EXPERIMENT, "share-paths", lambda _: {}, HOLDS),
+    ("both fill the same field", shared_path.EXPERIMENT, "share-paths", lambda _: {}, YES),
     (
         "each fills a field of its own",
         shared_path.EXPERIMENT,
@@ -122,7 +145,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
             if need == same_code.STUB
             else {"image": {"decompressor": "1 2 6"}}
         ),
-        HOLDS,
+        YES,
     ),
     (
         "GRUB's entry runs more",
@@ -135,20 +158,101 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         ),
         NOT,
     ),
-    ("userspace through the shim", efi_huge.EXPERIMENT, "emulate-in-hypervisor", lambda _: {}, NOT),
+    ("userspace behind the firmware in the guest", guest_shim.EXPERIMENT, "emulate-in-hypervisor", lambda _: {}, NOT),
     (
-        "no userspace through the shim",
-        efi_huge.EXPERIMENT,
+        "no userspace behind the firmware in the guest",
+        guest_shim.EXPERIMENT,
         "emulate-in-hypervisor",
-        lambda need: {"comes": need != efi_huge.EFI},
-        HOLDS,
+        lambda need: {"comes": need != guest_shim.GUEST},
+        YES,
     ),
     (
         "the machines differ",
-        efi_huge.EXPERIMENT,
+        guest_shim.EXPERIMENT,
         "emulate-in-hypervisor",
         lambda need: {"machine": msgspec.structs.replace(machine_view(), features={need.route: 1})},
-        UNTOLD,
+        UNTESTED,
+    ),
+    (
+        "little less memory, and a short firmware",
+        guest_shim.EXPERIMENT,
+        "megabyte-and-second",
+        lambda need: measured(need, memory=28, insns=4_000_000),
+        NOT,
+    ),
+    (
+        "a megabyte less memory",
+        guest_shim.EXPERIMENT,
+        "megabyte-and-second",
+        lambda need: measured(need, memory=1024, insns=4_000_000),
+        YES,
+    ),
+    (
+        "a firmware that runs for a second",
+        guest_shim.EXPERIMENT,
+        "megabyte-and-second",
+        lambda need: measured(need, memory=28, insns=guest_shim.SECOND),
+        YES,
+    ),
+    ("no report of memory", guest_shim.EXPERIMENT, "megabyte-and-second", lambda _: {}, UNTESTED),
+    ("the kernel sees the same", guest_shim.EXPERIMENT, "same-behind-guest-shim", lambda _: {}, YES),
+    (
+        "the kernel sees another command line",
+        guest_shim.EXPERIMENT,
+        "same-behind-guest-shim",
+        lambda need: {"console": report(command_line=f"seen by={need.shim}")},
+        NOT,
+    ),
+    (
+        "a PVH guest through the EFI entry",
+        guest_kind.EXPERIMENT,
+        "pvh-by-entry",
+        lambda need: {"console": report() + says("Xen HVM" if need.options else "Xen PVH", 0)},
+        NOT,
+    ),
+    (
+        "no PVH guest through the EFI entry",
+        guest_kind.EXPERIMENT,
+        "pvh-by-entry",
+        lambda need: {"console": report() + says("Xen HVM" if need.entry == "efi" else "Xen PVH", 0)},
+        YES,
+    ),
+    ("a kernel that does not say", guest_kind.EXPERIMENT, "pvh-by-entry", lambda _: {}, UNTESTED),
+    (
+        "no interrupts where there are no controllers",
+        guest_kind.EXPERIMENT,
+        "nr-legacy-irqs",
+        lambda need: {"console": report() + says("Xen PVH", 16 if need.platform == "pc" else 0)},
+        YES,
+    ),
+    (
+        "interrupts where there are no controllers",
+        guest_kind.EXPERIMENT,
+        "nr-legacy-irqs",
+        lambda _: {"console": report() + says("Xen PVH", 16)},
+        NOT,
+    ),
+    (
+        "no interrupts anywhere",
+        guest_kind.EXPERIMENT,
+        "nr-legacy-irqs",
+        lambda _: {"console": report() + says("", 0)},
+        UNTESTED,
+    ),
+    ("userspace from 32-bit firmware", native_mode.EXPERIMENT, "native-mode", lambda _: {}, NOT),
+    (
+        "no userspace from 32-bit firmware",
+        native_mode.EXPERIMENT,
+        "native-mode",
+        lambda need: {"comes": need != native_mode.MIXED},
+        YES,
+    ),
+    (
+        "no userspace from any firmware",
+        native_mode.EXPERIMENT,
+        "native-mode",
+        lambda need: {"comes": need.provider != "firmware"},
+        UNTESTED,
     ),
     (
         "CPUID with no table at all",
@@ -172,7 +276,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
             "ledger": [cpuid("0x0", 1500, "early_cpu_init+0x4")],
             "trace": ("startup_64+0x0", "startup_64_setup_env+0x0", "early_cpu_init+0x0", "start_kernel+0x0"),
         },
-        HOLDS,
+        YES,
     ),
     (
         "CPUID in C before the table",
@@ -184,7 +288,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         },
         NOT,
     ),
-    ("no CPUID", cpuid_early.EXPERIMENT, "cpuid-early", lambda _: {}, UNTOLD),
+    ("no CPUID", cpuid_early.EXPERIMENT, "cpuid-early", lambda _: {}, UNTESTED),
     (
         "the type is read and changes something",
         subarch.EXPERIMENT,
@@ -193,7 +297,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
             "consumed": used("boot_params of the kernel", subarch.TYPE_FIELD, "quirks"),
             "ran": ("i8042_init",) if need == subarch.BASE else (),
         },
-        HOLDS,
+        YES,
     ),
     (
         "the type is read and changes nothing",
@@ -212,7 +316,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
                 legacy=[searched("BDA", "reserve_bios_regions")] if need == subarch.BASE else [],
             )
         },
-        HOLDS,
+        YES,
     ),
     (
         "the type is read and only an amount in the log differs",
@@ -233,9 +337,9 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
             "consumed": used("boot_params", subarch.DATA_FIELD, "reader"),
             "ran": ("follower",) if need == subarch.DATA else (),
         },
-        HOLDS,
+        YES,
     ),
-    ("init runs", ramdisk.EXPERIMENT, "ramdisk", lambda _: {}, HOLDS),
+    ("init runs", ramdisk.EXPERIMENT, "ramdisk", lambda _: {}, YES),
     ("init does not run on one", ramdisk.EXPERIMENT, "ramdisk", lambda need: {"comes": need != ramdisk.PVH}, NOT),
     ("no second file", ramdisk.EXPERIMENT, "multiple-ramdisks", lambda _: {}, NOT),
     (
@@ -243,15 +347,15 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         ramdisk.EXPERIMENT,
         "multiple-ramdisks",
         lambda _: {"console": report(root=("init size=1", "second size=5"))},
-        HOLDS,
+        YES,
     ),
-    ("the command line", ramdisk.EXPERIMENT, "command-line", lambda _: {}, HOLDS),
+    ("the command line", ramdisk.EXPERIMENT, "command-line", lambda _: {}, YES),
     (
         "the command line behind a loader's words",
         ramdisk.EXPERIMENT,
         "command-line",
         lambda _: {"console": report(command_line="BOOT_IMAGE=/vmlinuz console=ttyS0")},
-        HOLDS,
+        YES,
     ),
     (
         "a command line cut short",
@@ -268,7 +372,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         lambda _: {"ledger": [touch("PIC", reads=1, device="PIC")]},
         NOT,
     ),
-    ("an absent PIC is touched", dead_code.EXPERIMENT, "dead-code", lambda _: {"ledger": [touch("PIC", reads=1)]}, HOLDS),
+    ("an absent PIC is touched", dead_code.EXPERIMENT, "dead-code", lambda _: {"ledger": [touch("PIC", reads=1)]}, YES),
     (
         "the PAT, which goes by the name of MTRR, is read",
         dead_code.EXPERIMENT,
@@ -280,10 +384,10 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         "MTRRs are touched, but only where there are some",
         dead_code.EXPERIMENT,
         "dead-code",
-        lambda need: {"ledger": [] if dead_code.NO_MTRR in need.options else [touch("MTRR", reads=1)]},
+        lambda need: {"ledger": [] if dead_code.NO_MTRR in need.options else [touch("MTRR", reads=1, device="MTRR")]},
         NOT,
     ),
-    ("absent registers are read", dead_code.EXPERIMENT, "only-reads", lambda _: {"ledger": [touch("PIC", reads=1)]}, HOLDS),
+    ("absent registers are read", dead_code.EXPERIMENT, "only-reads", lambda _: {"ledger": [touch("PIC", reads=1)]}, YES),
     ("absent registers are written", dead_code.EXPERIMENT, "only-reads", lambda _: {"ledger": [touch("PIC", writes=1)]}, NOT),
     ("no userspace", dead_code.EXPERIMENT, "only-reads", lambda _: {"ledger": [touch("PIC", reads=1)], "comes": False}, NOT),
     (
@@ -291,16 +395,30 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         dead_code.EXPERIMENT,
         "acpi-fadt-no-vga",
         lambda need: {"ledger": [touch("VGA", reads=1)] if "platform.fadt_no_vga=0" in need.options else []},
-        HOLDS,
+        YES,
     ),
     ("the flag is ignored", dead_code.EXPERIMENT, "acpi-fadt-no-vga", lambda _: {"ledger": [touch("VGA", reads=1)]}, NOT),
-    ("the flag makes no difference", dead_code.EXPERIMENT, "acpi-fadt-no-vga", lambda _: {}, NOT),
+    (
+        "the flag is ignored on one way in only",
+        dead_code.EXPERIMENT,
+        "acpi-fadt-no-vga",
+        lambda need: {"ledger": [touch("VGA", reads=1)] if need.route == "grub/linux64" else []},
+        NOT,
+    ),
+    ("nobody touches VGA, flag or no flag", dead_code.EXPERIMENT, "acpi-fadt-no-vga", lambda _: {}, UNTESTED),
+    (
+        "another way in touches VGA although there is none",
+        dead_code.EXPERIMENT,
+        "dead-code",
+        lambda need: {"ledger": [touch("VGA", reads=1)] if need.route == "grub/linux64" else []},
+        YES,
+    ),
     (
         "placed by the seed",
         kaslr.EXPERIMENT,
         "kaslr-hvmlite",
         lambda need: {"boot_view": boot_view(rip=0x1000000 + 0x200000 * need.seed)},
-        HOLDS,
+        YES,
     ),
     (
         "placed by the seed on other routes only",
@@ -309,7 +427,7 @@ CASES: list[tuple[str, Experiment, str, Change, Verdict]] = [
         lambda need: {"boot_view": boot_view(rip=0x1000000 + 0x200000 * need.seed * (need.route != "hvmlite/pvh"))},
         NOT,
     ),
-    ("never placed by the seed", kaslr.EXPERIMENT, "kaslr-hvmlite", lambda _: {}, UNTOLD),
+    ("never placed by the seed", kaslr.EXPERIMENT, "kaslr-hvmlite", lambda _: {}, UNTESTED),
 ]
 
 
@@ -324,13 +442,6 @@ def test_the_verdict_follows_the_runs(experiment: Experiment, key: str, change: 
 TWO = tuple(sorted(minimum.TWO))
 
 
-def test_few_calls_are_no_huge_firmware_even_without_a_surface() -> None:
-    one = subject()
-    few = [call(f"BootServices.S{number}") for number in range(9)]
-    found = runs(every(efi_huge.EXPERIMENT, one, lambda _: {"firmware_calls": few}))
-    assert verdict(efi_huge.EXPERIMENT, "efi-is-huge", found, one) is NOT
-
-
 def test_the_two_alone_that_do_not_suffice_are_not_the_minimum() -> None:
     one = subject()
     found = runs(every(minimum.EXPERIMENT, one, lambda need: {"comes": need != minimum.ALONE}))
@@ -338,13 +449,13 @@ def test_the_two_alone_that_do_not_suffice_are_not_the_minimum() -> None:
 
 
 SURFACES = [
-    ("few services", efi_huge.EXPERIMENT, "efi-is-huge", TWO, NOT),
-    ("many services", efi_huge.EXPERIMENT, "efi-is-huge", tuple(f"BootServices.S{number}" for number in range(30)), HOLDS),
-    ("these two", minimum.EXPERIMENT, "minimum", TWO, HOLDS),
-    ("these two and a field", minimum.EXPERIMENT, "minimum", (*TWO, "SystemTable.BootServices"), HOLDS),
+    ("these two", minimum.EXPERIMENT, "minimum", TWO, YES),
+    ("these two and a field", minimum.EXPERIMENT, "minimum", (*TWO, "SystemTable.BootServices"), YES),
     ("these two and a protocol", minimum.EXPERIMENT, "minimum", (*TWO, "protocol:EFI_LOADED_IMAGE_PROTOCOL_GUID"), NOT),
     ("one more", minimum.EXPERIMENT, "minimum", (*TWO, "BootServices.AllocatePages"), NOT),
     ("one of them only", minimum.EXPERIMENT, "minimum", TWO[:1], NOT),
+    ("none of the four", minimum.EXPERIMENT, "stubs-not-needed", TWO, YES),
+    ("one of the four", minimum.EXPERIMENT, "stubs-not-needed", (*TWO, "RuntimeServices.ResetSystem"), NOT),
 ]
 
 
@@ -357,12 +468,15 @@ def test_the_verdict_follows_the_surface(experiment: Experiment, key: str, neede
     assert verdict(experiment, key, found, one) is expected
 
 
-@pytest.mark.parametrize(("experiment", "key"), [(efi_huge.EXPERIMENT, "efi-is-huge"), (minimum.EXPERIMENT, "minimum")])
+@pytest.mark.parametrize(
+    ("experiment", "key"),
+    [(efi_huge.EXPERIMENT, "extra-work"), (minimum.EXPERIMENT, "minimum"), (minimum.EXPERIMENT, "stubs-not-needed")],
+)
 def test_without_a_surface_it_cannot_be_told_and_says_why(experiment: Experiment, key: str) -> None:
     one = subject()
     many = [call(f"BootServices.S{number}") for number in range(30)]
     told = experiment.find(one, runs(every(experiment, one, lambda _: {"firmware_calls": many}))).rulings[key]
-    assert told.verdict is UNTOLD
+    assert told.verdict is UNTESTED
     assert "nobody looked for it" in told.because
 
 
@@ -378,10 +492,10 @@ def other(label: str, *, reads: bool, says: str, door: str = "pvh") -> tuple[Sub
 @pytest.mark.parametrize(
     ("label", "reads", "says", "expected"),
     [
-        ("deb:mach", True, "GNU Mach", HOLDS),
+        ("deb:mach", True, "GNU Mach", YES),
         ("deb:mach", True, "", NOT),
         ("deb:mach", False, "GNU Mach", NOT),
-        (agnostic.PROBE, True, "probe", UNTOLD),
+        (agnostic.PROBE, True, "probe", UNTESTED),
     ],
 )
 def test_other_kernels(label: str, reads: bool, says: str, expected: Verdict) -> None:
@@ -391,19 +505,19 @@ def test_other_kernels(label: str, reads: bool, says: str, expected: Verdict) ->
     ):
         one, found = other(label, reads=reads, says=says, door=door)
         assert verdict(agnostic.EXPERIMENT, key, found, one) is expected
-        assert verdict(agnostic.EXPERIMENT, else_key, found, one) is UNTOLD, "nothing with that door was tried"
+        assert verdict(agnostic.EXPERIMENT, else_key, found, one) is UNTESTED, "nothing with that door was tried"
 
 
 def test_a_kernel_that_prints_its_command_line_has_read_it() -> None:
     one, found = other("deb:xen", reads=False, says="(XEN) Command line: console=ttyS0")
-    assert verdict(agnostic.EXPERIMENT, "os-agnostic", found, one) is HOLDS
+    assert verdict(agnostic.EXPERIMENT, "os-agnostic", found, one) is YES
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.key)
 def test_without_any_run_nothing_is_claimed(experiment: Experiment) -> None:
     told = experiment.find(subject(entries={}), runs({})).rulings
     assert {one.key for one in experiment.statements} == set(told)
-    assert {one.verdict for one in told.values()} == {UNTOLD}
+    assert {one.verdict for one in told.values()} == {UNTESTED}
 
 
 def test_every_statement_has_a_control_for_each_side() -> None:
@@ -412,9 +526,40 @@ def test_every_statement_has_a_control_for_each_side() -> None:
         seen.setdefault(key, set()).add(expected)
     for _, _, key, _, expected in SURFACES:
         seen.setdefault(key, set()).add(expected)
-    seen["os-agnostic"] = seen["os-agnostic-multiboot"] = {HOLDS, NOT}
-    statements = {one.key for experiment in EXPERIMENTS for one in experiment.statements}
-    assert {key for key in statements if {HOLDS, NOT} <= seen.get(key, set())} == statements
+    seen["os-agnostic"] = seen["os-agnostic-multiboot"] = {YES, NOT}
+    statements = {one.key for experiment in EXPERIMENTS for one in experiment.statements if one.decidable}
+    assert {key for key in statements if {YES, NOT} <= seen.get(key, set())} == statements
+
+
+@pytest.mark.parametrize("change", [lambda _: {}, lambda _: {"comes": False}], ids=["userspace", "no userspace"])
+def test_what_names_no_number_gets_no_verdict(change: Change) -> None:
+    one = subject()
+    for experiment in EXPERIMENTS:
+        for statement in experiment.statements:
+            if not statement.decidable:
+                assert verdict(experiment, statement.key, runs(every(experiment, one, change)), one) is UNTESTED
+
+
+def test_words_have_an_author_and_a_link_or_are_a_paraphrase() -> None:
+    every_source = [one.source for experiment in EXPERIMENTS for one in experiment.statements]
+    every_source += [one.source for one in OBJECTIONS]
+    for source in every_source:
+        assert source.text
+        if source.verbatim:
+            assert source.link.startswith("https://")
+            assert source.author
+            assert f"“{source.text}”" == summary.quoted(source)
+        else:
+            assert (source.author, source.attribution) == ("", "paraphrase")
+            assert "“" not in summary.quoted(source)
+
+
+def test_every_objection_leads_to_a_statement() -> None:
+    statements = {one.key: one for experiment in EXPERIMENTS for one in experiment.statements}
+    for objection in OBJECTIONS:
+        open_one = objection.answer.startswith("not answerable here: ")
+        assert objection.statement in statements, objection
+        assert not (open_one and statements[objection.statement].decidable), objection
 
 
 def test_a_missing_run_is_told_by_its_name() -> None:
@@ -422,7 +567,7 @@ def test_a_missing_run_is_told_by_its_name() -> None:
     records = every(dead_code.EXPERIMENT, one)
     gone = next(need for need in records if "platform.mtrr=0" in need.options)
     finding = dead_code.EXPERIMENT.find(one, runs({need: record for need, record in records.items() if need != gone}))
-    assert {told.verdict for told in finding.rulings.values()} == {UNTOLD}
+    assert {told.verdict for told in finding.rulings.values()} == {UNTESTED}
     assert all("platform.mtrr=0" in told.because for told in finding.rulings.values())
 
 

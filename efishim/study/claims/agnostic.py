@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from efishim.compare.facts import unnumbered
 from efishim.lab.record import Record
-from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
+from efishim.study import readings, sources
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -22,18 +22,18 @@ LINE = 90
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|.)")
 
 CRITERION = (
-    "holds if an image that is neither Linux nor efishim's own, entered with {}, reads it (or prints a word of the command "
+    "supported if an image that is neither Linux nor efishim's own, entered with {}, reads it (or prints a word of the command "
     "line, which it can only have from there) and prints something"
 )
 START_INFO = Statement(
     "os-agnostic",
-    "how is that OS agnostic?",
+    sources.paraphrase("Is hvm_start_info, or EFI, agnostic of the operating system?"),
     "Something other than Linux starts from the same hvm_start_info.",
     CRITERION.format("hvm_start_info"),
 )
 MULTIBOOT = Statement(
     "os-agnostic-multiboot",
-    "how is that OS agnostic?",
+    sources.paraphrase("Is Multiboot agnostic of the operating system?"),
     "Something other than Linux starts from the same Multiboot information.",
     CRITERION.format("Multiboot or Multiboot2 information"),
 )
@@ -74,7 +74,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
 def _judge(records: Iterable[Need], agreed: set[Need]) -> Ruling:
     tried = sorted({need for need in records if need.image != PROBE}, key=lambda need: need.name)
     if not tried:
-        return untold(
+        return untested(
             "no image that is not Linux and has this door was given (--other IMAGE); that efishim's own probe kernel reads "
             "the structure says nothing about others"
         )

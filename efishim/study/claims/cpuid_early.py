@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efishim.lab.record import LedgerEntry, Milestone, Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.claims.same_code import ROUTES
-from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -17,10 +17,10 @@ REAL_MODE = 0x3FF
 
 EARLY = Statement(
     "cpuid-early",
-    "We cannot use cpuid early in asm code",
+    sources.paraphrase("CPUID cannot be used early, in assembly code."),
     "No way into the kernel uses CPUID in assembly code, or before an interrupt descriptor table is loaded.",
-    "does not hold if a route that comes to start_kernel runs CPUID before the kernel loads its first interrupt descriptor "
-    "table, or in one of its assembly routines before start_kernel; holds if none does",
+    "refuted if a route that comes to start_kernel runs CPUID before the kernel loads its first interrupt descriptor "
+    "table, or in one of its assembly routines before start_kernel; supported if none does",
 )
 
 
@@ -77,7 +77,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     )
     came = [need for need, record in records.items() if readings.at_milestone(record, Milestone.START_KERNEL) is not None]
     if not any(readings.cpuid_entries(records[need]) for need in came):
-        return Finding({EARLY.key: untold("no run that comes to start_kernel shows a CPUID")}, [table])
+        return Finding({EARLY.key: untested("no run that comes to start_kernel shows a CPUID")}, [table])
     because = (
         f"with no table loaded CPUID runs on {readings.listed(readings.route_names(early, records))}; in assembly before "
         f"start_kernel: {_routines(assembly, came, records)}; {len(came)} of {len(records)} routes come to "

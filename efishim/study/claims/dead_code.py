@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efishim.lab.record import LedgerKind, Record
-from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
+from efishim.study import readings, sources
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
 
 LEGACY = ("VGA", "PIC", "PIT", "MTRR", "i8042", "CMOS", "ROM", "DMA")
 NAMED = ("VGA", "PIC", "MTRR", "i8042", "CMOS")
 """What the thread named; RTC is the clock in the CMOS."""
-ROUTES = ("hvmlite/pvh",)
+PVH = "hvmlite/pvh"
+ROUTES = (PVH, "hvmlite/efi", "grub/linux64", "grub/linux32", "lilo/linux16", "kexec/linux64")
+"""Every way into the same machine: what a kernel is told of a display depends on who tells it."""
 HOLE = "platform.bios_area=1"
 """Without it 0xa0000 is RAM, and a read of the display's memory would not be seen."""
+NO_VGA_FLAG = "platform.fadt_no_vga=0"
 NO_MTRR = "platform.mtrr=0"
 """Xen's PVH machine has them."""
 SWITCHES = (
-    ("platform.fadt_no_vga=0", "VGA"),
+    (NO_VGA_FLAG, "VGA"),
     ("platform.fadt_no_8042=0", "i8042"),
     ("platform.fadt_no_rtc=0", "CMOS"),
     (NO_MTRR, "MTRR"),
@@ -41,22 +44,21 @@ UNRUN = (
 
 DEAD = Statement(
     "dead-code",
-    "dead code: VGA, legacy PIC, MTRR, i8042, RTC",
-    "Linux touches some of this hardware although the machine declares that it has none of it.",
-    "holds if, on a machine that declares all of it absent, the kernel still touches hardware of one of these kinds that is "
-    "not there",
+    sources.ALL_SAFE,
+    "Linux touches some of this hardware although the machine has none of it.",
+    "supported if, on a machine without any of it, the kernel still touches hardware of one of these kinds that is not there",
 )
 WORST = Statement(
     "only-reads",
-    "the worst it will do is try to read non-existent registers",
+    sources.paraphrase("At worst, registers that do not exist are read."),
     "On such a machine Linux only reads registers that are not there, and boots.",
-    "holds if the kernel reads registers that are not there but writes none, and userspace comes up",
+    "supported if the kernel reads registers that are not there but writes none, and userspace comes up",
 )
 NO_VGA = Statement(
     "acpi-fadt-no-vga",
-    "ACPI_FADT_NO_VGA",
+    sources.FADT_NO_VGA,
     "This flag of an ACPI table keeps Linux off the display.",
-    "holds if VGA is touched with the flag clear and not with the flag set",
+    "supported if on some way into this machine VGA is touched with the flag clear, and on none with the flag set",
 )
 
 
@@ -66,7 +68,7 @@ def needs(subject: Subject) -> tuple[Need, ...]:
     for route in ROUTES:
         base = Need(route, "hvmlite", (HOLE,))
         if subject.has(base.entry):
-            found += [base, *(_cleared(base, option) for option, _ in SWITCHES if route == ROUTES[0])]
+            found += [base, *(_cleared(base, option) for option, _ in SWITCHES if route == PVH or option == NO_VGA_FLAG)]
     return tuple(found)
 
 
@@ -81,19 +83,21 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         raise NoRecordError("the image has no PVH entry")
     base = {need: record for need, record in records.items() if need.options == (HOLE,)}
     bare = {need: record for need, record in records.items() if NO_MTRR in need.options}
+    lacking = bare | {need: record for need, record in base.items() if need.route != PVH}
     touched = {need: list(readings.absent_hardware(record, LEGACY)) for need, record in records.items()}
-    every = [one for need in bare for one in touched[need]]
+    every = [one for need in lacking for one in touched[need]]
     named = [group for group in NAMED if group in {one.group for one in every}]
     others = [group for group in LEGACY if group not in NAMED and group in {one.group for one in every}]
     writes = {one.group for one in every if one.writes}
     reads, written = sum(one.reads for one in every), sum(one.writes for one in every)
     worst = f"registers of the absent {readings.listed(sorted(writes))} are written too; " if writes else ""
-    up = all(readings.arrived(record) for record in bare.values())
+    up = all(readings.arrived(record) for record in lacking.values())
     told = {
         DEAD.key: decide(
             bool(named),
             f"absent and touched all the same: {readings.listed(named)}; left alone: "
             f"{readings.listed(group for group in NAMED if group not in named)}"
+            f"; over {len(lacking)} ways into this machine"
             + (f"; of what the thread did not name, touched: {readings.listed(others)}" if others else ""),
         ),
         WORST.key: decide(
@@ -103,21 +107,62 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         ),
         NO_VGA.key: _vga(records, base, touched),
     }
-    return Finding(told, [_absent(bare, touched), _switched(records, base, touched), _unrun(subject, records)])
+    return Finding(
+        told,
+        [
+            _absent(lacking, touched),
+            _display(base, records, touched),
+            _switched(records, base, touched),
+            _unrun(subject, records),
+        ],
+    )
 
 
 def _vga(records: dict[Need, Record], base: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Ruling:
-    with_flag = {need: _accesses(touched[need], "VGA") for need in base if need.route == ROUTES[0]}
-    cleared = {need: _cleared(need, SWITCHES[0][0]) for need in base}
-    without = {need: _accesses(touched[other], "VGA") for need, other in cleared.items() if other in touched}
-    if not without:
-        return untold("the image has no PVH entry")
-    because = f"{sum(with_flag.values()):,} accesses to VGA with the flag set, {sum(without.values()):,} with the flag clear"
-    if not any(with_flag.values()) and not any(without.values()):
-        return decide(
-            False, because + ": the flag makes no difference, as Linux leaves VGA alone on this way in with and without it"
+    ways = {need.route: (need, _cleared(need, NO_VGA_FLAG)) for need in base}
+    counts = {route: tuple(_accesses(touched[one], "VGA") for one in pair) for route, pair in ways.items()}
+    told = [f"{route} {with_flag} with the flag set and {clear} with it clear" for route, (with_flag, clear) in counts.items()]
+    because = f"accesses to VGA: {'; '.join(told)}"
+    if not any(clear for _, clear in counts.values()) and not any(one for one, _ in counts.values()):
+        return untested(f"{because}: no way into this machine touches VGA, so that the flag had nothing to keep off")
+    return decide(not any(with_flag for with_flag, _ in counts.values()), because)
+
+
+def _display(base: dict[Need, Record], records: dict[Need, Record], touched: dict[Need, list[readings.Touched]]) -> Table:
+    rows = []
+    for need, record in base.items():
+        clear = _cleared(need, NO_VGA_FLAG)
+        rows.append(
+            [
+                need.route,
+                readings.told_fields(record).get("screen_info.orig_video_isVGA", "nothing"),
+                str(_accesses(touched[need], "VGA")),
+                str(_accesses(touched[clear], "VGA")),
+                _who(touched[need], "VGA"),
+                readings.guest_kind(record),
+                readings.guest_kind(records[clear]),
+            ]
         )
-    return decide(not any(with_flag.values()) and any(without.values()), because)
+    return Table(
+        title="The display and ACPI_FADT_NO_VGA, by the way in",
+        columns=[
+            "route",
+            "screen_info.orig_video_isVGA",
+            "accesses to VGA, flag set",
+            "flag clear",
+            "by",
+            "the kernel says, flag set",
+            "flag clear",
+        ],
+        rows=rows,
+        commands=commands({need: record for need, record in records.items() if not {NO_MTRR} & set(need.options)}),
+        notes=[
+            "Whether the console probes VGA depends on screen_info, which a boot loader fills in and the PVH entry does not "
+            "(vgacon_startup in drivers/video/console/vgacon.c). The flag is read later, by acpi_parse_fadt in "
+            "arch/x86/kernel/acpi/boot.c; by it and the flag about the CMOS clock a guest that came in by another way than "
+            "the PVH entry becomes a PVH guest (xen_hvm_guest_late_init in arch/x86/xen/enlighten_hvm.c).",
+        ],
+    )
 
 
 def _accesses(touched: list[readings.Touched], group: str) -> int:
@@ -136,12 +181,13 @@ def _absent(bare: dict[Need, Record], touched: dict[Need, list[readings.Touched]
         for use in (record.consumed.legacy if record.consumed else [])
     ]
     return Table(
-        title="Touched although the machine has none of it and says so",
+        title="Touched although the machine has none of it",
         columns=["route", "hardware", "reads", "writes", "by"],
         rows=rows,
         notes=[
-            "The FADT says that there is no VGA, no 8042 and no CMOS clock, the MADT that there is no 8259A, CPUID that "
-            "there are no MTRRs. Of the PIT nothing says whether it is there; it is not.",
+            "The FADT says that there is no VGA, no 8042 and no CMOS clock, CPUID that there are no MTRRs. The MADT says "
+            "PCAT_COMPAT, as if there were a pair of 8259A: so does that of Xen's guests (construct_madt in "
+            "tools/libacpi/build.c). Of the PIT nothing says whether it is there; neither is.",
             *searched,
         ],
         commands=commands(bare),
@@ -207,7 +253,7 @@ def _unrun(subject: Subject, records: dict[Need, Record]) -> Table:
 EXPERIMENT = Experiment(
     "dead-code",
     "Dead code and absent hardware",
-    "Which legacy hardware is touched although it is declared absent, and by which code?",
+    "Which legacy hardware is touched although it is absent, and by which code?",
     (DEAD, WORST, NO_VGA),
     needs,
     judge,
@@ -215,9 +261,7 @@ EXPERIMENT = Experiment(
         "Reads of absent ports give ones, as on a PC; a hypervisor that stops a guest for such an access would end here.",
         "That code did not run on these runs does not make it dead: other hardware, modules and command lines reach more of "
         "it.",
-        "A machine without a display does not show what the kernel would do with one.",
-        "ACPI_FADT_NO_VGA has another use: entered by another way than the PVH entry, Linux takes a Xen guest for PVH by "
-        "this flag and the one about the CMOS clock (xen_hvm_guest_late_init in arch/x86/xen/enlighten_hvm.c). The runs of "
-        "this row are entered by the PVH entry.",
+        "Of the MTRRs only the runs by the PVH entry say anything: on the others the machine has them, as Xen's does.",
+        "No way in has a linear framebuffer here.",
     ),
 )

@@ -1,10 +1,10 @@
-"""How much EFI a kernel needs, and which side has to supply it."""
+"""How much EFI a kernel needs."""
 
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
+from efishim.study import readings, sources
+from efishim.study.experiment import Experiment, Finding, Statement, commands, untested
 from efishim.study.knowledge import knowledge, memory_kib
 from efishim.study.model import Command, Table
 from efishim.study.readings import amount
@@ -14,23 +14,15 @@ EFI, PVH = Need("hvmlite/efi", "hvmlite"), Need("hvmlite/pvh", "hvmlite")
 
 DEFINED = 44 + 14
 """Boot services and runtime services in their tables (UEFI 2.10 sections 4.4 and 4.5; padding and the header left out)."""
-HUGE = 50
-"""Per cent."""
 PAGE = 4096
 
-IS_HUGE = Statement(
-    "efi-is-huge",
-    "EFI support is _huge_",
-    "The kernel needs more than half of EFI's services to boot.",
-    f"holds if the kernel needs more than {HUGE} % of the {DEFINED} boot and runtime services that UEFI defines, as the "
-    "surface shows",
-)
-EMULATE = Statement(
-    "emulate-in-hypervisor",
-    "you have to emulate EFI firmware in the hypervisor",
-    "A boot through the EFI entry needs more of the hypervisor than the hvm_start_info that it writes anyhow.",
-    "holds if the EFI entry needs firmware and does not reach userspace with a firmware that was made from hvm_start_info "
-    "alone, on the very machine on which the PVH entry runs",
+EXTRA = Statement(
+    "extra-work",
+    sources.EXTRA_WORK,
+    "EFI support for a guest is much work.",
+    "without a verdict, since the claim names no number: what the kernel needs of EFI, what the firmware in the guest costs, "
+    "and the sizes of other firmware stand beside it",
+    decidable=False,
 )
 
 
@@ -46,45 +38,24 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     if surface.known:
         needed = [item for item in surface.needed if readings.is_service(item) and item not in surface.refusing]
         refusing = [item for item in surface.refusing if readings.is_service(item)]
-        told = decide(
-            100 * len(needed) > HUGE * DEFINED,
+        because = (
             f"of {DEFINED} services {len(needed)} have to work ({readings.listed(needed)}) and {len(refusing)} have to be "
             "there but may refuse; of everything else that firmware has (protocols, tables, fields, variables) the kernel "
             f"needs {len(surface.needed) - len(needed) - len(refusing)} items; another {len(surface.used)} it uses and can do "
-            f"without, and for {len(surface.probed)} it asks in vain",
+            f"without, and for {len(surface.probed)} it asks in vain"
         )
         tables.insert(0, surface_table(runs))
     else:
-        told = _bound(efi, surface.reason)
-    alike = efi.machine == pvh.machine
-    up = readings.arrived(efi)
-    because = (
-        f"the EFI entry {'reaches' if up else 'does not reach'} userspace with {readings.called(efi)} firmware calls, all "
-        "answered by a small firmware that was built from the hvm_start_info in guest memory and from nothing else; the "
-        f"machine is {'the same' if alike else 'not the same'} as behind the PVH entry, down to CPUID, MSRs and ACPI tables; "
-        f"that firmware keeps {amount(kept(efi))} KiB of guest memory for good"
-    )
-    if not readings.arrived(pvh):
-        emulate = untold("userspace does not come up on the PVH entry either")
-    else:
-        emulate = decide(not up, because) if alike else untold(because)
-    return Finding({IS_HUGE.key: told, EMULATE.key: emulate}, tables)
+        called = [name for name in readings.services(efi) if readings.is_service(name)]
+        because = (
+            f"on the way to power-off the kernel calls {len(called)} of {DEFINED} services, and what it does not call it does "
+            f"not need; how many of them are needed is not known: {surface.reason}"
+        )
+    return Finding({EXTRA.key: untested(f"the claim names no number; {because}")}, tables)
 
 
 def _verified(yes: bool) -> str:
     return "verified" if yes else "not verified"
-
-
-def _bound(efi: Record, reason: str) -> Ruling:
-    """What is never called cannot be needed: that decides where little is called."""
-    called = [name for name in readings.services(efi) if readings.is_service(name)]
-    if not readings.arrived(efi) or 100 * len(called) > HUGE * DEFINED:
-        return untold(f"the surface is not known: {reason}")
-    return decide(
-        False,
-        f"on the way to power-off the kernel calls {len(called)} of {DEFINED} services, and what it does not call it does not "
-        f"need; how many of them are needed is not known: {reason}",
-    )
 
 
 def surface_table(runs: Runs) -> Table:
@@ -114,7 +85,7 @@ def surface_table(runs: Runs) -> Table:
     )
 
 
-def _memory(record: Record) -> dict[str, int]:
+def memory_by_type(record: Record) -> dict[str, int]:
     """Bytes by type in the EFI memory map at startup_64."""
     view = record.boot_view
     efi = None if view is None or view.efi is None else view.efi.memory_map
@@ -137,7 +108,7 @@ def _withheld(record: Record) -> int:
 
 def kept(record: Record) -> int:
     """KiB that the shim keeps: what the EFI memory map withholds, less what the machine withheld already."""
-    held = sum(_memory(record).get(kind, 0) for kind in KEPT) // 1024
+    held = sum(memory_by_type(record).get(kind, 0) for kind in KEPT) // 1024
     return max(0, held - _withheld(record))
 
 
@@ -156,7 +127,7 @@ def _known(efi: Record, pvh: Record) -> Table:
 
 def cost_table(efi: Record, pvh: Record) -> Table:
     """What the shim costs."""
-    memory = _memory(efi)
+    memory = memory_by_type(efi)
     end = readings.at_milestone(efi, Milestone.STARTUP_64), readings.at_milestone(pvh, Milestone.STARTUP_64)
     native = 0 if efi.entry_view is None else sum(one.size for one in efi.entry_view.structures)
     values = [
@@ -182,15 +153,13 @@ def cost_table(efi: Record, pvh: Record) -> Table:
 EXPERIMENT = Experiment(
     "efi-is-huge",
     "The size of EFI",
-    "What is the smallest firmware with which this kernel still reaches userspace, and what does it cost a hypervisor?",
-    (IS_HUGE, EMULATE),
+    "What is the smallest firmware with which this kernel still reaches userspace?",
+    (EXTRA,),
     needs,
     judge,
     (
-        "The threshold for 'huge' is a choice, printed above; the table lets everybody choose another.",
-        "The shim's services run outside the guest in this laboratory. The bytes are those that it places in guest memory, "
-        "with the room that it leaves free for itself; a shim of guest code would need its code beside them, and the "
-        "kernel's boot does not call what other kernels or boot loaders would call.",
+        "The memory of this section is that of the firmware outside the guest, whose room is a choice of its placement. What "
+        "a firmware of guest code keeps is in the section on the firmware in the guest.",
         "Userspace is the goal of every trial: what a running system asks of runtime services later is not part of it.",
     ),
     surface=True,

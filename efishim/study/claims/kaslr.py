@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.claims.same_code import EFI, LOADER, PVH, ROUTES
-from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -17,9 +17,9 @@ WITHOUT_RDRAND = (PVH, EFI, LOADER)
 
 RANDOM = Statement(
     "kaslr-hvmlite",
-    "as I have not vetted that",
+    sources.paraphrase("Nobody has examined whether KASLR works behind the new entry."),
     "Entered at HVMLite's own entry, the kernel is put at a random place (KASLR), as on the other ways.",
-    "holds if runs that differ in the seed alone put the kernel at different addresses there",
+    "supported if runs that differ in the seed alone put the kernel at different addresses there",
 )
 
 
@@ -93,9 +93,9 @@ def vary(records: dict[Need, Record]) -> bool:
 
 def _judge(varies: dict[Need, bool]) -> Ruling:
     if PVH not in varies:
-        return untold("the image has no PVH entry")
+        return untested("the image has no PVH entry")
     if not any(varies.values()):
-        return untold("no route places the kernel at random: it was built or told not to")
+        return untested("no route places the kernel at random: it was built or told not to")
     others = readings.route_names((way for way, yes in varies.items() if yes), varies)
     still = readings.route_names((way for way, yes in varies.items() if not yes), varies)
     return decide(

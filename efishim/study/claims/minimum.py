@@ -5,9 +5,9 @@ from __future__ import annotations
 from efishim.firmware.calling.functions import SERVICES as OFFERED
 from efishim.firmware.calling.functions import Returns
 from efishim.lab.record import Milestone, Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.claims.efi_huge import EFI
-from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untold
+from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide, untested
 from efishim.study.model import Command, Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -17,10 +17,17 @@ LEAVE = "BootServices.Exit"
 
 MINIMUM = Statement(
     "minimum",
-    "GetMemoryMap and ExitBootServices are the minimum",
+    sources.MINIMAL_STUBS,
     "No service of the firmware has to work but these two.",
-    "holds if these two, and no other service or protocol, have to work for the EFI entry to reach userspace",
+    "supported if these two, and no other service or protocol, have to work for the EFI entry to reach userspace",
 )
+NOT_NEEDED = Statement(
+    "stubs-not-needed",
+    sources.STUBS_NOT_NEEDED,
+    "The kernel comes to userspace without GetTime, SetTime, SetVirtualAddressMap and ResetSystem.",
+    "supported if none of the four is among what the surface finds to be needed for the EFI entry to reach userspace",
+)
+FOUR = frozenset(f"RuntimeServices.{name}" for name in ("GetTime", "SetTime", "SetVirtualAddressMap", "ResetSystem"))
 
 
 REFUSED = tuple(
@@ -58,7 +65,8 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     alone = runs[ALONE]
     tables = [called, _alone(alone)]
     if not surface.known:
-        return Finding({MINIMUM.key: _by_trial(alone, surface.reason)}, tables)
+        unknown = untested(f"the surface is not known: {surface.reason}")
+        return Finding({MINIMUM.key: _by_trial(alone, surface.reason), NOT_NEEDED.key: unknown}, tables)
     needed = {item for item in surface.needed if readings.is_service(item) and item not in surface.refusing}
     other = [item for item in surface.needed if not readings.is_service(item) and item not in surface.refusing]
     more, unneeded = sorted(needed - TWO), sorted(TWO - needed)
@@ -67,12 +75,18 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     because += f"; not needed of the two: {readings.listed(unneeded)}" if unneeded else "; both of the two are among them"
     if other:
         because += f"; and other than services: {readings.listed(other)}"
-    return Finding({MINIMUM.key: decide(needed == TWO and not _protocols(other), because)}, tables)
+    wanted = sorted(FOUR & needed)
+    four = decide(
+        not wanted,
+        f"needed of the four: {readings.listed(wanted)}; called on the way to power-off: "
+        f"{readings.listed(sorted(FOUR & counts.keys()))}",
+    )
+    return Finding({MINIMUM.key: decide(needed == TWO and not _protocols(other), because), NOT_NEEDED.key: four}, tables)
 
 
 def _by_trial(alone: Record, reason: str) -> Ruling:
     if readings.arrived(alone):
-        return untold(f"with the two alone userspace comes up; whether each of them is needed is not known: {reason}")
+        return untested(f"with the two alone userspace comes up; whether each of them is needed is not known: {reason}")
     outcome = alone.outcome
     last = outcome.reached.value if outcome.reached else "nothing"
     return decide(
@@ -109,7 +123,7 @@ EXPERIMENT = Experiment(
     "minimum",
     "The minimum of services",
     "The thread's sister proposal named two services as the minimum. Are they today, for this kernel?",
-    (MINIMUM,),
+    (MINIMUM, NOT_NEEDED),
     needs,
     judge,
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efishim.lab.record import Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.experiment import Experiment, Finding, Ruling, Statement, commands, decide
 from efishim.study.model import Table
 from efishim.study.runs import Need, NoRecordError, Runs, Subject
@@ -23,21 +23,21 @@ ROUTES = (
 
 ONE = Statement(
     "ramdisk",
-    "what about ramdisk?",
+    sources.paraphrase("What becomes of the ramdisk?"),
     "On every route a ramdisk arrives.",
-    "holds if the init of the first ramdisk runs on every route",
+    "supported if the init of the first ramdisk runs on every route",
 )
 SEVERAL = Statement(
     "multiple-ramdisks",
-    "multiple ramdisks?",
+    sources.paraphrase("What becomes of several ramdisks?"),
     "On every route two ramdisks arrive.",
-    "holds if on every route userspace finds the file that only the second of two ramdisks has",
+    "supported if on every route userspace finds the file that only the second of two ramdisks has",
 )
 LINE = Statement(
     "command-line",
-    "command line?",
+    sources.paraphrase("What becomes of the command line?"),
     "On every route the command line arrives.",
-    "holds if on every route /proc/cmdline ends with it as it was given",
+    "supported if on every route /proc/cmdline ends with it as it was given",
 )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
+from efishim.study import readings, sources
+from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untested
 from efishim.study.model import Table
 from efishim.study.readings import amount
 from efishim.study.runs import Need, Runs, Subject
@@ -26,16 +26,16 @@ A_LOT = 10
 
 SAME = Statement(
     "same-code",
-    "It starts exactly at the same code startup that all bootstrapping code start at",
+    sources.ZERO_PAGE_STUB,
     "Every way into the kernel comes to the same startup code.",
-    "holds if every route passes the kernel proper's startup_64 at the same symbol, and all of them come from there to "
+    "supported if every route passes the kernel proper's startup_64 at the same symbol, and all of them come from there to "
     "start_kernel",
 )
 SKIP = Statement(
     "skips-setup",
-    "it does not skip a lot of code setup",
+    sources.paraphrase("The new entry does not skip much of the setup code."),
     "Behind the meeting point the PVH entry leaves out little of the setup that GRUB's way runs.",
-    f"holds if the PVH entry runs all but at most {A_LOT} % of the blocks that GRUB's way runs between startup_64 and "
+    f"supported if the PVH entry runs all but at most {A_LOT} % of the blocks that GRUB's way runs between startup_64 and "
     "start_kernel on the same machine; the decompressor is counted apart",
 )
 
@@ -60,7 +60,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         f"start_kernel; the PVH entry meets the others after {_insns(pvh)} instructions",
     )
     if LOADER not in records or not behind[LOADER] or not behind.get(PVH_ON_PC):
-        skip = untold("the image has no symbols, no 64-bit entry, or a route did not come to start_kernel")
+        skip = untested("the image has no symbols, no 64-bit entry, or a route did not come to start_kernel")
     else:
         missing = behind[LOADER] - behind[PVH_ON_PC]
         share = 100 * len(missing) / len(behind[LOADER])

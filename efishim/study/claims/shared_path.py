@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from efishim.lab.record import Milestone, Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.claims.same_code import EFI, LOADER, PVH, early
-from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
+from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
 LOADERS = (LOADER, early("lilo/linux16"), early("kexec/linux64"))
-MOST = 50
-"""Per cent."""
-
 EVERY = Statement(
     "creates-bootparams",
-    "every entry point creates the bootparams",
+    sources.paraphrase("Every entry point creates boot_params."),
     "Neither at the EFI entry nor at the PVH entry is there a boot_params: each makes its own.",
-    "holds if on the EFI and the PVH entry no boot_params is in memory at the entry and a valid one is there at startup_64",
+    "supported if on the EFI and the PVH entry no boot_params is in memory at the entry and a valid one is there at startup_64",
 )
 SHARE = Statement(
     "share-paths",
-    "b) and d) might be able to share paths",
-    "What the EFI stub and the PVH entry write into boot_params is alike enough for one path to do it for both.",
-    f"holds if at least {MOST} % of the fields that the PVH entry fills in boot_params are filled by the EFI stub too; how "
-    "much code they share today is counted beside it",
+    sources.ALREADY_DOES,
+    "The EFI stub fills every field of boot_params that the PVH entry fills.",
+    "supported if no field of boot_params is filled at startup_64 on the PVH entry and empty on the EFI entry, from the same "
+    "hvm_start_info on the same machine; what only one of them writes besides, and the code that they share, stand beside it",
 )
 
 
@@ -47,13 +44,15 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     before_efi = set(readings.trace_before(efi, "startup_64"))
     common = before_efi & set(readings.trace_before(pvh, "startup_64"))
     both = by_efi.keys() & by_pvh.keys()
+    alone = sorted(by_pvh.keys() - by_efi.keys())
     if not by_efi or not by_pvh:
-        share = untold("one of the two ways shows no boot_params at startup_64")
+        share = untested("one of the two ways shows no boot_params at startup_64")
     else:
         share = decide(
-            100 * len(both) >= MOST * len(by_pvh),
+            not alone,
             f"{len(both)} of the {len(by_pvh)} fields that the PVH entry fills are filled by the stub too "
-            f"({readings.listed(sorted(both))}), which fills {len(by_efi.keys() - both)} more; today they have {len(common)} "
+            f"({readings.listed(sorted(both))}), by the PVH entry alone {readings.listed(alone)}, by the stub alone "
+            f"{len(by_efi.keys() - both)}; today they have {len(common)} "
             f"blocks of code in common before startup_64: the stub runs {readings.part(efi, 'stub')[0]}, the PVH entry "
             f"{len(readings.trace_before(pvh, 'startup_64'))}",
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from efishim.lab.record import FirmwareCall, Milestone, Record
-from efishim.study import readings
+from efishim.study import readings, sources
 from efishim.study.claims.same_code import EFI, LOADER, PVH, STUB, early
-from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untold
+from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untested
 from efishim.study.model import Table
 from efishim.study.readings import amount
 from efishim.study.runs import Need, Runs, Subject
@@ -16,9 +16,9 @@ OTHERS = (early("grub/linux32"), EFI, PVH)
 
 MORE = Statement(
     "stub-does-more",
-    "EFI stub entry does more than the GRUB2 entry",
+    sources.paraphrase("The entry of the EFI stub does more than that of GRUB 2."),
     "Up to startup_64, decompression apart, the EFI stub does more than the 64-bit entry that GRUB 2 uses on a BIOS.",
-    "holds if, up to startup_64 and without the blocks of the image that both run (decompression), the stub runs more "
+    "supported if, up to startup_64 and without the blocks of the image that both run (decompression), the stub runs more "
     "distinct blocks and calls more services of the firmware than GRUB's 64-bit entry",
 )
 
@@ -37,7 +37,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
     at = {need: readings.at_milestone(record, Milestone.STARTUP_64) for need, record in records.items()}
     one, other = at[STUB], at[LOADER]
     if one is None or other is None or not shared:
-        told = untold("one of the two did not come to startup_64, or no code of the image is common to both")
+        told = untested("one of the two did not come to startup_64, or no code of the image is common to both")
     else:
         calls = _calls_before(stub), _calls_before(loader)
         difference = one - other

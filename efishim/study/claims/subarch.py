@@ -7,8 +7,8 @@ import re
 from efishim.compare.behaviour import behaviour
 from efishim.compare.facts import Fact, Kind, did
 from efishim.lab.record import Record
-from efishim.study import readings
-from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untold
+from efishim.study import readings, sources
+from efishim.study.experiment import Experiment, Finding, Statement, commands, decide, untested
 from efishim.study.model import Table
 from efishim.study.runs import Need, Runs, Subject
 
@@ -25,15 +25,15 @@ COUNTED = frozenset({Kind.CODE, Kind.CALL, Kind.HARDWARE, Kind.LOG, Kind.MILESTO
 
 TYPE = Statement(
     "hypervisor-type",
-    "hypervisor type [...] in boot_params",
+    sources.NOT_FOR_HYPERVISORS,
     "Linux acts on a field of boot_params that can name the hypervisor (hardware_subarch).",
-    "holds if the kernel reads hardware_subarch by itself, and some value of it changes what the kernel does",
+    "supported if the kernel reads hardware_subarch by itself, and some value of it changes what the kernel does",
 )
 POINTER = Statement(
     "custom-data-pointer",
-    "custom data pointer in boot_params",
+    sources.SUBARCH,
     "Linux follows a pointer of boot_params to data for that (hardware_subarch_data).",
-    "holds if the kernel reads hardware_subarch_data by itself, and a value of it changes what the kernel does",
+    "supported if the kernel reads hardware_subarch_data by itself, and a value of it changes what the kernel does",
 )
 
 
@@ -81,7 +81,7 @@ def judge(subject: Subject, runs: Runs) -> Finding:
         ),
     ]
     if base.consumed is None:
-        return Finding({one.key: untold("the run did not watch what was read") for one in (TYPE, POINTER)}, tables)
+        return Finding({one.key: untested("the run did not watch what was read") for one in (TYPE, POINTER)}, tables)
     return Finding(
         {
             TYPE.key: decide(
