@@ -8,7 +8,7 @@ import pytest
 
 from efishim.compare.evidence import Difference
 from efishim.compare.facts import fact_at
-from efishim.study.claims import guest_shim
+from efishim.study.claims import efi_huge, guest_shim
 from efishim.study.firmware_sizes import OTHER_FIRMWARE, shim_lines, shim_sections
 from efishim.study.shim_differences import REASONS, unexplained_differences
 from tests.study.made import made, report
@@ -38,7 +38,7 @@ def test_a_reason_relates_both_values(path: str, left: str, right: str, *, expec
 
 def pair(**guest: Any) -> list[str]:
     """What is left without a reason when only `guest` differs."""
-    host = made(guest_shim.EFI)
+    host = made(efi_huge.EFI)
     return unexplained_differences(host, made(guest_shim.GUEST, **guest))[1]
 
 
@@ -57,7 +57,7 @@ def memory(amount: int) -> str:
 
 @pytest.mark.parametrize(("host", "guest", "expected"), [(100, 200, True), (200, 100, False)])
 def test_the_firmware_in_the_guest_leaves_more(host: int, guest: int, *, expected: bool) -> None:
-    records = made(guest_shim.EFI, console=memory(host)), made(guest_shim.GUEST, console=memory(guest))
+    records = made(efi_huge.EFI, console=memory(host)), made(guest_shim.GUEST, console=memory(guest))
     assert (unexplained_differences(*records)[1] == []) is expected
 
 
