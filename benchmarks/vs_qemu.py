@@ -64,7 +64,7 @@ def efishim_sample(job: Job) -> Sample:
     record = job.folder / "record.json"
     command = [
         str(Path(sys.executable).with_name("efishim")), "run", str(job.kernel), "-i", str(job.initrd), "-a", job.cmdline,
-        "-m", f"{job.memory}M", "--record", str(record),
+        "--no-cache", "-m", f"{job.memory}M", "--record", str(record),
     ]  # fmt: skip
     # The milestone's line begins with the program's name; the console has no such lines.
     done = run_timed(command, {"startup_64": "efishim: startup_64 ", "userspace": USERSPACE}, timeout=TIMEOUT)

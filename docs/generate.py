@@ -92,7 +92,8 @@ def the_record() -> str:
         "A record is one run as a JSON document. `efishim schema` prints its JSON Schema.\n"
         "Addresses, register values and all numbers in `entry_view`, `boot_view` and `kernel_view` are hexadecimal\n"
         "strings; counts and other sizes are numbers.\n\n",
-        f"Two runs with the same inputs give the same bytes, except for host times: {wall}.\n\n",
+        "Two runs with the same inputs give the same bytes. Host time is no part of a document:\n"
+        f"{wall} are 0 in it. `efishim run` prints them, and so does `efishim.run`'s result.\n\n",
     ]
     for name in ["Record", *(name for name in schema["$defs"] if name != "Record")]:
         parts.append(_structure(name, schema["$defs"][name]))

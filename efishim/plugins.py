@@ -105,6 +105,7 @@ class Registry:
         self._distributions: dict[str, tuple[str, str]] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self._same: dict[str, dict[str, list[str]]] = {}
+        self._loaded: tuple[tuple[Plugin, Identity], ...] | None = None
         sources = sorted(sources, key=lambda source: (source.name, *distribution_of(source)))
         names = [source.name for source in sources]
         for source in sources:
@@ -316,6 +317,18 @@ class Registry:
             if one.foreign:
                 found.append(replace(one, sha256=sha256_of(self._manager.get_plugin(name))))
         return tuple(found)
+
+    def loaded(self) -> tuple[tuple[Plugin, Identity], ...]:
+        """The plugins that were loaded, by name, with who each is; the files of efishim's own are not hashed."""
+        if self._loaded is None:
+            found = []
+            for plugin in self.plugins:
+                one = Identity(plugin.name, *self._distributions[plugin.name], "")
+                if one.foreign:
+                    one = replace(one, sha256=sha256_of(self._manager.get_plugin(plugin.name)))
+                found.append((plugin, one))
+            self._loaded = tuple(found)
+        return self._loaded
 
     def _pick(self, hook: str, things: Mapping[str, Thing], name: str) -> Thing:
         if name in things:

@@ -45,9 +45,9 @@ def a_record(**changes: Any) -> Record:
             observers=True,
         ),
         "milestones": [
-            MilestonePoint(name=Milestone.ENTRY, insns=0, seconds=0.25),
-            MilestonePoint(name=Milestone.STARTUP_64, insns=105_000_000, seconds=0.5, virtual_ns=1_500_000_000),
-            MilestonePoint(name=Milestone.SHUTDOWN, insns=1_234_567_890, seconds=4.5, virtual_ns=3_000_000_000),
+            MilestonePoint(name=Milestone.ENTRY, insns=0, seconds=0.0),
+            MilestonePoint(name=Milestone.STARTUP_64, insns=105_000_000, seconds=0.0, virtual_ns=1_500_000_000),
+            MilestonePoint(name=Milestone.SHUTDOWN, insns=1_234_567_890, seconds=0.0, virtual_ns=3_000_000_000),
         ],
         "outcome": Outcome(
             reached=Milestone.SHUTDOWN,
@@ -57,7 +57,6 @@ def a_record(**changes: Any) -> Record:
             details="the guest powered off through ACPI",
             insns=1_234_567_890,
             virtual_ns=3_000_000_000,
-            seconds=4.75,
         ),
         "firmware_calls": [
             FirmwareCall(

@@ -10,7 +10,7 @@ import rich_click as click
 from efishim.cli import complete
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
-from efishim.cli.shared import PLAN_OPTIONS, routes_option
+from efishim.cli.shared import PLAN_OPTIONS, no_cache_option, routes_option
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -55,10 +55,19 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not report p
 @routes_option
 @jobs_option
 @quiet_option
+@no_cache_option
 @PLAN_OPTIONS
 @click.pass_obj
 def save(
-    state: State, /, kernel: str | None, directory: str, routes: tuple[str, ...], jobs: int | None, quiet: bool, **words: Any
+    state: State,
+    /,
+    kernel: str | None,
+    directory: str,
+    routes: tuple[str, ...],
+    jobs: int | None,
+    quiet: bool,
+    no_cache: bool,
+    **words: Any,
 ) -> int:
     """Boot KERNEL through the routes and save a baseline of each.
 
@@ -67,7 +76,7 @@ def save(
     from efishim.cli.matrix import run_routes
 
     check_directory(directory)
-    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words)
+    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache)
     place = _directory(directory, make=True)
     lines = []
     for record in outcome.records:
@@ -90,6 +99,7 @@ def save(
     *("--format", "form"), type=click.Choice(("text", "junit")), default="text", show_default=True, help="Output format."
 )
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
+@no_cache_option
 @PLAN_OPTIONS
 @click.pass_obj
 def check(
@@ -99,6 +109,7 @@ def check(
     routes: tuple[str, ...],
     jobs: int | None,
     quiet: bool,
+    no_cache: bool,
     update: bool,
     form: str,
     output: str | None,
@@ -122,7 +133,7 @@ def check(
     chosen = routes or tuple(wanted)
     if not chosen:
         raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` creates them")
-    outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words)
+    outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache)
     results = [(record, _checks(place, record)) for record in outcome.records]
     changed = [(record, found) for record, found in results if any(one.diff for one in found)]
     text = _junit(results, outcome.skipped) if form == "junit" else _text(results)

@@ -11,7 +11,7 @@ from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.run import left_to_dump
-from efishim.cli.shared import FORMATS, PLAN_OPTIONS, routes_option
+from efishim.cli.shared import FORMATS, PLAN_OPTIONS, no_cache_option, routes_option
 from efishim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _use(context: click.Context, _parameter: click.Parameter, name: str | None) 
 @click.option("--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts.")
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
+@no_cache_option
 @PLAN_OPTIONS
 @click.pass_obj
 def command(
@@ -89,6 +90,7 @@ def command(
     rules_used: bool,
     verbose: bool,
     quiet: bool,
+    no_cache: bool,
     **words: Any,
 ) -> int:
     """Boot KERNEL through several routes, show how the runs differ, and explain why.
@@ -132,7 +134,7 @@ def command(
             raise UsageError("--all has no meaning with a dump", hint="name the routes, or none")
     elif entry is not None:
         raise UsageError("--entry has no meaning without a dump", hint="-r PROVIDER/ENTRY names a route")
-    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump)
+    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump, no_cache)
     if not rules_file:
         hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
@@ -169,6 +171,7 @@ def _records(
     quiet: bool,
     words: dict[str, Any],
     dump: str | None,
+    no_cache: bool,
 ) -> tuple[list[Record], list[Skipped], int]:
     """Records from files or from runs, routes without one, and the exit status of an interruption."""
     if routes and everything:
@@ -190,7 +193,8 @@ def _records(
         raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
     from efishim.cli.matrix import run_routes
 
-    outcome = run_routes(state, subjects[0] if subjects else None, routes, jobs=jobs, quiet=quiet, words=words, dump=dump)
+    kernel = subjects[0] if subjects else None
+    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, dump=dump, no_cache=no_cache)
     if keep:
         outcome.keep(keep)
     if not outcome.records:

@@ -57,15 +57,24 @@ def run_routes(
     quiet: bool,
     words: Mapping[str, Any],
     dump: str | None = None,
+    no_cache: bool = False,
 ) -> Outcome:
-    """Run a kernel through the routes that were named, or through all that apply; with a dump, from that as well."""
+    """Run a kernel through the routes that were named, or through all that apply; with a dump, from that as well. Of runs that
+    were made before the records are taken, unless `no_cache` says otherwise.
+    """
+    from efishim.lab.cache.records import own_records
     from efishim.lab.matrix import run_matrix
 
     plans, skipped = _plans(state, kernel, routes, words, dump, quiet=quiet)
     names = [_name(plan) for plan in plans]
     with interruptible() as interruption, _progress(state.talk, names, quiet=quiet) as progress:
         results = run_matrix(
-            plans, jobs=jobs or os.cpu_count() or 1, progress=progress, interrupt=interruption, registry=state.registry
+            plans,
+            jobs=jobs or os.cpu_count() or 1,
+            progress=progress,
+            interrupt=interruption,
+            registry=state.registry,
+            cache=None if no_cache else own_records(),
         )
     return _outcome(results, skipped, interruption)
 
@@ -167,8 +176,12 @@ class Plain(Silent):
         if result.failure is not None:
             self._talk.line(f"{self._names[index]}: {result.failure.sentence}", "dim")
         elif result.record is not None:
-            outcome = result.record.outcome
-            self._talk.line(f"{self._names[index]}: ended with {outcome.reason.value} in {outcome.seconds:.1f} s", "dim")
+            self._talk.line(f"{self._names[index]}: ended with {_ended(result.record, result)}", "dim")
+
+
+def _ended(record: Record, result: Result) -> str:
+    reason = record.outcome.reason.value
+    return f"{reason}, made before" if result.cached else f"{reason} in {record.outcome.seconds:.1f} s"
 
 
 @dataclass
@@ -198,7 +211,7 @@ class Lines(Silent):
         """The line stays as it is."""
         line = self._lines[index]
         if result.record is not None:
-            line.end = f"{result.record.outcome.reason.value}, {result.record.outcome.seconds:.1f} s"
+            line.end = _ended(result.record, result)
             line.insns = result.record.outcome.insns
         elif result.failure is not None:
             line.end = result.failure.sentence

@@ -195,6 +195,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     type=click.Choice(("raw", "safe")),
     help="Stream the console unchanged, or without control sequences. [default: safe on a terminal, raw elsewhere]",
 )
+@click.option("--no-cache", is_flag=True, help="Boot even if this very run was made before, and do not keep its record.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
 @debug_options
 @plugin_options
@@ -209,6 +210,7 @@ def command(
     save_profile: str | None,
     console_mode: str | None,
     strict_abi: bool,
+    no_cache: bool,
     quiet: bool,
     from_dump: str | None,
     **words: Any,
@@ -270,11 +272,13 @@ def command(
             if not plan.observers:
                 raise UsageError("--save-profile needs to observe what is read, and --no-observers forbids it")
         with interruptible() as interruption, debug.request(state.talk) as looking:
-            from efishim.lab.run import run_plan
+            from efishim.lab.cache.cached import run_cached
+            from efishim.lab.cache.records import own_records
 
             with _no_cycle_collection():
-                record = run_plan(
+                record = run_cached(
                     plan,
+                    cache=None if no_cache else own_records(),
                     console=console if streams else None,
                     progress=progress,
                     interrupt=interruption if record_file or save_profile else Unheard(interruption, state.streams),

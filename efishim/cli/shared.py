@@ -38,6 +38,8 @@ PLAN_OPTIONS = options_of_run(*PLAN_WORDS)
 """The options of `run` that a plan is made of."""
 
 
+no_cache_option = options_of_run("no_cache")
+
 routes_option = click.option(
     *("-r", "--route", "routes"),
     metavar="PROVIDER/ENTRY[@PLATFORM]",

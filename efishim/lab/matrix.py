@@ -24,6 +24,7 @@ from efishim.lab.salvage import described
 from efishim.lab.workers import workers
 
 if TYPE_CHECKING:
+    from efishim.lab.cache.records import RecordCache
     from efishim.plugins import Registry
 
 POLL_SECONDS = 0.1
@@ -49,6 +50,8 @@ class Result:
     plan: Plan
     record: Record | None = None
     failure: Failure | None = None
+    cached: bool = False
+    """The record is one that was kept of an earlier run of the plan."""
 
 
 class MatrixProgress(Protocol):
@@ -71,15 +74,69 @@ def run_matrix(
     progress: MatrixProgress,
     interrupt: Interrupt | None = None,
     registry: Registry | None = None,
+    cache: RecordCache | None = None,
 ) -> list[Result]:
     """Run all plans, at most `jobs` at a time, those that take longest first; results in the order of the plans.
 
     With one job everything runs in this process, with `registry`; workers find their plugins themselves. Once `interrupt`
     is set, runs that go on end with partial records and the others are not begun. What a run raises is its failure.
+    With a cache, and the registry that it asks for, only plans that it has no record of are run.
     """
+    if cache is not None and registry is not None:
+        return _with_cache(plans, jobs, progress, interrupt, registry, cache)
+    return _run_all(plans, jobs, progress, interrupt, registry)
+
+
+def _run_all(
+    plans: Sequence[Plan], jobs: int, progress: MatrixProgress, interrupt: Interrupt | None, registry: Registry | None
+) -> list[Result]:
     if jobs <= 1 or len(plans) <= 1:
         return _one_by_one(plans, progress, interrupt, registry)
     return _Pool(plans, min(jobs, len(plans)), progress, interrupt).run()
+
+
+def _with_cache(
+    plans: Sequence[Plan],
+    jobs: int,
+    progress: MatrixProgress,
+    interrupt: Interrupt | None,
+    registry: Registry,
+    cache: RecordCache,
+) -> list[Result]:
+    results: dict[int, Result] = {}
+    for index, plan in enumerate(plans):
+        record = cache.find(plan, registry)
+        if record is not None:
+            results[index] = Result(plan, record=record, cached=True)
+            for point in record.milestones:
+                progress.milestone(index, point)
+            progress.finished(index, results[index])
+    missing = [index for index in range(len(plans)) if index not in results]
+    made = _run_all(
+        [plans[index] for index in missing], jobs, _Keeping(progress, missing, cache, registry), interrupt, registry
+    )
+    results.update(zip(missing, made, strict=True))
+    return [results[index] for index in range(len(plans))]
+
+
+class _Keeping:
+    """Passes on what is heard of some of the plans, and keeps each record as soon as it is there: what comes after it may be
+    cut short.
+    """
+
+    def __init__(self, inner: MatrixProgress, indices: Sequence[int], cache: RecordCache, registry: Registry) -> None:
+        self._inner, self._indices, self._cache, self._registry = inner, indices, cache, registry
+
+    def milestone(self, index: int, point: MilestonePoint) -> None:
+        self._inner.milestone(self._indices[index], point)
+
+    def tick(self, index: int, insns: int, rate: float) -> None:
+        self._inner.tick(self._indices[index], insns, rate)
+
+    def finished(self, index: int, result: Result) -> None:
+        if result.record is not None:
+            self._cache.keep(result.plan, result.record, self._registry)
+        self._inner.finished(self._indices[index], result)
 
 
 def longest_first(plans: Sequence[Plan]) -> list[int]:

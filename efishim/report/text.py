@@ -23,17 +23,19 @@ class Text:
 def summary(record: Record) -> str:
     """The milestones as a table, the outcome as sentences, and what is wrong at the entry; no line end after the last."""
     lines = [f"{record.image.path} through {record.route.provider}/{record.route.entry} on {record.route.platform}", ""]
-    lines.append(f"  {'milestone':<20}{'instructions':>18}{'seconds':>10}{'guest clock':>14}")
+    seconds = record.outcome.seconds  # 0 where it is not known: a record in a file has no host time
+    lines.append(f"  {'milestone':<20}{'instructions':>18}{'seconds' if seconds else '':>10}{'guest clock':>14}")
     for point in record.milestones:
         guest = f"{point.virtual_ns / 1e9:.3f} s"
-        lines.append(f"  {point.name.value:<20}{point.insns:>18,}{point.seconds:>10.2f}{guest:>14}")
+        host = f"{point.seconds:.2f}" if seconds else ""
+        lines.append(f"  {point.name.value:<20}{point.insns:>18,}{host:>10}{guest:>14}")
     if not record.milestones:
         lines.append("  none was passed")
     lines += ["", verdict(record.outcome)]
     calls = len(record.firmware_calls) + record.firmware_calls_dropped
     word = "call" if calls == 1 else "calls"
-    seconds = record.outcome.seconds
-    lines.append(f"{calls:,} firmware {word}, {amount(record.outcome.insns)} instructions in {seconds:.2f} s")
+    spent = f" in {seconds:.2f} s" if seconds else ""
+    lines.append(f"{calls:,} firmware {word}, {amount(record.outcome.insns)} instructions{spent}")
     if not record.outcome.reproducible:
         lines.append("The host ended this run, so the record is not reproducible.")
     lines += [f"note: {note}" for note in record.notes]

@@ -9,10 +9,12 @@ from typing import Any
 import efishim_firmware_stubs
 import pytest
 
+from efishim.lab.cache.records import RecordCache
+from efishim.lab.cache.store import Store
 from efishim.lab.matrix import Result, longest_first, run_matrix
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.plan import Blob, Plan
-from efishim.lab.record import Milestone, MilestonePoint, encode, without_wall_clock
+from efishim.lab.record import Milestone, MilestonePoint, encode
 from efishim.lab.run import run_plan
 from efishim.plugins import load_plugins
 
@@ -57,7 +59,7 @@ def test_records_are_those_of_single_runs_byte_for_byte() -> None:
     for index, result in enumerate(results):
         assert result.record is not None
         alone = run_plan(plans[index])
-        assert encode(without_wall_clock(result.record)) == encode(without_wall_clock(alone))
+        assert encode(result.record) == encode(alone)
         assert notes.milestones[index] == [point.name.value for point in alone.milestones]
         assert notes.results[index] is result
 
@@ -70,7 +72,7 @@ def test_one_after_the_other_in_this_process_gives_the_same() -> None:
     for a, b in zip(one, other, strict=True):
         assert a.record is not None
         assert b.record is not None
-        assert encode(without_wall_clock(a.record)) == encode(without_wall_clock(b.record))
+        assert encode(a.record) == encode(b.record)
 
 
 @pytest.mark.slow
@@ -87,6 +89,25 @@ def test_what_a_run_raises_stays_with_its_plan(jobs: int, tmp_path: Path) -> Non
     assert results[0].record is None
     assert results[1].record is not None
     assert results[1].record.outcome.met
+
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_what_the_cache_has_is_not_run_again(tmp_path: Path) -> None:
+    cache, registry = RecordCache(Store(tmp_path / "records", 1 << 24)), load_plugins()
+    plans = [plan(*route, until=Milestone.ENTRY.value) for route in ROUTES[:3]]
+    (first,) = run_matrix(plans[1:2], jobs=1, progress=Notes(), registry=registry, cache=cache)
+    notes = Notes()
+    results = run_matrix(plans, jobs=1, progress=notes, registry=registry, cache=cache)
+    assert [result.cached for result in results] == [False, True, False]
+    assert [result.plan for result in results] == plans
+    assert first.record is not None
+    assert results[1].record == first.record
+    assert notes.results == dict(enumerate(results))
+    assert all(names == ["entry"] for names in notes.milestones.values())
+    assert len(notes.milestones) == 3
+    again = run_matrix(plans, jobs=2, progress=Notes(), registry=registry, cache=cache)
+    assert [(one.cached, one.record) for one in again] == [(True, one.record) for one in results]
 
 
 @pytest.mark.slow

@@ -67,13 +67,13 @@ def test_the_ledger_knows_the_serial_port(probe: Record) -> None:
 
 
 def test_a_record_survives_its_encoding(probe: Record) -> None:
-    assert decode(encode(probe)) == probe
+    assert decode(encode(probe)) == without_wall_clock(probe)
 
 
 @pytest.mark.slow
 def test_two_runs_are_the_same(probe: Record) -> None:
     again = run_plan(plan(cmdline=b"console=ttyS0 one two"))
-    assert encode(without_wall_clock(again)) == encode(without_wall_clock(probe))
+    assert encode(again) == encode(probe)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_an_interrupt_gives_a_partial_record() -> None:
     record = run_plan(plan(), interrupt=event)
     assert record.outcome.reason is Reason.INTERRUPTED
     assert not record.outcome.reproducible
-    assert decode(encode(record)) == record
+    assert decode(encode(record)) == without_wall_clock(record)
 
 
 @pytest.mark.slow

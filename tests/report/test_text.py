@@ -22,7 +22,7 @@ REPLACE = msgspec.structs.replace
 
 
 def test_the_summary_says_what_a_reader_asks() -> None:
-    text = summary(a_record())
+    text = summary(a_record(outcome=REPLACE(a_record().outcome, seconds=4.75)))
     for fact in (
         "vmlinuz through firmware/efi on pc",
         "105,000,000",
@@ -36,8 +36,15 @@ def test_the_summary_says_what_a_reader_asks() -> None:
     assert "not reproducible" not in text
 
 
-def test_columns_stand_under_their_headers() -> None:
-    lines = summary(a_record()).splitlines()
+def test_host_times_that_a_file_does_not_have_are_not_shown() -> None:
+    text = summary(a_record())
+    assert "seconds" not in text
+    assert "1.23 G instructions\n" in text + "\n"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 4.75])
+def test_columns_stand_under_their_headers(seconds: float) -> None:
+    lines = summary(a_record(outcome=REPLACE(a_record().outcome, seconds=seconds))).splitlines()
     header = next(line for line in lines if "instructions" in line and "milestone" in line)
     rows = [line for line in lines if line.startswith("  ") and line.split()[0] in set(Milestone)]
     assert len(rows) == 3

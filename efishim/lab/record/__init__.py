@@ -3,7 +3,7 @@
 One declaration, msgspec structs, gives the encoder, the strict decoder and the JSON Schema. Addresses and values of registers
 and fields are numbers here and hexadecimal strings in JSON ("0xffffffff81000000"), because JSON numbers lose bits above 2**53
 in many readers; counts are numbers. Nothing in a record comes from the host's clock except what
-`WALL_CLOCK_FIELDS` names, so two runs of one plan give the same bytes after `without_wall_clock`.
+`WALL_CLOCK_FIELDS` names, and that is 0 in the document: two runs of one plan give the same bytes.
 """
 
 from efishim.lab.record.behaviour import (
@@ -22,6 +22,7 @@ from efishim.lab.record.codec import (
     console_text,
     decode,
     encode,
+    encode_timed,
     json_schema,
     read_record,
     without_wall_clock,
@@ -161,6 +162,7 @@ __all__ = [
     "console_text",
     "decode",
     "encode",
+    "encode_timed",
     "hexadecimal",
     "json_schema",
     "meets",

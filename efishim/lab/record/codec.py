@@ -41,9 +41,11 @@ def console_text(data: bytes) -> tuple[str, int]:
 
 
 def encode(record: Record) -> bytes:
-    """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end. `decode` reads them back: what
-    does not fit into the schema or RECORD_LIMIT is cut, and said.
+    """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end, and 0 for host time, so that two
+    runs of one plan have the same. `decode` reads them back: what does not fit into the schema or RECORD_LIMIT is cut, and
+    said.
     """
+    record = without_wall_clock(record)
     for cut in (lambda: record, lambda: _shortened(opened(record))):
         with suppress(RecordError, UnicodeEncodeError, OverflowError):
             data = _canonical(cut())
@@ -58,6 +60,16 @@ def _shortened(document: dict[str, Any]) -> dict[str, Any]:
 
 def _canonical(value: Any) -> bytes:
     return msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n"
+
+
+def encode_timed(record: Record) -> bytes:
+    """A record that fits, in a form that is not for people and keeps the host time. Raises RecordError when it does not fit."""
+    try:
+        data = _ENCODER.encode(record)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise RecordError("the record does not fit into its schema") from error
+    decode(data)
+    return data
 
 
 def read_record(path: str) -> Record:

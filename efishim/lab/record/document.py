@@ -17,7 +17,9 @@ SCHEMA = 2
 """Number of the record's schema. It grows when a field changes its meaning or goes away, not when one is added."""
 
 WALL_CLOCK_FIELDS = ("milestones[].seconds", "outcome.seconds")
-"""The only fields that two runs of the same plan may differ in: seconds of host time."""
+"""Seconds of host time. A run knows them and prints them; in a document they are 0, for they are nothing that the guest did,
+and two runs of the same plan give the same bytes.
+"""
 
 CONSOLE_LIMIT = 1 << 20
 """Most bytes of guest console that a record keeps; `console_dropped` counts the rest."""

@@ -201,7 +201,7 @@ class MilestonePoint(Part, frozen=True, kw_only=True):
     insns: Count
     """Guest instructions executed since the entry."""
     seconds: Seconds
-    """Host time since the run began."""
+    """Host time since the run began; 0 in a document."""
     virtual_ns: Count = 0
     """The guest's own clock, nanoseconds since power-on."""
     at: CodeRef | None = None
@@ -228,7 +228,7 @@ class Outcome(Part, frozen=True, kw_only=True):
     virtual_ns: Count = 0
     """The guest's own clock, nanoseconds since power-on."""
     seconds: Seconds = 0.0
-    """Host time of the whole run."""
+    """Host time of the whole run; 0 in a document."""
     reproducible: bool = True
     """False when the host ended the run (`timeout`, `interrupted`)."""
 

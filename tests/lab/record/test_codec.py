@@ -114,13 +114,31 @@ def test_bytes_do_not_depend_on_the_order_of_a_dictionary() -> None:
     assert records.encode(one) == records.encode(other)
 
 
-def test_wall_clock_fields_are_all_that_may_differ() -> None:
-    """Every field that WALL_CLOCK_FIELDS names is zeroed, every other survives."""
+def timed() -> Record:
+    """A record with host times, as runs have them."""
     record = a_record()
-    cleaned = json.loads(records.encode(records.without_wall_clock(record)))
-    document = json.loads(records.encode(record))
+    points = [msgspec.structs.replace(point, seconds=0.25) for point in record.milestones]
+    return msgspec.structs.replace(record, milestones=points, outcome=msgspec.structs.replace(record.outcome, seconds=4.75))
+
+
+def test_wall_clock_fields_are_zero_in_a_document() -> None:
+    """Every field that WALL_CLOCK_FIELDS names is, every other survives."""
+    document = json.loads(records.encode_timed(timed()))
+    cleaned = json.loads(records.encode(timed()))
     changed = set(_differences(document, cleaned, ""))
     assert changed == set(records.WALL_CLOCK_FIELDS)
+    assert records.encode(timed()) == records.encode(a_record()) == records.encode(records.without_wall_clock(timed()))
+
+
+def test_host_times_survive_where_they_are_kept() -> None:
+    assert records.decode(records.encode_timed(timed())) == timed()
+
+
+def test_what_has_to_be_cut_is_not_kept_with_its_times() -> None:
+    with pytest.raises(RecordError):
+        records.encode_timed(msgspec.structs.replace(timed(), reproduce="x" * (1 << 21)))
+    with pytest.raises(RecordError):
+        records.encode_timed(msgspec.structs.replace(timed(), console="\udcff"))
 
 
 def _differences(one: Any, other: Any, path: str) -> list[str]:
