@@ -28,6 +28,7 @@ from efishim.plugins import Registry, load_plugins
 OWN_COMMANDS = (
     *("run", "compare", "check", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules"),
     *("plugins", "new-plugin", "cache", "doctor", "schema", "completion"),
+    *("show", "explain"),
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""
 

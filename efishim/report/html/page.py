@@ -43,7 +43,7 @@ def render(comparison: Comparison, records: Sequence[Record]) -> str:
 
 
 def _page(templates: Environment, comparison: Comparison, records: Sequence[Record], limits: Limits) -> str:
-    style, script = _file("style.css"), _file("script.js")
+    style, script = template_file("style.css"), template_file("script.js")
     values: dict[str, Any] = {
         "comparison": comparison,
         "runs": comparison.runs,
@@ -68,12 +68,12 @@ def _page(templates: Environment, comparison: Comparison, records: Sequence[Reco
         "marks": MARKS,
         "style": Markup(style),  # noqa: S704 - a file of this package
         "script": Markup(script),  # noqa: S704
-        "policy": _policy(style, script),
+        "policy": policy(style, script),
     }
     return templates.get_template("page.html").render(values)
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
     """Nothing may be loaded from anywhere, and nothing runs but what is in this file (CSP level 3)."""
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
@@ -85,7 +85,8 @@ def _digest(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _file(name: str) -> str:
+def template_file(name: str) -> str:
+    """The text of a file beside the templates."""
     return (resources.files("efishim.report.html") / "templates" / name).read_text(encoding="utf-8")
 
 
