@@ -17,13 +17,16 @@ from efishim.cli.matrix import Silent
 from efishim.cli.out import document
 from efishim.cli.outputs import check_writable
 from efishim.cli.run import Interruption, interruptible
+from efishim.cli.shared import no_cache_option
 from efishim.cli.talk import moved
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
+    from efishim.lab.cache.records import RecordCache
     from efishim.lab.matrix import Result
     from efishim.lab.plan.plan import Blob, Plan
+    from efishim.plugins import Registry
     from efishim.study.build import KernelStudy
     from efishim.study.model import Study
     from efishim.study.runs import Need
@@ -52,6 +55,7 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
               help="Save records in DIR, and reuse those already there instead of booting again.")  # fmt: skip
 @click.option("--evidence", metavar="DIR", type=complete.FILE,
               help="Write the evidence to DIR, a Markdown file for each section, and to FILE the page of result.")  # fmt: skip
+@no_cache_option
 @click.option("--date", default="", metavar="TEXT", help="Date to print in the document. [default: none]")
 @click.option(
     "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks to DIR and exit."
@@ -72,6 +76,7 @@ def command(
     surface_files: tuple[str, ...],
     keep: str | None,
     evidence: str | None,
+    no_cache: bool,
     date: str,
     ramdisk_folder: str | None,
     jobs: int | None,
@@ -92,6 +97,7 @@ def command(
         efishim study vmlinuz --other deb:xen-hypervisor-4.17-amd64
     """
     from efishim.errors import UsageError
+    from efishim.lab.cache.records import own_records
     from efishim.report.studies import renderers
 
     if ramdisk_folder is not None:
@@ -107,6 +113,7 @@ def command(
         surfaces=_surfaces(surface_files),
         surface_files=surface_files,
         folder=None if keep is None else _folder(keep),
+        cache=None if no_cache else own_records(),
         date=date,
     )
     with interruptible() as interruption:
@@ -132,6 +139,8 @@ class StudySettings:
     surface_files: tuple[str, ...]
     """As the user named them. Where all others are searched for as well, the document is the same without them."""
     folder: Path | None
+    cache: RecordCache | None
+    """Of the user, besides the folder."""
     date: str
 
 
@@ -256,15 +265,16 @@ def _results(
     from efishim.lab.matrix import Result, run_matrix
     from efishim.study.kept import kept
 
-    found = {plan: kept(settings.folder, plan) if settings.folder is not None else None for plan in chosen}
+    found = {plan: kept(settings.folder, plan, state.registry) if settings.folder is not None else None for plan in chosen}
     missing = [(need, plan) for need, plan in zip(needs, chosen, strict=True) if found[plan] is None]
     with _progress(state.talk, name, [need.name for need, _ in missing], quiet=settings.quiet) as progress:
         new = run_matrix(
             [plan for _, plan in missing],
             jobs=settings.jobs,
-            progress=Keeping(progress, settings.folder),
+            progress=Keeping(progress, settings.folder, state.registry),
             interrupt=interruption,
             registry=state.registry,
+            cache=settings.cache,
         )
     results = {result.plan: result for result in new}
     return [results[plan] if plan in results else Result(plan, record=found[plan]) for plan in chosen]
@@ -281,7 +291,7 @@ def _surface(
         return SurfaceFacts(reason="the search was left out (--no-surface)")
     if not settings.quiet:
         state.talk.line(f"{name}: looking for the smallest firmware", "dim")
-    return find_surface(state.registry, blob, jobs=settings.jobs, interrupt=interruption)
+    return find_surface(state.registry, blob, jobs=settings.jobs, interrupt=interruption, cache=settings.cache)
 
 
 @contextmanager
@@ -299,8 +309,8 @@ def _progress(talk: Talk, kernel: str, names: list[str], *, quiet: bool) -> Iter
 class Keeping(Silent):
     """Keeps each record as soon as it is there, so that nothing is lost when the study is cut short."""
 
-    def __init__(self, inner: Silent, folder: Path | None) -> None:
-        self._inner, self._folder = inner, folder
+    def __init__(self, inner: Silent, folder: Path | None, registry: Registry) -> None:
+        self._inner, self._folder, self._registry = inner, folder, registry
 
     def finished(self, index: int, result: Result) -> None:
         """A run ended."""
@@ -308,7 +318,7 @@ class Keeping(Silent):
 
         if self._folder is not None:
             with suppress(OSError):  # a full disk costs the next study time, not this one its result
-                keep(self._folder, result)
+                keep(self._folder, result, self._registry)
         self._inner.finished(index, result)
 
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from efishim.cli import complete
 from efishim.cli.out import document
-from efishim.cli.shared import PLAN_OPTIONS
+from efishim.cli.shared import PLAN_OPTIONS, no_cache_option
 from efishim.cli.talk import moved
 from efishim.errors import UsageError
 from efishim.surface import CMDLINE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.firmware.profile import Item
+    from efishim.lab.cache.records import RecordCache
     from efishim.lab.plan.plan import Plan
     from efishim.surface.trials import SurfaceProgress
 
@@ -81,6 +82,7 @@ HEARTBEAT = 10.0
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
+@no_cache_option
 @PLAN_OPTIONS
 @click.pass_context
 def command(
@@ -95,6 +97,7 @@ def command(
     form: str,
     output: str | None,
     quiet: bool,
+    no_cache: bool,
     **words: Any,
 ) -> int:
     """Find the firmware services that KERNEL needs to reach userspace, and what it does without each of them.
@@ -119,6 +122,7 @@ def command(
     from efishim.cli.outputs import check_writable
     from efishim.cli.run import interruptible
     from efishim.firmware.profile import ProfileError
+    from efishim.lab.cache.records import own_records
     from efishim.report.files import write_atomically
     from efishim.report.surfaces import renderers
     from efishim.surface.surface import SurfaceError, surface
@@ -137,14 +141,14 @@ def command(
         words["until"] = "userspace" if kernel is not None else "shutdown"
     if words["cmdline"] is None:
         words["cmdline"] = CMDLINE
+    jobs = jobs or os.cpu_count() or 1
+    cache = None if no_cache else own_records()
     if failing:
-        return _faults(state, (kernel, route, words), resume, (form, output), jobs=jobs or os.cpu_count() or 1, quiet=quiet)
+        return _faults(state, (kernel, route, words), resume, (form, output), jobs=jobs, quiet=quiet, cache=cache)
     plan = _plan(state, kernel, route, words, quiet=quiet)
     with interruptible() as interruption, _progress(state.talk, quiet=quiet) as progress:
         try:
-            found = surface(
-                plan, registry=state.registry, jobs=jobs or os.cpu_count() or 1, progress=progress, interrupt=interruption
-            )
+            found = surface(plan, registry=state.registry, jobs=jobs, progress=progress, interrupt=interruption, cache=cache)
         except SurfaceError as error:
             if not interruption.is_set():
                 raise
@@ -164,6 +168,7 @@ def _faults(
     *,
     jobs: int,
     quiet: bool,
+    cache: RecordCache | None,
 ) -> int:
     """`wanted` are kernel, route and the other words, `result` the format and the file."""
     from efishim.cli.run import interruptible
@@ -177,7 +182,15 @@ def _faults(
     plan = _plan(state, kernel, route, words, quiet=quiet)
     with interruptible() as interruption, _progress(state.talk, quiet=quiet) as progress:
         try:
-            found = faults(plan, registry=state.registry, jobs=jobs, progress=progress, interrupt=interruption, earlier=earlier)
+            found = faults(
+                plan,
+                registry=state.registry,
+                jobs=jobs,
+                progress=progress,
+                interrupt=interruption,
+                cache=cache,
+                earlier=earlier,
+            )
         except SurfaceError as error:
             if not interruption.is_set():
                 raise

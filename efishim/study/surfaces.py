@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from efishim.errors import EfishimError, UsageError
+from efishim.lab.cache.records import RecordCache
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.plan import Blob
@@ -49,11 +50,13 @@ class SurfaceFacts:
         return not self.reason
 
 
-def find_surface(registry: Registry, blob: Blob, *, jobs: int, interrupt: Interrupt | None) -> SurfaceFacts:
+def find_surface(
+    registry: Registry, blob: Blob, *, jobs: int, interrupt: Interrupt | None, cache: RecordCache | None = None
+) -> SurfaceFacts:
     """Search, on the machine's own firmware. What goes wrong is the reason for which there is none."""
     plan = make_plan(registry, lambda: blob, Words(until=Milestone.USERSPACE.value, cmdline=CMDLINE))
     try:
-        found = surface(plan, registry=registry, jobs=jobs, progress=NoSurfaceProgress(), interrupt=interrupt)
+        found = surface(plan, registry=registry, jobs=jobs, progress=NoSurfaceProgress(), interrupt=interrupt, cache=cache)
     except EfishimError as error:
         return SurfaceFacts(reason=error.sentence)
     return facts_of(found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from efishim.errors import UsageError
 from efishim.firmware.profile import Item, Kind
+from efishim.lab.cache.records import RecordCache
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Reason, Record
@@ -40,6 +41,7 @@ def faults(
     jobs: int = 1,
     progress: SurfaceProgress | None = None,
     interrupt: Interrupt | None = None,
+    cache: RecordCache | None = None,
     earlier: Faults | None = None,
 ) -> Faults:
     """What a kernel does when a call fails, for each call that it makes on its way to the plan's goal.
@@ -55,7 +57,7 @@ def faults(
     command = reproduce(plan).replace("efishim surface", "efishim surface --faults", 1)
     progress = progress or NoSurfaceProgress()
     progress.phase("the boot without a fault", 1)
-    with trials(plan, jobs=jobs, progress=progress, interrupt=interrupt, registry=registry) as runs:
+    with trials(plan, jobs=jobs, progress=progress, interrupt=interrupt, registry=registry, cache=cache) as runs:
         whole = whole_run(runs)
         runs.limit = PATIENCE * whole.outcome.insns + SLACK
         found = possible(whole)

@@ -9,6 +9,7 @@ from efishim.errors import EfishimError
 from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind, Profile
 from efishim.firmware.profile_files import write_profile
+from efishim.lab.cache.records import RecordCache
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Blob, Plan, shell_word
 from efishim.lab.record import Record
@@ -60,6 +61,7 @@ def surface(
     jobs: int = 1,
     progress: SurfaceProgress | None = None,
     interrupt: Interrupt | None = None,
+    cache: RecordCache | None = None,
 ) -> Surface:
     """What a kernel needs to reach the plan's goal (userspace, say) on the plan's route, weakening the plan's profile or this
     firmware as it is.
@@ -75,7 +77,7 @@ def surface(
     require_shim(registry, plan)
     known = _Known()
     progress.phase("the whole firmware", 1)
-    with trials(plan, jobs=jobs, progress=progress, interrupt=interrupt, registry=registry) as runs:
+    with trials(plan, jobs=jobs, progress=progress, interrupt=interrupt, registry=registry, cache=cache) as runs:
         whole = whole_run(runs)
         runs.limit = PATIENCE * whole.outcome.insns + SLACK
         try:

@@ -19,6 +19,7 @@ from efishim.lab.salvage import FAILED
 from efishim.lab.workers import Workers, workers
 
 if TYPE_CHECKING:
+    from efishim.lab.cache.records import RecordCache
     from efishim.plugins import Registry
 
 POLL_SECONDS = 0.1
@@ -132,6 +133,8 @@ class Trials:
     interrupt: Interrupt | None
     registry: Registry | None
     pool: Workers | None
+    cache: RecordCache | None = None
+    """Records of trials of earlier searches. Those that a panic ended early are not among them."""
     count: int = 0
     limit: int = 0
     """Instructions after which a trial is given up; 0 for what the plan says."""
@@ -159,16 +162,26 @@ class Trials:
         """Run plans; results in their order. Raises Interrupted and MachineError."""
         keys = [(plan.without, plan.fail, plan.profile, plan.max_insns, plan.observers) for _, plan in many]
         todo = {key: one for key, one in zip(keys, many, strict=True) if key not in self._known}
+        for key, (changes, plan) in list(todo.items()):
+            record = self.cache.find(plan, self.registry) if self.cache is not None and self.registry is not None else None
+            if record is not None:
+                del todo[key]
+                self._note(key, changes, Trial(record.outcome.met, record))
         if self.pool is None:
             for key, (changes, plan) in todo.items():
-                self._keep(key, changes, attempt(plan, self.interrupt, self.registry))
+                self._keep(key, changes, plan, attempt(plan, self.interrupt, self.registry))
         elif todo:
             self._pooled(self.pool, todo)
         return [self._known[key] for key in keys]
 
-    def _keep(self, key: tuple[Any, ...], changes: Changes, trial: Trial | None) -> None:
+    def _keep(self, key: tuple[Any, ...], changes: Changes, plan: Plan, trial: Trial | None) -> None:
         if trial is None or (self.interrupt is not None and self.interrupt.is_set()):
             raise Interrupted
+        if self.cache is not None and self.registry is not None and trial.record is not None:
+            self.cache.keep(plan, trial.record, self.registry)
+        self._note(key, changes, trial)
+
+    def _note(self, key: tuple[Any, ...], changes: Changes, trial: Trial) -> None:
         self._known[key] = trial
         self.count += 1
         self.progress.trial(changes, boots=trial.boots)
@@ -184,7 +197,7 @@ class Trials:
             for future in done:
                 key = waiting.pop(future)
                 try:
-                    self._keep(key, todo[key][0], future.result())
+                    self._keep(key, *todo[key], future.result())
                 except BrokenProcessPool as error:
                     hint = "there may not be enough memory for so many jobs"
                     raise MachineError("a worker process died", hint=hint) from error
@@ -192,11 +205,19 @@ class Trials:
 
 @contextmanager
 def trials(
-    plan: Plan, *, jobs: int, progress: SurfaceProgress, interrupt: Interrupt | None, registry: Registry | None
+    plan: Plan,
+    *,
+    jobs: int,
+    progress: SurfaceProgress,
+    interrupt: Interrupt | None,
+    registry: Registry | None,
+    cache: RecordCache | None = None,
 ) -> Iterator[Trials]:
-    """Trials of a plan, at most `jobs` at a time; with one job in this process, and only then with `registry`."""
+    """Trials of a plan, at most `jobs` at a time; with one job in this process, and only then with `registry`. With a
+    cache, which needs the registry, those that it knows are not run.
+    """
     if jobs <= 1:
-        yield Trials(plan, progress, interrupt, registry, None)
+        yield Trials(plan, progress, interrupt, registry, None, cache)
         return
     with workers(jobs, _begin) as pool:
-        yield Trials(plan, progress, interrupt, registry, pool)
+        yield Trials(plan, progress, interrupt, registry, pool, cache)
