@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from efishim.report.comparison_text import clean
@@ -18,10 +18,12 @@ text-align: left; vertical-align: top; overflow-wrap: anywhere; } th { backgroun
 pre { background: var(--soft); padding: .5rem; overflow-x: auto; font-size: 13px; }
 .verdict { font-weight: bold; border-radius: .25rem; padding: .1rem .4rem; background: var(--soft); }
 .supported { background: #36a3; } .refuted { background: #a6c3; } .some { background: #69b2; }
+.bar { height: .5rem; min-width: 1px; background: #69b; }
 nav ul { columns: 2; padding-left: 1rem; } nav li { break-inside: avoid; }
 """
-"""Blue, violet and grey: which verdict is the good one is for the reader to say."""
 CLASSES = {Verdict.SUPPORTED: "supported", Verdict.REFUTED: "refuted", Verdict.SOME: "some", Verdict.UNTESTED: ""}
+"""Blue, violet and grey: which verdict is the good one is for the reader to say."""
+BAR = '<div class="bar" style="width: {:.3f}%"></div>'
 
 
 def render(study: Study) -> str:
@@ -35,7 +37,9 @@ def _page(study: Study) -> Iterator[str]:
     yield f"<title>The thread's question, claim by claim</title><style>{STYLE}</style></head><body>"
     yield "<h1>The thread's question, claim by claim</h1>"
     yield from (f"<p>{_(paragraph)}</p>" for paragraph in summary.opening(study))
-    yield "<h2>Claims</h2>"
+    yield "<nav><ul>"
+    yield from (f'<li><a href="#{_(row.key)}">{number}. {_(row.title)}</a></li>' for number, row in enumerate(study.rows, 1))
+    yield "</ul></nav><h2>Claims</h2>"
     head = "".join(f"<th>{word}</th>" for word in ("claim", "said", "verdict", "what decides"))
     yield f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>'
     for line in summary.lines(study):
@@ -105,15 +109,26 @@ def _statement(statement: StatementView) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     yield f"<h3>{_(table.title)}</h3>"
-    yield _rows(table.columns, table.rows)
+    yield _rows(table.columns, table.rows, table.bars)
     if table.notes:
         yield "<ul>" + "".join(f"<li>{_(note)}</li>" for note in table.notes) + "</ul>"
 
 
-def _rows(columns: list[str], rows: list[list[str]]) -> str:
+def _rows(columns: list[str], rows: list[list[str]], bars: Sequence[int] = ()) -> str:
+    longest = max((_number(row[column]) for row in rows for column in bars), default=0)
+
+    def cell(column: int, text: str) -> str:
+        share = 100 * _number(text) / longest if column in bars and longest else 0
+        return f"<td>{_(text)}{BAR.format(share) if share else ''}</td>"
+
     head = "".join(f"<th>{_(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(cell(column, text) for column, text in enumerate(row)) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _number(text: str) -> int:
+    digits = text.replace(",", "")
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _verdict(verdict: Verdict) -> str:

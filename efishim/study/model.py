@@ -73,6 +73,8 @@ class Table(_Struct, frozen=True, kw_only=True):
     rows: list[list[str]]
     commands: list[Command] = []
     notes: list[str] = []
+    bars: list[int] = []
+    """Columns of numbers that a page draws as bars, from zero and on one scale for all rows and all of these columns."""
 
 
 class Judgement(_Struct, frozen=True, kw_only=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import msgspec
 import pytest
 
 from efishim.cli.study import FORMATS, SUFFIXES
@@ -12,7 +14,7 @@ from efishim.report.study_markdown import pages
 from efishim.study import summary
 from efishim.study.build import Heading, all_needs, build, judge_kernel
 from efishim.study.claims import EXPERIMENTS, same_code
-from efishim.study.model import KernelView, Study, Verdict, combine, encode
+from efishim.study.model import Evidence, KernelView, Study, Table, Verdict, combine, encode
 from tests.study.made import made, runs, subject
 
 H, N, S, U = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.SOME, Verdict.UNTESTED
@@ -117,3 +119,11 @@ def test_objections_have_their_verdicts() -> None:
     for form in ("markdown", "html", "text"):
         text = studies.renderers()[form](study)
         assert all(one.answer.split(";")[0].lower() in text.lower() for one in study.objections), form
+
+
+def test_bars_are_as_long_as_their_numbers() -> None:
+    table = Table(title="Cost", columns=["route", "one", "two"], rows=[["a", "1,000", "250"], ["b", "-", "0"]], bars=[1, 2])
+    study = a_study("6.1")
+    row = msgspec.structs.replace(study.rows[0], evidence=[Evidence(kernels=["6.1"], tables=[table])])
+    text = studies.renderers()["html"](msgspec.structs.replace(study, rows=[row]))
+    assert re.findall(r"width: ([0-9.]+)%", text) == ["100.000", "25.000"], "one scale from zero; nothing for nothing"

@@ -98,6 +98,7 @@ def _table(subject: Subject, records: dict[Need, Record], apart: Mapping[Need, i
         title="What runs before startup_64",
         columns=[*columns, "blocks of the kernel proper", "firmware calls", "services", "pages asked of firmware"],
         rows=rows,
+        bars=[1, 2, 3, 4],
         commands=[*commands(records), compare_command(subject, "firmware/efi", "grub/linux64")],
         notes=[
             "Decompression is what of the image's code both the stub and GRUB's entry run. The payload is the same, so the "
