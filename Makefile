@@ -11,7 +11,7 @@ KERNEL ?= deb:linux-image-cloud-amd64
 PYTEST_ARGS ?=
 ROOM   ?=
 
-.PHONY: demo test quick check docs site pictures environment compiled clean
+.PHONY: demo test quick check fuzz docs site pictures environment compiled clean
 
 demo: $(BIN)/python
 	@rm -f $(VENV)/installed
@@ -30,6 +30,14 @@ check: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Mutated inputs through every parser: `make fuzz TARGET=deb FUZZ="--examples 1000000 --seed 7"`. With coverage guidance:
+# `make fuzz TARGET=image FUZZ=--guided`, where atheris is there for this Python.
+TARGET ?=
+FUZZ   ?=
+fuzz: environment
+	@case "$(FUZZ)" in *--guided*) $(BIN)/pip install --quiet '.[fuzz]' || echo 'atheris is not there for this Python';; esac
+	$(BIN)/python -m tests.fuzz $(TARGET) $(FUZZ)
 
 docs: environment
 	$(BIN)/python -m docs.generate
