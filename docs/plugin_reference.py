@@ -35,7 +35,17 @@ from efishim.platform.resources import Resource
 from efishim.wire.layout import Layout, Leaf
 
 PROTOCOLS = (
-    *("Provider", "Platform", "EntryKind", "ImageSource", "FirmwareProtocol", "Observer", "ReportFormat", "GuestMemory"),
+    *(
+        "Provider",
+        "Platform",
+        "Loader",
+        "EntryKind",
+        "ImageSource",
+        "FirmwareProtocol",
+        "Observer",
+        "ReportFormat",
+        "GuestMemory",
+    ),
 )
 ELSEWHERE: tuple[type, ...] = (
     *(Door, LoadPlan, Piece, Room, Image, Parts, KernelFacts, Segment, Note, PvhRelocation, Symbols),

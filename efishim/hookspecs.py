@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         FirmwareProfile,
         FirmwareProtocol,
         ImageSource,
+        Loader,
         Observer,
         Platform,
         Provider,
@@ -42,6 +43,11 @@ def efishim_providers() -> list[Provider]:  # type: ignore[empty-body]
 @hookspec
 def efishim_platforms() -> list[Platform]:  # type: ignore[empty-body]
     """Register machines to emulate, for `--platform NAME`."""
+
+
+@hookspec
+def efishim_loaders() -> list[Loader]:  # type: ignore[empty-body]
+    """Register real boot loaders, for `--loader NAME`."""
 
 
 @hookspec

@@ -31,6 +31,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
         "keeps_boot_services": "bool",
     },
     "efishim_platforms": {"build": "PlatformFacts"},
+    "efishim_loaders": {"configuration": "Iterable[LoaderFile]"},
     "efishim_entries": {"find": "Door", "load": "LoadPlan", "check": "None"},
     "efishim_image_sources": {"find": "FoundImage"},
     "efishim_reports": {"render": "str"},
@@ -51,6 +52,8 @@ ATTRIBUTES: Mapping[str, str] = {
     "options": "Iterable[OptionHelp]",
     "specifications": "Iterable[Specification]",
     "module_alignment": "int",
+    "ways": "Iterable[LoaderWay]",
+    "programs": "Iterable[Program]",
 }
 """Of what types the attributes are; others may be anything."""
 

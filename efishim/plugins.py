@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         FirmwareProfile,
         FirmwareProtocol,
         ImageSource,
+        Loader,
         Observer,
         Platform,
         Provider,
@@ -37,9 +38,11 @@ GROUP = "efishim_v1"
 BLOCKED = "EFISHIM_BLOCK_PLUGINS"
 """Environment variable: names of plugins, separated by commas, that are not loaded; `*` stands for all but efishim's own."""
 
-CHOSEN = frozenset({"efishim_providers", "efishim_platforms", "efishim_reports", "efishim_commands"})
+CHOSEN = frozenset({"efishim_providers", "efishim_platforms", "efishim_loaders", "efishim_reports", "efishim_commands"})
 """Hooks whose objects users choose by name: of two with one name, each has its distribution's in front (`dist:name`)."""
-GUARDED = frozenset({"efishim_providers", "efishim_platforms", "efishim_entries", "efishim_reports", "efishim_image_sources"})
+GUARDED = frozenset(
+    {"efishim_providers", "efishim_platforms", "efishim_loaders", "efishim_entries", "efishim_reports", "efishim_image_sources"}
+)
 EXACT = {"efishim_rules": "RuleSet", "efishim_profiles": "FirmwareProfile"}
 """Hooks whose objects are data, and of which type they must be."""
 
@@ -52,6 +55,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
         *("produce", "read_back", "cpu_state"),
     ),
     "efishim_platforms": ("summary", "options", "build"),
+    "efishim_loaders": ("summary", "specifications", "limits", "ways", "programs", "configuration"),
     "efishim_entries": ("summary", "specifications", "follows", "leaves_out", "requirements", "find", "load", "check"),
     "efishim_rules": ("summary", "toml"),
     "efishim_image_sources": ("summary", "form", "find"),
@@ -222,6 +226,11 @@ class Registry:
         return self._once("efishim_platforms")
 
     @property
+    def loaders(self) -> Mapping[str, Loader]:
+        """By name."""
+        return self._once("efishim_loaders")
+
+    @property
     def entries(self) -> Mapping[str, EntryKind]:
         """By name: the entries that plugins bring."""
         return self._once("efishim_entries")
@@ -289,6 +298,10 @@ class Registry:
     def platform(self, name: str) -> Platform:
         """A platform. Raises UsageError naming those that exist."""
         return self._pick("efishim_platforms", self.platforms, name)
+
+    def loader(self, name: str) -> Loader:
+        """A boot loader. Raises UsageError naming those that exist."""
+        return self._pick("efishim_loaders", self.loaders, name)
 
     def owner(self, hook: str, name: str) -> str:
         """Name of the plugin that gave an object."""

@@ -76,6 +76,13 @@ def provider(context: click.Context, _parameter: click.Parameter, incomplete: st
     return _items(((one.name, one.summary) for one in _registry(context).providers.values()), incomplete)
 
 
+def loader(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A boot loader, with its ways where it has several."""
+    found = _registry(context).loaders.values()
+    ways = ((f"{one.name}:{way.name}", way.summary) for one in found if len(one.ways) > 1 for way in one.ways)
+    return _items((*((one.name, one.summary) for one in found), *ways), incomplete)
+
+
 def platform(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A platform."""
     return _items(((one.name, one.summary) for one in _registry(context).platforms.values()), incomplete)

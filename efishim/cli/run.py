@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from efishim.cli import INTERRUPTED, complete
 from efishim.cli.debug_options import DebugWords, debug_options
 from efishim.cli.fault_option import fault_option
+from efishim.cli.loader_options import loader_options, plan_of
 from efishim.cli.out import document
 from efishim.cli.outputs import STDOUT, check_writable, deliver
 from efishim.cli.plugin_options import plugin_options
@@ -39,7 +40,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEFT_TO_DUMP = ("platform", "memory")
 """Options with a default that a dump decides about when they are not given."""
 
-MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init", "userspace", "shutdown")
+MILESTONES = ("loader", "entry", "exit_boot_services", "startup_64", "start_kernel", "init", "userspace", "shutdown")
 """As in efishim.lab.record, whose import would take a tenth of the time that --help has. A test compares."""
 
 
@@ -69,6 +70,7 @@ MILESTONES = ("entry", "exit_boot_services", "startup_64", "start_kernel", "init
     type=complete.FILE,
     help="Boot from the memory and registers in DUMP instead of through a provider; see docs/check-a-dump.md.",
 )
+@loader_options
 @click.option(
     "--platform",
     envvar="EFISHIM_PLATFORM",
@@ -223,6 +225,9 @@ def command(
     Before the first instruction of the image, the handover is checked against the specification of the entry. Violated rules
     are printed after the run, each with what was found and the section of the specification.
 
+    --loader starts a real boot loader in place of the kernel, from a disk that is made for the run, and --disk what firmware
+    starts from a disk image. The record is about the kernel from its first instruction on, at the entry that the loader used.
+
     --from DUMP continues from a dump of another machine that stands at the kernel's entry, and takes entry, command line,
     ramdisk and RAM size from it. Without KERNEL, the kernel's image is recovered from its memory.
 
@@ -236,6 +241,8 @@ def command(
         efishim run vmlinuz --record run.json
         efishim run vmlinuz --until startup_64 --format json
         efishim run vmlinuz -p mine -e linux64 --strict-abi     check a provider's handover in CI
+        efishim run vmlinuz --loader grub-efi     let GRUB start it
+        efishim run --disk esp.img
         efishim run vmlinuz --from vm.core     boot what a VMM handed over
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
         efishim run vmlinuz --fail AllocatePages:2=EFI_OUT_OF_RESOURCES
@@ -310,7 +317,7 @@ def command(
 def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress, words: dict[str, Any]) -> Plan:
     """The plan; with a dump, options that were not given are left to it."""
     from efishim.cli.kernel import find_image
-    from efishim.lab.plan.arguments import Words, make_plan
+    from efishim.lab.plan.arguments import Words
     from efishim.lab.plan.from_dump import plan_dump
     from efishim.lab.plan.routes import route_words
 
@@ -319,7 +326,7 @@ def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress
         chosen, note = route_words(state.registry, Words(**words), route)
         if note:
             progress.note(note)
-        return make_plan(state.registry, lambda: find_image(kernel, progress, state.registry), chosen)
+        return plan_of(state, kernel, progress, chosen)
     if route is not None:
         raise UsageError(
             "--from continues from the dump, through no route", hint="-e ENTRY says at which entry the dump stands"

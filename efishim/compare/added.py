@@ -20,7 +20,7 @@ from efishim.plugins import Registry
 
 HOOK = "efishim_rules"
 NEVER: tuple[str, ...] = (
-    "outcome", *(f"milestone.{one.value}" for one in Milestone if one is not Milestone.EXIT_BOOT_SERVICES),
+    "outcome", *(f"milestone.{one.value}" for one in Milestone if one not in (Milestone.LOADER, Milestone.EXIT_BOOT_SERVICES)),
     *(f"abi.{rule}" for rule in all_rules()), "log.BUG: something", "startup_64.command_line.x", "code.start_kernel",
     "code.start_kernel -> something", "code.? -> something",
 )  # fmt: skip

@@ -152,6 +152,12 @@ def place_of(dump: Dump, entry: Entry, image: Image | None) -> Place:
     return Place(loaded, plan.pieces, plan.kernel_slide)
 
 
+def placed(image: Image, entry: Entry, base: int) -> Place:
+    """Where an image lies that somebody has put to `base` for an entry of Linux. Raises ImageError if it may not lie there."""
+    plan = plan_load(image, entry, _Placed(base))
+    return Place(Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry), plan.pieces, plan.kernel_slide)
+
+
 def linked_place(load: Callable[[Room], LoadPlan]) -> Place:
     """Where an image lies that is loaded to where it is linked: what `load` plans when all memory is free."""
     plan = load(_Placed(None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from efishim.disk.medium import Medium
 from efishim.errors import ProviderError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
@@ -49,6 +50,8 @@ class ShimConfig:
     """What somebody types at the firmware's console."""
     files: tuple[tuple[str, bytes], ...] = ()
     """(name, contents) in the root of a file system on the device that the image seems to come from; none without files."""
+    disk: Medium | None = None
+    """A disk that is connected, with all that firmware finds on it; None without one."""
     load_options: LoadOptions = field(default_factory=LoadOptions)
     overrides: Overrides = field(default_factory=Overrides)
 

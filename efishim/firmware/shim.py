@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from efishim.errors import ImageError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.call_log import CallLog, LoggedCall
-from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_hardware, vendor_media
+from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_media
 from efishim.firmware.calling.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
 from efishim.firmware.calling.environment import Environment
 from efishim.firmware.calling.functions import RUNTIME_FUNCTIONS, SERVICES, Function
 from efishim.firmware.calling.guest import Guest
+from efishim.firmware.calling.own_paths import DISK, FRAMEBUFFER, SHIM_GUID, console_path, device
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.calling.tables import Tables
 from efishim.firmware.config import ShimConfig
@@ -25,18 +26,21 @@ from efishim.firmware.memory.memory_map import AllocateType, MemoryType
 from efishim.firmware.memory.paging import PageTables
 from efishim.firmware.memory.pool import Pool
 from efishim.firmware.protocols.base import ProtocolContext
+from efishim.firmware.protocols.disks import BOOT_FILE, BOOT_FILE_32, Disks
 from efishim.firmware.protocols.graphics_output import FRAMEBUFFER_SIZE, GraphicsOutput
 from efishim.firmware.protocols.load_file2 import LoadFile2, Ramdisk
 from efishim.firmware.protocols.memory_attribute import MemoryAttribute
 from efishim.firmware.protocols.simple_file_system import SimpleFileSystem
 from efishim.firmware.protocols.text_input import TextInput, keys_of
 from efishim.firmware.protocols.text_output import TextOutput
+from efishim.firmware.protocols.volume import FlatVolume
 from efishim.firmware.services.boot_exit import ATTRIBUTES_SIZE, ExitServices
 from efishim.firmware.services.drivers import Drivers
 from efishim.firmware.services.events import Events
 from efishim.firmware.services.handles import HandleDatabase
 from efishim.firmware.services.handoff import DESCRIPTOR_SIZE, EfiRuntime, finish, linux_bases, pack_descriptors
-from efishim.firmware.services.images import Images, LoadedImage, Origin
+from efishim.firmware.services.images import Images
+from efishim.firmware.services.loaded_image import LoadedImage, Origin, why_not_loaded
 from efishim.firmware.services.memory_services import MemoryServices
 from efishim.firmware.services.protocol_services import ProtocolServices
 from efishim.firmware.services.runtime_services import ClockServices, SystemServices, VariableServices
@@ -65,9 +69,6 @@ from efishim.wire.guids import (
 from efishim.wire.uefi import BOOT_SERVICES, EFI_MEMORY_RUNTIME, MEMORY_DESCRIPTOR_VERSION, RUNTIME_SERVICES, RtPropertiesTable
 
 __all__ = ["Shim", "ShimConfig"]
-
-SHIM_GUID = "5b0d4c0f-41b7-4c43-8b0a-6d0f1c7e9a52"
-"""Vendor of the shim's own device paths."""
 
 WATCHDOG_SECONDS = 300
 """Armed when an image starts (3.1.2 of UEFI 2.10: five minutes)."""
@@ -135,7 +136,7 @@ class Shim:
         self.virtual.on_switch = self.images.relocate_runtime
         self.system = SystemServices(board, self.guest, self.variables)
         self._fill_tables(drivers)
-        self._preset_variables()
+        self._preset_variables(path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME)))
         self._install_tables()
         self.result: int | None = None
         """What the boot image returned, when it did."""
@@ -182,8 +183,9 @@ class Shim:
             return 0
         return self.dispatcher.define(self._stubs, function, handler)
 
-    def _preset_variables(self) -> None:
-        for variable in firmware_variables(_console_path(), path_bytes(vendor_media(SHIM_GUID), file_path(IMAGE_NAME))):
+    def _preset_variables(self, image: bytes) -> None:
+        """The firmware's variables, with the device path of what it boots."""
+        for variable in firmware_variables(console_path(), image):
             if self.config.overrides.has_variable(variable.guid, variable.name):
                 self.variables.preset(variable)
 
@@ -223,12 +225,12 @@ class Shim:
 
     def _install_protocols(self, console: Callable[[str], None], more: Callable[[Shim], None]) -> None:
         context = self.context
-        path = context.place(path_bytes(vendor_hardware(SHIM_GUID)))
+        path = context.place(path_bytes(device()))
         self.protocols.agent = self.protocols.add(0, EFI_DEVICE_PATH_PROTOCOL_GUID, path)
         self.output = TextOutput(context, console)
         self.input = TextInput(context)
         self.input.feed(keys_of(self.config.keys))
-        line = self._install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, context.place(_console_path()))
+        line = self._install(0, EFI_DEVICE_PATH_PROTOCOL_GUID, context.place(console_path()))
         for guid, address in (
             (EFI_SIMPLE_TEXT_OUTPUT_PROTOCOL_GUID, self.output.interface),
             (EFI_SIMPLE_TEXT_INPUT_PROTOCOL_GUID, self.input.interface),
@@ -250,13 +252,14 @@ class Shim:
         if ramdisks:
             LoadFile2(context, ramdisks)
         files = self.config.files
-        self._file_system = SimpleFileSystem(context, files, self.config.epoch) if files else None
+        self._file_system = SimpleFileSystem(context, FlatVolume(files, self.config.epoch)) if files else None
+        self.disks = Disks(context, self.config.disk, (device(DISK),)) if self.config.disk is not None else None
+        self.images.read_file = self.disks.read_file if self.disks is not None else lambda interface, path: None
         if self.config.strict_nx:
             MemoryAttribute(context, self.pages, self.memory_map)
         if self.config.gop:
-            pages = -(-FRAMEBUFFER_SIZE // PAGE)
-            framebuffer = self.memory_map.allocate(AllocateType.ANY_PAGES, MemoryType.RESERVED, pages)
-            GraphicsOutput(context, framebuffer, path_bytes(vendor_hardware(SHIM_GUID, b"\x01")))
+            framebuffer = self.memory_map.allocate(AllocateType.ANY_PAGES, MemoryType.RESERVED, -(-FRAMEBUFFER_SIZE // PAGE))
+            GraphicsOutput(context, framebuffer, path_bytes(device(FRAMEBUFFER)))
 
     def _map_changed(self) -> None:
         if self.events.active:
@@ -277,7 +280,7 @@ class Shim:
         try:
             return self.images.load(image, self._origin(name))
         except EfiError as error:
-            raise ImageError(_why_not(error.status)) from error
+            raise ImageError(why_not_loaded(error.status)) from error
 
     def adopt(self, base: int, size: int, *, name: str = IMAGE_NAME) -> LoadedImage:
         """What `load` gives, for an image that a boot loader has copied to `base` itself: a handle whose LoadedImage has
@@ -288,7 +291,7 @@ class Shim:
         try:
             return self.images.adopt(base, size, self._origin(name))
         except EfiError as error:
-            raise ImageError(_why_not(error.status)) from error
+            raise ImageError(why_not_loaded(error.status)) from error
 
     def _origin(self, name: str) -> Origin:
         """Where the boot image seems to come from, and its command line."""
@@ -318,6 +321,19 @@ class Shim:
         loaded = self.load(image)
         self.start(loaded)
         return loaded
+
+    def boot_disk(self) -> LoadedImage:
+        """Start what a boot manager starts of the disk (3.5.1.1). Raises DiskError without such a program, ImageError."""
+        assert self.disks is not None
+        name = BOOT_FILE if self.config.architecture is Architecture.X64 else BOOT_FILE_32
+        found = self.disks.boot_file(name)
+        self._preset_variables(found.path)
+        try:
+            image = self.images.load(found.data, found.origin(self.protocols.agent))
+        except EfiError as error:
+            raise ImageError(f"{name} of the disk cannot be started: {why_not_loaded(error.status)}") from error
+        self.start(image)
+        return image
 
     def enter(
         self,
@@ -382,15 +398,3 @@ class Shim:
 
 def _call(address: int, arguments: tuple[int, ...]) -> Steps:
     return (yield Call(address, arguments))
-
-
-def _console_path() -> bytes:
-    return path_bytes(vendor_hardware(SHIM_GUID, b"\x02"))
-
-
-def _why_not(status: Status) -> str:
-    reasons = {
-        Status.UNSUPPORTED: "the image is not an EFI program for this machine",
-        Status.OUT_OF_RESOURCES: "the image does not fit the memory of the machine",
-    }
-    return reasons.get(status, f"the firmware cannot load the image: EFI_{status.name}")

@@ -82,6 +82,7 @@ def plugins(registry: Registry, plan: Plan, booted: Booted) -> list[rec.PluginUs
     chosen = [
         ("efishim_providers", plan.provider),
         ("efishim_platforms", plan.platform),
+        ("efishim_loaders", plan.loader.name if plan.loader is not None else ""),
         ("efishim_entries", plan.entry),
         ("efishim_image_sources", plan.image.label.partition(":")[0]),
         ("efishim_profiles", plan.profile.label if plan.profile is not None else ""),
@@ -105,7 +106,7 @@ def image(opened: Image, plan: Plan) -> rec.Image:
         size=plan.image.size,
         format=opened.format,
         version=opened.version,
-        entries=entries if plan.entry in entries else [*entries, plan.entry],
+        entries=entries if plan.loader is not None or plan.entry in entries else [*entries, plan.entry],
     )
 
 

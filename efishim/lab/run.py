@@ -77,7 +77,7 @@ def run_plan(
     def at_entry() -> None:
         names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
         if plan.observers:
-            views.at_entry(plan.entry)
+            views.at_entry(booted.entry_used(plan.entry))
             code.start(names)
         if structures is not None:
             structures.at_entry(booted.structures, **booted.tables())
@@ -93,7 +93,7 @@ def run_plan(
     booted.on_exit_boot_services(boot_services_left)
     plugin_observers = PluginObservers(registry.observers() if plan.observers else (), machine)
     progress.phase("running")
-    booted.at_entry(at_entry)
+    booted.at_entry(at_entry, loader=lambda: milestones.reach(Milestone.LOADER))
     salvage, debuggers = Salvage(), Debuggers()
     limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=lambda: seconds() - debuggers.paused)
     with debuggers.watching(debug, machine, names, milestones, lambda: image.symbols, limits.overdue):
@@ -114,7 +114,7 @@ def run_plan(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
         plugins=collect.plugins(registry, plan, booted),
         image=collect.image(image, plan),
-        route=plan.route_name(),
+        route=plan.route_name(booted.entry_used(plan.entry)),
         options=plan.record_options(collect.dump(plan, booted)),
         milestones=salvage.part("milestones' code", lambda: [collect.named(point, names) for point in points], points),
         outcome=collect.outcome(stop, plan, points, machine, names.ref(last.at), seconds()),
@@ -177,7 +177,8 @@ def _follow(milestones: Milestones, views: Views, structures: StructureWatch | N
 
 def _names(image: Image, plan: Plan, registry: Registry) -> AddressNames:
     """What can be known before the guest runs. Raises what the image or the plan is wrong about."""
-    require_door(image, plan.entry, registry.entries)
+    if plan.loader is None:
+        require_door(image, plan.entry, registry.entries)
     names = AddressNames(facts=_facts(image))
     if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:
         raise UsageError("a 32-bit kernel has no startup_64", hint="--until start_kernel is the first milestone inside of it")

@@ -80,6 +80,13 @@ class CodeWatches:
         self._patterns.append(_Pattern(mask, value, code, callback))
         self._tell()
 
+    def forget(self, callback: Callable[[int], None]) -> None:
+        """Nobody waits for the code of this callback any more."""
+        kept = [one for one in self._patterns if one.callback != callback]
+        if len(kept) != len(self._patterns):
+            self._patterns = kept
+            self._tell()
+
     def judge(self, pc: int, code: bytes) -> int:
         """A block was translated, which Unicorn knows by `pc` (`Env.pc`): its flags (`BlockFlag`)."""
         if self._engine is not None:

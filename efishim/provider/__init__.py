@@ -52,6 +52,7 @@ from efishim.provider.interfaces import (
     ReportFormat,
     Specification,
 )
+from efishim.provider.loaders import Loader, LoaderFile, LoaderRequest, LoaderWay, Program
 
 __all__ = [
     "PAGE",
@@ -73,6 +74,10 @@ __all__ = [
     "Handover",
     "ImageSource",
     "Loaded",
+    "Loader",
+    "LoaderFile",
+    "LoaderRequest",
+    "LoaderWay",
     "MachineFacts",
     "MachineFirmware",
     "MemoryKind",
@@ -83,6 +88,7 @@ __all__ = [
     "OptionHelp",
     "OptionKind",
     "Platform",
+    "Program",
     "Provenance",
     "Provider",
     "ReportFormat",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efishim.wire.layout import Layout, pointer, u8, u16, u32, u64
+from efishim.wire.layout import Layout, array, pointer, u8, u16, u32, u64
 
 
 class LoadedImageProtocol(Layout):
@@ -267,6 +267,68 @@ class FileSystemInfoHead(Layout):
     VolumeSize: int = u64()
     FreeSpace: int = u64()
     BlockSize: int = u32()
+
+
+class BlockIoMedia(Layout):
+    """EFI_BLOCK_IO_MEDIA (13.9.1)."""
+
+    NAME = "EFI_BLOCK_IO_MEDIA"
+
+    MediaId: int = u32()
+    RemovableMedia: int = u8()
+    MediaPresent: int = u8()
+    LogicalPartition: int = u8()
+    ReadOnly: int = u8()
+    WriteCaching: int = u8()
+    BlockSize: int = u32()
+    IoAlign: int = u32()
+    LastBlock: int = u64()
+    LowestAlignedLba: int = u64()
+    LogicalBlocksPerPhysicalBlock: int = u32()
+    OptimalTransferLengthGranularity: int = u32()
+
+
+class BlockIoProtocol(Layout):
+    """EFI_BLOCK_IO_PROTOCOL (13.9.1)."""
+
+    NAME = "EFI_BLOCK_IO_PROTOCOL"
+
+    Revision: int = u64()
+    Media: int = pointer()
+    Reset: int = pointer()
+    ReadBlocks: int = pointer()
+    WriteBlocks: int = pointer()
+    FlushBlocks: int = pointer()
+
+
+BLOCK_IO_PROTOCOL_REVISION = 0x2001F
+"""EFI_BLOCK_IO_PROTOCOL_REVISION3."""
+
+
+class DiskIoProtocol(Layout):
+    """EFI_DISK_IO_PROTOCOL (13.7.1)."""
+
+    NAME = "EFI_DISK_IO_PROTOCOL"
+
+    Revision: int = u64()
+    ReadDisk: int = pointer()
+    WriteDisk: int = pointer()
+
+
+DISK_IO_PROTOCOL_REVISION = 0x10000
+
+
+class HardDrivePath(Layout):
+    """Hard Drive Media Device Path (10.3.5.1) behind its header."""
+
+    SIZE = 38
+
+    partition_number: int = u32(0)
+    partition_start: int = u64(4)
+    partition_size: int = u64(12)
+    signature: bytes = array(20, 16)
+    format: int = u8(36)
+    signature_type: int = u8(37)
 
 
 class SystemTablePointer(Layout):

@@ -10,7 +10,7 @@ from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import EfiError, Status
 from efishim.machine.memory import PAGE
 from efishim.wire.guids import guid_bytes, guid_name, guid_text
-from efishim.wire.uefi_protocols import AcpiPath, DevicePathNode, MemoryMappedPath, PciPath
+from efishim.wire.uefi_protocols import AcpiPath, DevicePathNode, HardDrivePath, MemoryMappedPath, PciPath
 
 HARDWARE, ACPI, MESSAGING, MEDIA, BIOS_BOOT, END = 1, 2, 3, 4, 5, 0x7F
 """Node types (table 10.1)."""
@@ -58,6 +58,20 @@ def vendor_hardware(guid: str, data: bytes = b"") -> Node:
 def file_path(name: str) -> Node:
     """File Path Media (10.3.5.4)."""
     return Node(MEDIA, 4, name.encode("utf-16-le", "surrogatepass") + b"\0\0")
+
+
+def hard_drive(number: int, start: int, blocks: int, signature: bytes, *, gpt: bool) -> Node:
+    """Hard Drive Media (10.3.5.1): a partition of a GPT, or of an MBR."""
+    kind = 2 if gpt else 1
+    path = HardDrivePath(
+        partition_number=number,
+        partition_start=start,
+        partition_size=blocks,
+        signature=signature,
+        format=kind,
+        signature_type=kind,
+    )
+    return Node(MEDIA, 1, path.build())
 
 
 def memory_mapped(memory_type: int, start: int, end: int) -> Node:
@@ -156,6 +170,12 @@ def _node_text(node: Node) -> str:
                 return f"{name}({guid_name(guid_text(body[:16]))}{tail})"
         case (4, 4):
             return body.decode("utf-16-le", "replace").rstrip("\0")
+        case (4, 1) if len(body) >= HardDrivePath.SIZE:
+            disk = HardDrivePath.parse(body)
+            gpt = disk.signature_type == 2
+            mark = guid_text(disk.signature) if gpt else f"{int.from_bytes(disk.signature[:4], 'little'):#x}"
+            place = f"{disk.partition_start:#x},{disk.partition_size:#x}"
+            return f"HD({disk.partition_number},{'GPT' if gpt else 'MBR'},{mark},{place})"
         case (1, 3) if len(body) >= MemoryMappedPath.SIZE:
             told = MemoryMappedPath.parse(body)
             return f"MemoryMapped({told.memory_type & 0xFF:#x},{told.start:#x},{told.end:#x})"

@@ -1,22 +1,19 @@
-"""EFI_SIMPLE_FILE_SYSTEM_PROTOCOL and EFI_FILE_PROTOCOL (UEFI 2.10, 13.4 and 13.5) on a read-only medium.
+"""EFI_SIMPLE_FILE_SYSTEM_PROTOCOL and EFI_FILE_PROTOCOL (UEFI 2.10, 13.4 and 13.5) on a read-only volume.
 
-There is one directory, the root, with the files in it. Names are found whatever their case, as on FAT. Programs that bring
-their own configuration beside themselves, like Xen's loader, read it here.
+Programs that bring their own configuration beside themselves, like Xen's loader, read it here.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
-from efishim.errors import ProviderError
 from efishim.firmware.calling.dispatch import Handler
 from efishim.firmware.calling.efi_time import efi_time
 from efishim.firmware.calling.functions import functions
 from efishim.firmware.calling.status import EfiError, Status, demand
 from efishim.firmware.protocols.base import ProtocolContext
+from efishim.firmware.protocols.volume import Node, Volume
 from efishim.wire.guids import EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID
 from efishim.wire.layout import Layout
 from efishim.wire.uefi_protocols import (
@@ -61,38 +58,37 @@ TO_END = (1 << 64) - 1
 """SetPosition with this goes to the end of the file (13.5.11)."""
 
 BLOCK = 512
-LABEL = "EFISHIM"
 CHUNK = 1 << 20
 
 OPEN_LIMIT = 256
 """Most files and directories that are open at a time."""
-FILE_LIMIT, NAME_LIMIT = 256, 255
-"""Most files of a medium; most UTF-16 units of a name, as on FAT."""
 SYSTEM_INFO_SIZE = 36
 """Where the label starts in EFI_FILE_SYSTEM_INFO: behind BlockSize, without the padding of the structure."""
-
-_FORBIDDEN = frozenset('\\/"*:<>?|') | {chr(code) for code in range(32)}
 
 
 @dataclass(slots=True)
 class _Open:
-    """What an EFI_FILE_PROTOCOL in guest memory stands for: a file by its number, or the root."""
+    """What an EFI_FILE_PROTOCOL in guest memory stands for: the last of the nodes that lead to it from the root on."""
 
-    file: int | None
+    way: tuple[Node, ...]
     position: int = 0
-    """Bytes in a file, entries in the directory."""
+    """Bytes in a file, entries in a directory."""
+    entries: tuple[Node, ...] | None = None
+    """What is in a directory that is being read."""
+
+    @property
+    def node(self) -> Node:
+        """The file or directory."""
+        return self.way[-1]
 
 
 class SimpleFileSystem:
-    """`files` are (name, contents). Raises ProviderError for names that no FAT medium could have, or twice the same one."""
+    """The files of a volume. A volume that turns out to be damaged answers EFI_VOLUME_CORRUPTED."""
 
-    def __init__(self, context: ProtocolContext, files: Sequence[tuple[str, bytes]], epoch: int = 0) -> None:
-        """`epoch`: the date of all files, in seconds since 1970."""
+    def __init__(self, context: ProtocolContext, volume: Volume) -> None:
         self._workshop = context
         self._guest = context.guest
-        self._files = tuple(files)
-        self._numbers = _by_name(self._files)
-        self._time = efi_time(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch)).build()
+        self._volume = volume
         self._opened: dict[int, _Open] = {}
         handlers: dict[str, Handler] = {
             "Open": self.open,
@@ -121,39 +117,48 @@ class SimpleFileSystem:
     def open_volume(self, this: int, root: int) -> int:
         """OpenVolume (13.4.2)."""
         demand(this == self.interface and root)
-        return self._hand_out(None, root)
+        return self._hand_out((self._volume.root,), root)
 
     def open(self, this: int, new_handle: int, name: int, mode: int, attributes: int) -> int:
         """Open (13.5.2)."""
         self._get(this)
         demand(new_handle and name and mode in MODES)
         demand(not mode & MODE_CREATE or attributes & ~VALID_ATTRIBUTES == 0)
+        opened = self._get(this)
         try:
-            number = self._find(self._guest.string(name))
+            way = self._find(opened.way, self._guest.string(name))
         except EfiError as error:
             missing = error.status is Status.NOT_FOUND
             raise EfiError(Status.WRITE_PROTECTED) if missing and mode & MODE_CREATE else error from None
         demand(not mode & MODE_WRITE, Status.WRITE_PROTECTED)
-        return self._hand_out(number, new_handle)
+        return self._hand_out(way, new_handle)
 
-    def _find(self, path: str) -> int | None:
-        """The number of a file, None for the root. Every place from which a path can start is in the root. Raises
-        EfiError(NOT_FOUND), for the parent of the root too.
+    def _find(self, start: tuple[Node, ...], path: str) -> tuple[Node, ...]:
+        """The nodes that lead to a file, from the root for a path that begins with a backslash, else from a directory, or
+        from that of a file. Raises EfiError(NOT_FOUND), for the parent of the root too.
         """
-        found: int | None = None
+        way = start if start[-1].directory else start[:-1]
+        if path.startswith("\\"):
+            way = way[:1]
         for name in path.split("\\"):
+            demand(way[-1].directory, Status.NOT_FOUND)
             if name in ("", "."):
-                demand(found is None, Status.NOT_FOUND)
                 continue
-            demand(name != ".." and found is None and _key(name) in self._numbers, Status.NOT_FOUND)
-            found = self._numbers[_key(name)]
-        return found
+            if name == "..":
+                demand(len(way) > 1, Status.NOT_FOUND)
+                way = way[:-1]
+                continue
+            found = self._volume.child(way[-1], name)
+            if found is None:
+                raise EfiError(Status.NOT_FOUND)
+            way = (*way, found)
+        return way
 
-    def _hand_out(self, file: int | None, place: int) -> int:
+    def _hand_out(self, way: tuple[Node, ...], place: int) -> int:
         demand(len(self._opened) < OPEN_LIMIT, Status.OUT_OF_RESOURCES)
         self._guest.put_uintn(place, 0)
         address = self._workshop.place(self._protocol)
-        self._opened[address] = _Open(file)
+        self._opened[address] = _Open(way)
         self._guest.put_uintn(place, address)
         return Status.SUCCESS
 
@@ -184,9 +189,9 @@ class SimpleFileSystem:
         demand(size)
         room = self._guest.uintn(size)
         demand(buffer or room == 0)
-        if opened.file is None:
+        if opened.node.directory:
             return self._read_directory(opened, size, room, buffer)
-        data = self._files[opened.file][1]
+        data = self._volume.content(opened.node)
         demand(opened.position <= len(data), Status.DEVICE_ERROR)
         end = min(opened.position + room, len(data))
         for at in range(opened.position, end, CHUNK):
@@ -196,10 +201,12 @@ class SimpleFileSystem:
         return Status.SUCCESS
 
     def _read_directory(self, opened: _Open, size: int, room: int, buffer: int) -> int:
-        if opened.position >= len(self._files):
+        if opened.entries is None:
+            opened.entries = self._volume.children(opened.node)
+        if opened.position >= len(opened.entries):
             self._guest.put_uintn(size, 0)
             return Status.SUCCESS
-        status = self._give(self._file_info(opened.position), size, room, buffer)
+        status = self._give(self._file_info(opened.entries[opened.position]), size, room, buffer)
         if status == Status.SUCCESS:
             opened.position += 1
         return status
@@ -216,23 +223,23 @@ class SimpleFileSystem:
         """Write (13.5.6): nothing can be open for writing."""
         opened = self._get(this)
         demand(size and buffer)
-        return Status.UNSUPPORTED if opened.file is None else Status.ACCESS_DENIED
+        return Status.UNSUPPORTED if opened.node.directory else Status.ACCESS_DENIED
 
     def set_position(self, this: int, position: int) -> int:
         """SetPosition (13.5.11): a directory can only be read from its start again."""
         opened = self._get(this)
-        if opened.file is None:
+        if opened.node.directory:
             demand(position == 0, Status.UNSUPPORTED)
             opened.position = 0
         else:
-            opened.position = len(self._files[opened.file][1]) if position == TO_END else position
+            opened.position = opened.node.size if position == TO_END else position
         return Status.SUCCESS
 
     def get_position(self, this: int, position: int) -> int:
         """GetPosition (13.5.12)."""
         opened = self._get(this)
         demand(position)
-        demand(opened.file is not None, Status.UNSUPPORTED)
+        demand(not opened.node.directory, Status.UNSUPPORTED)
         self._guest.put(position, opened.position, 8)
         return Status.SUCCESS
 
@@ -249,11 +256,11 @@ class SimpleFileSystem:
         demand(kind and size)
         match self._guest.guid(kind):
             case guid if guid == EFI_FILE_INFO_ID:
-                data = self._file_info(opened.file)
+                data = self._file_info(opened.node)
             case guid if guid == EFI_FILE_SYSTEM_INFO_ID:
                 data = self._system_info()
             case guid if guid == EFI_FILE_SYSTEM_VOLUME_LABEL_ID:
-                data = _text(LABEL)
+                data = _text(self._volume.label)
             case _:
                 return Status.UNSUPPORTED
         return self._give(data, size, self._guest.uintn(size), buffer)
@@ -266,44 +273,26 @@ class SimpleFileSystem:
         known = (EFI_FILE_INFO_ID, EFI_FILE_SYSTEM_INFO_ID, EFI_FILE_SYSTEM_VOLUME_LABEL_ID)
         return Status.WRITE_PROTECTED if self._guest.guid(kind) in known else Status.UNSUPPORTED
 
-    def _file_info(self, file: int | None) -> bytes:
+    def _file_info(self, node: Node) -> bytes:
         """EFI_FILE_INFO (13.5.16); the root has no name."""
-        name, size, attributes = "", 0, DIRECTORY | READ_ONLY
-        if file is not None:
-            name, size, attributes = self._files[file][0], len(self._files[file][1]), READ_ONLY
-        text = _text(name)
-        low, high = struct.unpack("<2Q", self._time)
-        info = FileInfo(Size=FileInfo.sizeof() + len(text), FileSize=size, PhysicalSize=_blocks(size), Attribute=attributes)
+        text = _text(node.name)
+        low, high = struct.unpack("<2Q", efi_time(node.written).build())
+        info = FileInfo(
+            Size=FileInfo.sizeof() + len(text),
+            FileSize=node.size,
+            PhysicalSize=_blocks(node.size),
+            Attribute=node.attributes | READ_ONLY | (DIRECTORY if node.directory else 0),
+        )
         info.CreateTime0, info.LastAccessTime0, info.ModificationTime0 = low, low, low
         info.CreateTime1, info.LastAccessTime1, info.ModificationTime1 = high, high, high
         return info.build() + text
 
     def _system_info(self) -> bytes:
         """EFI_FILE_SYSTEM_INFO (13.5.17)."""
-        text = _text(LABEL)
-        volume = sum(_blocks(len(data)) for _, data in self._files)
-        head = FileSystemInfoHead(Size=SYSTEM_INFO_SIZE + len(text), ReadOnly=1, VolumeSize=volume, BlockSize=BLOCK)
+        text = _text(self._volume.label)
+        size = self._volume.size
+        head = FileSystemInfoHead(Size=SYSTEM_INFO_SIZE + len(text), ReadOnly=1, VolumeSize=size, BlockSize=BLOCK)
         return head.build()[:SYSTEM_INFO_SIZE] + text
-
-
-def _by_name(files: Sequence[tuple[str, bytes]]) -> dict[str, int]:
-    """Numbers of files by the form of their names that is looked for."""
-    if len(files) > FILE_LIMIT:
-        raise ProviderError(f"{len(files)} files are too many for the EFI file system, which takes {FILE_LIMIT}")
-    numbers: dict[str, int] = {}
-    for number, (name, _) in enumerate(files):
-        if not 0 < len(name.encode("utf-16-le", "surrogatepass")) // 2 <= NAME_LIMIT or name in (".", ".."):
-            raise ProviderError(f"{name[:40]!r} cannot be a file's name on an EFI file system")
-        if not _FORBIDDEN.isdisjoint(name):
-            raise ProviderError(f"the file name {name!r} has characters that an EFI file system does not take")
-        if _key(name) in numbers:
-            raise ProviderError(f"two files are called {name} on the EFI file system", hint="give one of them another name")
-        numbers[_key(name)] = number
-    return numbers
-
-
-def _key(name: str) -> str:
-    return name.lower()
 
 
 def _text(text: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from efishim.errors import ImageError
 from efishim.firmware.calling.architecture import machine_of
@@ -15,8 +14,10 @@ from efishim.firmware.memory.loader import Loader
 from efishim.firmware.memory.memory_map import MemoryType
 from efishim.firmware.memory.pool import Pool
 from efishim.firmware.services.events import Events
+from efishim.firmware.services.handles import Interface
+from efishim.firmware.services.loaded_image import NOWHERE, LoadedImage, Origin, file_path_of
 from efishim.firmware.services.protocol_services import ProtocolServices
-from efishim.image.pe import PeImage, PeLayout, layout_pe, parse_pe
+from efishim.image.pe import PeImage, layout_pe, parse_pe
 from efishim.wire.guids import (
     EFI_DEVICE_PATH_PROTOCOL_GUID,
     EFI_LOAD_FILE2_PROTOCOL_GUID,
@@ -45,45 +46,6 @@ SOURCE_LIMIT = 1 << 30
 EXIT_DATA_LIMIT = 1 << 20
 
 
-@dataclass(slots=True, eq=False)
-class LoadedImage:
-    """An image in memory. `layout` keeps what relocation needs when a runtime driver moves again; an image that somebody
-    else put into memory has none, and no `pages` that unloading it could free.
-    """
-
-    handle: int
-    protocol: int
-    device_path: int
-    base: int
-    pages: int
-    entry: int
-    subsystem: int
-    size: int
-    """Bytes of memory that the image asked for."""
-    layout: PeLayout | None = None
-    started: bool = False
-    status: int = 0
-    exit_data: tuple[int, int] = (0, 0)
-    tpl: int = 0
-    parent: LoadedImage | None = field(default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What an image's protocols say about where it came from: `path_data` are the bytes of its device path, `file_path` the
-    address of the part behind `device` (0: all of the path, None: NULL), `options` (address, bytes) of its LoadOptions.
-    """
-
-    parent: int = 0
-    path_data: bytes = b""
-    device: int = 0
-    file_path: int | None = 0
-    options: tuple[int, int] = (0, 0)
-
-
-NOWHERE = Origin()
-
-
 class Images:
     """Loads and runs images. `system_table` is what entry points get; the boot image is loaded by `load` too."""
 
@@ -103,6 +65,8 @@ class Images:
         self.on_load: Callable[[LoadedImage, PeImage], None] = lambda image, pe: None
         self.offers: Callable[[str], bool] = lambda guid: True
         """Which protocols images get (by GUID)."""
+        self.read_file: Callable[[int, bytes], bytes | None] = lambda interface, path: None
+        """A file by the interface of one of the firmware's own file systems and the rest of its device path."""
 
     def services(self) -> dict[str, Handler]:
         """By name in the boot services table."""
@@ -135,15 +99,37 @@ class Images:
         demand(source or path, Status.NOT_FOUND)
         path_data = read_path(self._guest, path) if path else b""
         if source == 0:
-            return self._load_from_path(policy, parent, path, path_data, out)
+            found = self._in_file_system(path_data)
+            if found is None:
+                return self._load_from_path(policy, parent, path, path_data, out)
+            self._load_to(found, parent, path_data, out)
+            return Status.SUCCESS
         demand(size, Status.LOAD_ERROR)
         demand(size <= min(SOURCE_LIMIT, self._guest.size), Status.OUT_OF_RESOURCES)
         self._load_to(self._guest.read(source, size), parent, path_data, out)
         return Status.SUCCESS
 
     def _load_to(self, data: bytes, parent: int, path_data: bytes, out: int) -> None:
-        image = self.load(data, Origin(parent, path_data))
+        device, device_part = self._file_system(path_data) if path_data else (None, 0)
+        handle = device.handle if device is not None else 0
+        image = self.load(data, Origin(parent, path_data, handle, device_part))
         self._guest.put_uintn(out, image.handle)
+
+    def _file_system(self, path_data: bytes) -> tuple[Interface | None, int]:
+        """The file system that a path leads to, and how many bytes of the path do; None for a path to anything else."""
+        best: tuple[Interface | None, int] = (None, 0)
+        for interface in self._handles.interfaces(EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID):
+            device = self._handles.find(interface.handle, EFI_DEVICE_PATH_PROTOCOL_GUID)
+            if device is not None:
+                prefix = read_path(self._guest, device.address)[:-4]
+                if path_data.startswith(prefix) and len(prefix) > best[1]:
+                    best = interface, len(prefix)
+        return best
+
+    def _in_file_system(self, path_data: bytes) -> bytes | None:
+        """The file that a path names in one of the firmware's own file systems, None for any other path."""
+        interface, device_part = self._file_system(path_data)
+        return None if interface is None else self.read_file(interface.address, path_data[device_part:])
 
     def _load_from_path(self, policy: int, parent: int, path: int, path_data: bytes, out: int) -> Steps:
         found = self._find_loader(path_data)
@@ -170,14 +156,14 @@ class Images:
         return Status.SUCCESS
 
     def _find_loader(self, path_data: bytes) -> tuple[int, int] | None:
-        """(LoadFile2 or LoadFile interface, bytes of the path that lead to it) of the longest match. A file system
-        would come first (7.4.1); images are loaded from none, neither the shim's nor one that an image brings.
+        """(LoadFile2 or LoadFile interface, bytes of the path that lead to it) of the longest match. File systems come
+        first (7.4.1), and of those the ones that images bring are left out.
         """
         best: tuple[int, int] | None = None
-        for guid in (EFI_LOAD_FILE2_PROTOCOL_GUID, EFI_LOAD_FILE_PROTOCOL_GUID, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID):
+        for guid in (EFI_LOAD_FILE2_PROTOCOL_GUID, EFI_LOAD_FILE_PROTOCOL_GUID):
             for interface in self._handles.interfaces(guid):
                 device = self._handles.find(interface.handle, EFI_DEVICE_PATH_PROTOCOL_GUID)
-                if device is None or guid == EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID:
+                if device is None:
                     continue
                 prefix = read_path(self._guest, device.address)[:-4]
                 if path_data.startswith(prefix) and (best is None or len(prefix) > best[1]):
@@ -241,7 +227,7 @@ class Images:
             ParentHandle=origin.parent,
             SystemTable=self._system_table,
             DeviceHandle=origin.device,
-            FilePath=0 if origin.file_path is None else origin.file_path or image.device_path,
+            FilePath=file_path_of(origin, image),
             LoadOptions=origin.options[0],
             LoadOptionsSize=origin.options[1],
             ImageBase=image.base,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from efishim.bios.bios import Bios
 from efishim.dump.model import Dump
@@ -20,6 +20,9 @@ from efishim.logged_call import LoggedCall
 from efishim.platform.definition import PlatformFacts
 from efishim.platform.resources import Resource
 from efishim.provider import EntryKind, Handover, Loaded, Module, Structure
+
+if TYPE_CHECKING:
+    from efishim.lab.boot.loader_run import LoaderRun
 
 NOT_LOADED = Loaded(0, 0, 0)
 
@@ -57,6 +60,8 @@ class Booted:
     """The entry that is used, when a plugin brings it."""
     injections: Injections = field(default_factory=Injections)
     """Calls that fail on purpose."""
+    loader: LoaderRun | None = None
+    """The boot loader that runs in front of the image."""
 
     def calls(self) -> list[LoggedCall]:
         """The firmware calls so far."""
@@ -82,6 +87,10 @@ class Booted:
         ia32 = self.shim is not None and self.shim.config.architecture is Architecture.IA32
         return EFI_IA32 if entry == ImageEntry.EFI and ia32 else entry
 
+    def entry_used(self, planned: str) -> str:
+        """The entry at which the image was started: with a boot loader the one that this took, else the planned one."""
+        return self.loader.entry if self.loader is not None and self.loader.entry else planned
+
     def tables(self) -> Tables:
         """Where the platform's and the firmware's tables are, as far as there are any."""
         tables: Tables = {"rsdp": self.platform.rsdp if self.platform is not None else None}
@@ -93,8 +102,8 @@ class Booted:
 
     def all_notes(self) -> list[str]:
         """For the record, when the run is over."""
-        firmware = self.bios if self.bios is not None else self.guest_shim
-        return [*self.notes, *(firmware.notes() if firmware is not None else ()), *self.injections.notes()]
+        others = (self.bios, self.guest_shim, self.loader, self.injections)
+        return [*self.notes, *(note for one in others if one is not None for note in one.notes())]
 
     def on_exit_boot_services(self, callback: Callable[[], None]) -> None:
         """Call back when ExitBootServices succeeded."""
@@ -107,8 +116,14 @@ class Booted:
 
         self._log.on_end(ended)
 
-    def at_entry(self, callback: Callable[[], None]) -> None:
-        """Call back when the image is about to run its first instruction: now, if no code of the guest comes before it."""
+    def at_entry(self, callback: Callable[[], None], *, loader: Callable[[], None]) -> None:
+        """Call back when the image is about to run its first instruction: now, if no code of the guest comes before it.
+        `loader` is called when it is a boot loader that begins now.
+        """
+        if self.loader is not None:
+            loader()
+            self.loader.follow(callback)
+            return
         if self.guest_shim is None:
             callback()
             return

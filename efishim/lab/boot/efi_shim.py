@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
+from efishim.disk.medium import Medium
 from efishim.errors import ProviderError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
@@ -31,6 +32,7 @@ def build(
     reserved: Sequence[tuple[int, int]],
     held: Sequence[MemoryRange] = (),
     wide: bool = True,
+    disk: Medium | None = None,
     more: Callable[[Shim], None],
 ) -> Shim:
     """A shim that knows what the information says, and keeps `held` for boot services; without `wide`, firmware for a 32-bit
@@ -62,6 +64,7 @@ def build(
         vendor=vendor,
         keys=options.keys,
         files=_files(plan) if options.files else (),
+        disk=disk,
         load_options=options.load_options,
         overrides=Overrides() if profile is None else ProfileOverrides(profile),
     )

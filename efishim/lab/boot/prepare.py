@@ -20,7 +20,10 @@ from efishim.lab.boot.booted import Booted
 from efishim.lab.boot.faults import inject
 from efishim.lab.boot.firmware_protocols import install_protocols, traced_protocols
 from efishim.lab.boot.guest_shim import GuestShim, open_guest_shim, shim_symbols
+from efishim.lab.boot.loader_run import LoaderRun
+from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.plan.plan import Plan
+from efishim.lab.plan.shim_options import SHIM_GROUP, shim_options
 from efishim.lab.record import ShimPlace
 from efishim.machine.machine import Machine
 from efishim.machine.memory import BusError
@@ -101,6 +104,8 @@ def prepare(plan: Plan, image: Image, machine: Machine, registry: Registry, cons
     initrds = tuple(blob.read() for blob in plan.initrds)
     if plan.shim is ShimPlace.GUEST:
         _through_guest_shim(bench, initrds)
+    elif plan.loader is not None:
+        _through_loader(bench, plan.loader)
     elif bench.entry.through_shim:
         _through_shim(bench, initrds)
     else:
@@ -253,6 +258,30 @@ def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
         booted.notes.append(f"the native structure is not shown in parts: {reason}")
     booted.notes += handover.notes
     return handover
+
+
+def _through_loader(bench: Bench, loader: LoaderPlan) -> None:
+    """Firmware starts the boot loader from its disk, and that the image."""
+    handover = _produce(bench, _request(bench, None, ()), bench.arena)
+    information = boot_information(bench.provider, _request(bench, None, ()), bench.machine.memory, handover, bench.firmware)
+    writable = shim_options(bench.plan.option_group(SHIM_GROUP)).disk_writes
+    shim = shimming.build(
+        replace(bench.plan, cmdline=b""),
+        information,
+        bench.machine,
+        bench.console,
+        initrds=(),
+        reserved=bench.arena.used,
+        held=bench.facts.held,
+        disk=loader.medium(writable=writable),
+        more=bench.add_protocols,
+    )
+    bench.booted.shim = shim
+    program = shim.boot_disk()
+    assert shim.disks is not None
+    bench.booted.notes += [f"the disk: {problem}" for problem in shim.disks.problems]
+    bench.booted.loaded = Loaded(program.base, program.size, program.entry)
+    bench.booted.loader = LoaderRun(bench.machine, bench.image, bench.booted, bench.registry)
 
 
 def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:

@@ -30,9 +30,13 @@ class CodeObserver:
         self._blocks_at: dict[Milestone, int] = {}
         self._kernel: int | None = None
         """Blocks that had run when the kernel proper began."""
+        self._before = 0
+        """Blocks that had run when the image began."""
 
     def start(self, names: AddressNames) -> None:
         """The image has not run yet."""
+        # The block that was met is in the log already: it is the image's first.
+        self._before = max(0, self._machine.engine.state.log_used - 1)
 
         def learn(pc: int, code: bytes) -> None:
             if names.shim_function(pc) is None:
@@ -60,6 +64,7 @@ class CodeObserver:
             # The block that was met is in the log already: it is the first of the kernel proper.
             at_kernel=0 if self._unpacked else None if self._kernel is None else self._kernel - 1,
             at_userspace=self._blocks_at.get(Milestone.USERSPACE),
+            at_entry=0 if names.guest_shim is not None else self._before,
         )
         native = self._machine.engine.native
         notes = Notes(*native.origins(), native.resumed)

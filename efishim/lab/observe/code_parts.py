@@ -18,8 +18,8 @@ from efishim.lab.observe.code_ways import Notes, Rows, leads, vector_of
 from efishim.lab.observe.image_code import ImageCode
 
 SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE = "setup", "decompressor", "stub", "kernel", "user", "elsewhere"
-SHIM = "shim"
-PARTS = (SHIM, SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE)
+SHIM, LOADER = "shim", "loader"
+PARTS = (SHIM, LOADER, SETUP, DECOMPRESSOR, STUB, KERNEL, USER, ELSEWHERE)
 TRACE_LIMIT = 4096
 """Blocks of the kernel proper whose order is kept: what runs until start_kernel needs a few hundred."""
 USER_TOP = 1 << 47
@@ -37,6 +37,8 @@ class CodeLayout:
     at_kernel: int | None = None
     """Number of blocks that had run when the kernel proper began; None when it did not."""
     at_userspace: int | None = None
+    at_entry: int = 0
+    """Number of blocks that a boot loader had run when it started the image."""
 
 
 ROW_BITS = 32
@@ -148,6 +150,8 @@ def _parts(functions: Iterable[_Function]) -> list[rec.PartCoverage]:
 
 def _place(index: int, pc: int, layout: CodeLayout, names: AddressNames, code: ImageCode) -> tuple[str, str, int]:
     """(part, function, offset in it) of a block."""
+    if index < layout.at_entry:
+        return LOADER, LOADER, pc
     started = layout.at_kernel is not None and index >= layout.at_kernel
     if started or pc >= names.kernel_half:
         found = names.kernel_function(pc)

@@ -14,6 +14,7 @@ from efishim.image.entries import Entry as ImageEntry
 from efishim.lab.plan import default_words
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.faults import is_bios, is_efi, parse_faults
+from efishim.lab.plan.loader_plan import plan_disk, plan_loader, split_loader
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.record import Milestone, ShimPlace
@@ -44,6 +45,8 @@ class Words:
     without: tuple[str, ...] = ()
     fail: tuple[str, ...] = ()
     shim: str | None = None
+    loader: str | None = None
+    disk: str | None = None
 
 
 def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) -> Plan:
@@ -51,6 +54,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
 
     The image is found last: fetching one takes a while, and what is wrong with the words shows before.
     """
+    _require_loader(registry, words)
     provider = registry.default_provider() if words.provider is None else registry.provider(words.provider)
     platform = registry.platform(words.platform)
     entry = _entry(provider, words.entry)
@@ -91,8 +95,35 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         plan = replace(plan, cmdline=default_words.default_cmdline(plan.image))
     if plan.default_initrd:
         plan = replace(plan, initrds=default_words.default_ramdisks(plan.image))
+    if words.disk is not None:
+        return replace(plan, loader=plan_disk(words.disk), cmdline=b"", initrds=(), default_initrd=False)
+    if words.loader is not None:
+        loader = plan_loader(registry, words.loader, plan.image, plan.initrds, plan.cmdline)
+        plan = replace(plan, loader=loader)
     notes = default_words.notes(plan.image, plan.cmdline, plan.initrds)
     return replace(plan, notes=notes) if notes else plan
+
+
+def _require_loader(registry: Registry, words: Words) -> None:
+    """Raises UsageError for words that a boot loader in front of the kernel has no use for."""
+    if words.loader is None and words.disk is None:
+        if words.until == Milestone.LOADER:
+            raise UsageError("there is no loader in this run", hint="--loader NAME and --disk IMAGE have one")
+        return
+    what = "--disk" if words.disk is not None else "--loader"
+    if words.loader is not None:
+        split_loader(registry, words.loader)
+    refused: dict[str, object] = {"-p": words.provider, "-e": words.entry, "--shim": words.shim}
+    if words.disk is not None:
+        refused |= {"--loader": words.loader, "-a": words.cmdline, "-i": words.initrds, "--no-initrd": words.no_initrd}
+    option = next((name for name, value in refused.items() if value), None)
+    if option is not None:
+        why = (
+            "the disk says what the kernel is told"
+            if words.disk is not None
+            else "the loader decides how the kernel is started"
+        )
+        raise UsageError(f"{what} and {option} exclude each other: {why}")
 
 
 class Numbers(TypedDict):

@@ -21,6 +21,7 @@ from efishim.closest import suggestion
 from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
 from efishim.image.opened import MAX_IMAGE
+from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.record import DumpUse, File, Milestone, Options, RouteName, ShimPlace
 from efishim.reading import read_file
 
@@ -145,6 +146,8 @@ class Plan:
     """What the record is to say of how the plan was made."""
     dump: tuple[Blob, ...] = ()
     """The files of the dump that the run begins with, the one that names the others first; there is no provider then."""
+    loader: LoaderPlan | None = None
+    """The boot loader that the firmware starts in place of the image; None is none."""
 
     @property
     def route(self) -> str:
@@ -159,9 +162,10 @@ class Plan:
         """All options of one group, without the group's name."""
         return option_group(self.options, group)
 
-    def route_name(self) -> RouteName:
-        """How a record names the route."""
-        return RouteName(provider=self.provider, entry=self.entry, platform=self.platform)
+    def route_name(self, entry: str = "") -> RouteName:
+        """How a record names the route, at the entry that was used. A boot loader is the producer itself."""
+        provider = self.provider if self.loader is None else self.loader.name
+        return RouteName(provider=provider, entry=entry or self.entry, platform=self.platform)
 
     def record_options(self, dump: DumpUse | UnsetType = UNSET) -> Options:
         """How a record says what was asked, and what the run began with."""
@@ -182,6 +186,7 @@ class Plan:
             fail=list(self.fail) if self.fail else UNSET,
             shim=self.shim or UNSET,
             dump=dump,
+            loader=self.loader.use() if self.loader is not None else UNSET,
         )
 
     def reproduce(self) -> str:
@@ -189,11 +194,15 @@ class Plan:
         words: list[str | bytes] = ["efishim", "run"]
         if self.image.data is None:
             words.append(self.image.label)
-        words += ["--from", self.dump[0].label] if self.dump else ["-p", self.provider]
-        words += ["-e", self.entry, "--platform", self.platform]
-        if not self.dump:
+        if self.loader is not None:
+            words += [*self.loader.words, "--platform", self.platform]
+        else:
+            words += ["--from", self.dump[0].label] if self.dump else ["-p", self.provider]
+            words += ["-e", self.entry, "--platform", self.platform]
+        told = not self.dump and (self.loader is None or self.loader.disk is None)
+        if told:
             words += ["-a", b"@" + self.cmdline if self.cmdline.startswith(b"@") else self.cmdline]
-        if not self.default_initrd and not self.dump:
+        if not self.default_initrd and told:
             words += [word for initrd in self.initrds for word in ("-i", initrd.label)] or ["--no-initrd"]
         words += ["-m", format_size(self.memory), "--until", self.until.value, "--max-insns", str(self.max_insns)]
         words += ["--seed", str(self.seed), "--epoch", str(self.epoch)]

@@ -12,6 +12,7 @@ from efishim.errors import UsageError
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
 from efishim.lab.plan.doors import find_door
+from efishim.lab.plan.loader_plan import split_loader
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
@@ -36,10 +37,12 @@ class _Route:
     provider: str
     entry: str
     platform: str
+    loader: str = ""
+    """`LOADER:WAY` for a route through a real boot loader, which the provider is the firmware of."""
 
     @property
     def name(self) -> str:
-        return f"{self.provider}/{self.entry}"
+        return self.loader or f"{self.provider}/{self.entry}"
 
 
 def plan_routes(
@@ -71,10 +74,12 @@ def plan_routes(
         mine = tuple(option for option in base.options if _name(option) in known)
         used.update(mine)
         reason = door.reason if door is not None else f"efishim finds no entry {route.entry!r} in images"
-        if reason:
+        if reason and not route.loader:
             without.append(NoRoute(route.name, reason))
             continue
         chosen = replace(base, provider=route.provider, entry=route.entry, platform=route.platform, options=mine)
+        if route.loader:
+            chosen = replace(chosen, provider=None, entry=None, loader=route.loader)
         plans.append(make_plan(registry, lambda: blob, chosen))
     for option in base.options:
         if option not in used:
@@ -103,8 +108,10 @@ def route_words(registry: Registry, words: Words, route: str | None) -> tuple[Wo
     if route is not None:
         if words.provider is not None or words.entry is not None:
             raise UsageError("-r names the provider and the entry; -p and -e name them again", hint="leave out -p and -e")
-        provider, entry, platform = split_route(registry, route, words.platform)
-        return replace(words, provider=provider, entry=entry, platform=platform), ""
+        chosen = _parse(registry, route, words.platform)
+        if chosen.loader:
+            return replace(words, loader=chosen.loader, platform=chosen.platform), ""
+        return replace(words, provider=chosen.provider, entry=chosen.entry, platform=chosen.platform), ""
     if words.provider is not None:
         provider = registry.provider(words.provider).name
         note = f"{words.provider} is the provider {provider}" if provider != words.provider else ""
@@ -132,6 +139,11 @@ def _parse(registry: Registry, text: str, platform: str) -> _Route:
     match = _ROUTE.fullmatch(text)
     if match is None:
         raise UsageError(f"{text!r} is not a route", hint="write it like hvmlite/pvh, or hvmlite/pvh@pc with a platform")
+    if match[2] is None and match[1].partition(":")[0] in registry.loaders:
+        firmware = registry.default_provider()
+        loader, way = split_loader(registry, match[1])
+        place = registry.platform(match[3] or platform).name
+        return _Route(firmware.name, firmware.entries[0].name, place, f"{loader.name}:{way.name}")
     provider = registry.provider(match[1])
     names = [entry.name for entry in provider.entries]
     if not names:

@@ -15,6 +15,7 @@ SHIM_OPTIONS = (
     OptionHelp("strict_nx", "protect memory as strict builds of EDK II do; offer the memory attribute protocol (0 or 1)", "0"),
     OptionHelp("keys", "keys to type at the firmware's console", ""),
     OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
+    OptionHelp("disk_writes", "take what is written to the disk of --disk or --loader, for this run (0 or 1)", "0"),
     OptionHelp("load_options", "LoadOptions: the command line as text, the same unterminated, or hex:BYTES", "text"),
     OptionHelp("file_path", "whether the image's LoadedImage has a FilePath (0 or 1)", "1"),
     OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),
@@ -33,6 +34,7 @@ class ShimOptions:
     keys: str = ""
     vendor: str = "efishim"
     files: bool = False
+    disk_writes: bool = False
     load_options: LoadOptions = field(default_factory=LoadOptions)
 
 
@@ -47,6 +49,7 @@ def shim_options(texts: dict[str, str]) -> ShimOptions:
         keys=texts.get("keys", ""),
         vendor=vendor,
         files=_switch("files", texts),
+        disk_writes=_switch("disk_writes", texts),
         load_options=_load_options(texts),
     )
 

@@ -13,6 +13,7 @@ from efishim.lab.record.values import Count, Hex, Name, Part, Seconds, Seed, Sha
 class Milestone(StrEnum):
     """The named points that every run is measured to, in the order in which a kernel passes them."""
 
+    LOADER = "loader"
     ENTRY = "entry"
     EXIT_BOOT_SERVICES = "exit_boot_services"
     STARTUP_64 = "startup_64"
@@ -136,6 +137,19 @@ class DumpUse(Part, frozen=True, kw_only=True):
     """What the dump does not have, and where its value comes from."""
 
 
+class LoaderUse(Part, frozen=True, kw_only=True):
+    """The boot loader that ran in front of the image, and the disk that firmware started it from."""
+
+    name: Name
+    """The loader, or `disk` for what a disk image boots."""
+    way: Name | UnsetType = UNSET
+    """How it was told to start the kernel."""
+    files: Annotated[dict[Text, File], Meta(max_length=64)] = field(default_factory=dict)
+    """The files of the disk that was made for the run, by their paths."""
+    disk: File | UnsetType = UNSET
+    """The disk image, when one was given."""
+
+
 class Options(Part, frozen=True, kw_only=True):
     """Everything else that decides the run."""
 
@@ -171,6 +185,8 @@ class Options(Part, frozen=True, kw_only=True):
     """Where the firmware runs, when that was said."""
     dump: DumpUse | UnsetType = UNSET
     """The dump that the run began with, when it did."""
+    loader: LoaderUse | UnsetType = UNSET
+    """The boot loader that ran in front of the image, when one did."""
 
 
 class CodeRef(Part, frozen=True, kw_only=True):

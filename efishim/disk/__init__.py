@@ -1,0 +1,1 @@
+"""Disk images: partitions and FAT volumes that are read within bounds, and an EFI system partition that is made for a run."""

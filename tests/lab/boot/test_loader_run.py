@@ -1,0 +1,111 @@
+"""An image that is found when a program from a disk starts it. Real boot loaders run in tests/kernels/test_loaders.py."""
+
+from __future__ import annotations
+
+import efishim_firmware_stubs
+import pytest
+
+from efishim.disk.make import make_disk
+from efishim.errors import EfishimError
+from efishim.image.opened import open_image
+from efishim.lab.boot.loader_run import _candidates
+from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.loader_disk import LoaderPlan
+from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.record import Milestone, Reason, Record, decode, encode
+from efishim.lab.run import run_plan
+from efishim.plugins import load_plugins
+from tests.firmware.programs import IMAGE
+
+PROBE = efishim_firmware_stubs.probe_kernel()
+BOOT = "\\EFI\\BOOT\\BOOTX64.EFI"
+
+
+def run(program: bytes, disk: bytes | None = None) -> Record:
+    """The probe kernel behind a program on a disk."""
+    made = LoaderPlan("test", "way", ((BOOT, Blob.embedded("program", program)), ("\\text", Blob.embedded("text", b"x"))))
+    given = LoaderPlan("disk", disk=Blob.embedded("disk image", disk or b""))
+    plan = Plan(
+        image=Blob.embedded("embedded:probe", PROBE),
+        provider="firmware",
+        entry="efi",
+        platform="pc",
+        max_insns=200_000_000,
+        loader=made if disk is None else given,
+    )
+    return run_plan(plan)
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return run(PROBE)
+
+
+@pytest.mark.slow
+def test_the_image_is_recognised_by_its_bytes_when_it_starts(record: Record) -> None:
+    assert record.outcome.reason is Reason.SHUTDOWN
+    names = [point.name for point in record.milestones]
+    assert names == [Milestone.LOADER, Milestone.ENTRY, Milestone.EXIT_BOOT_SERVICES, Milestone.SHUTDOWN]
+    assert (record.route.provider, record.route.entry) == ("test", "efi")
+    assert record.abi == []
+    assert record.milestones[1].at is not None
+    assert (record.milestones[1].at.symbol or "").startswith("image+")
+
+
+@pytest.mark.slow
+def test_the_record_names_what_lay_on_the_disk(record: Record) -> None:
+    assert decode(encode(record)) == record
+    used = record.options.loader
+    assert used
+    assert (used.name, used.way) == ("test", "way")
+    assert {path: file.size for path, file in used.files.items()} == {BOOT: len(PROBE), "\\text": 1}
+    assert "--loader test:way" in record.reproduce
+    assert " -p " not in record.reproduce
+
+
+@pytest.mark.slow
+def test_a_program_that_starts_nothing_is_said_so() -> None:
+    record = run(IMAGE)
+    assert [point.name for point in record.milestones] == [Milestone.LOADER]
+    assert any("did not start the kernel" in note for note in record.notes)
+    assert record.abi is None
+
+
+@pytest.mark.slow
+def test_a_disk_image_is_booted_as_it_is() -> None:
+    record = run(b"", make_disk({BOOT: PROBE}))
+    assert record.outcome.reason is Reason.SHUTDOWN
+    assert record.route.provider == "disk"
+    assert record.options.loader
+    assert record.options.loader.disk
+    assert "--disk 'disk image'" in record.reproduce
+    assert " -a " not in record.reproduce
+
+
+def test_a_disk_without_a_program_is_one_sentence() -> None:
+    with pytest.raises(EfishimError, match="cannot be booted from"):
+        run(b"", make_disk({"\\text": b""}))
+
+
+def test_an_image_can_be_recognised_at_each_of_its_entries() -> None:
+    image = open_image(PROBE, path="probe")
+    found = {one.entry.value: one for one in _candidates(image)}
+    assert set(found) == {"efi", "efi-handover", "linux32", "linux64", "linux16"} & set(image.entries)
+    for one in found.values():
+        assert one.code in PROBE
+
+
+def test_what_a_loader_leaves_no_choice_about_is_refused() -> None:
+    registry = load_plugins()
+    probe = Blob.embedded("embedded:probe", PROBE)
+    for words, sentence in (
+        (Words(loader="none"), "no loader 'none'"),
+        (Words(loader="grub-efi:none"), "no way 'none'"),
+        (Words(loader="grub-efi", provider="grub"), "--loader and -p exclude each other"),
+        (Words(disk="x", cmdline="y"), "--disk and -a exclude each other"),
+        (Words(disk="x", loader="grub-efi"), "--disk and --loader exclude each other"),
+        (Words(until="loader"), "no loader in this run"),
+        (Words(disk="/no/such/disk"), "cannot be read|does not exist"),
+    ):
+        with pytest.raises(EfishimError, match=sentence):
+            make_plan(registry, lambda: probe, words)
