@@ -26,7 +26,7 @@ from efishim.plugin_guard import PluginError, described
 from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
-    *("run", "compare", "check", "surface", "baseline", "study", "inspect", "oracle", "providers", "platforms", "rules"),
+    *("run", "compare", "check", "surface", "baseline", "study", "why", "inspect", "oracle", "providers", "platforms", "rules"),
     *("plugins", "new-plugin", "cache", "doctor", "schema", "completion"),
     *("show", "explain"),
 )

@@ -58,6 +58,16 @@ class Clock:
                 self._cancelled = 0
         self.on_change()
 
+    @property
+    def planned(self) -> list[Event]:
+        """Everything that is planned, as it is kept: a heap, in which cancelled events may still be."""
+        return self._queue
+
+    def planned_anew(self) -> None:
+        """Somebody changed what is planned."""
+        heapq.heapify(self._queue)
+        self.on_change()
+
     def next_deadline(self) -> int | None:
         """The moment of the next event (ns), or None when nothing is planned."""
         while self._queue and self._queue[0].cancelled:

@@ -63,6 +63,11 @@ class Ledger:
             touch.last = insns
             touch.value = value
 
+    def clear(self) -> None:
+        """Forget everything noted so far."""
+        self._touches.clear()
+        self.dropped = 0
+
     def touches(self) -> list[Touch]:
         """Everything noted, in the order of the first access."""
         return list(self._touches.values())

@@ -143,6 +143,22 @@ class Machine:
         if self._engine:
             self._engine.state.deadline = self._engine.state.limit = 0
 
+    def begin(self, insns: int, when: int) -> None:
+        """Go on from where the guest was stopped as if `insns` instructions had run so far and it were `when` (ns), which must
+        not be in the past: what is due until then happens. Nothing that was counted, observed or drawn before is left.
+        """
+        while (due := self.clock.next_deadline()) is not None and due <= when:
+            self.time.skip_to(due)
+            self.clock.fire()
+        self.time.skip_to(when)
+        engine = self.engine
+        engine.processor.sync()
+        engine.forget()
+        self.time.begin(insns, when, self.seed)
+        self.entropy = Entropy.of(self.seed, "cpu")
+        self.ledger.clear()
+        self.halts, self._stop = 0, None
+
     def now(self) -> int:
         """See `Board.now`."""
         return self.time.now() if self._engine else self.clock.now

@@ -21,6 +21,11 @@ SPIN_LONGEST_STEP_NS = 200_000
 NS = 1_000_000_000
 
 
+def first_jitter(seed: int) -> int:
+    """What the jitter of RDTSC begins with."""
+    return (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) & NEVER or 1
+
+
 class Timekeeper:
     """Joins the instruction counter and the clock. `skew` is the part of `now` that no instruction accounts for."""
 
@@ -31,8 +36,15 @@ class Timekeeper:
         self.tsc_offset = 0
         self.skew = 0
         self._planned = NEVER
-        self._jitter = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) & NEVER or 1
+        self._jitter = first_jitter(seed)
         self._spins: dict[int, list[int]] = {}
+
+    def begin(self, insns: int, when: int, seed: int) -> None:
+        """From here on `insns` instructions ran and it is `when` (ns), whatever was before. The clock is there already."""
+        self._state.insns = insns
+        self.skew = when - insns // INSNS_PER_NS
+        self._jitter = first_jitter(seed)
+        self._spins.clear()
 
     def now(self) -> int:
         """Nanoseconds since power-on; brings the clock up to date.

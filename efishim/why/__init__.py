@@ -1,0 +1,1 @@
+"""Causes by experiment: what of the state at which two ways meet makes which difference behind it."""

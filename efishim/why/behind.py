@@ -1,0 +1,77 @@
+"""Runs on from the meeting point, and collects what the kernel did: a record of what lies behind it, and its facts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import efishim
+from efishim.compare.behaviour import behaviour
+from efishim.lab import collect
+from efishim.lab.observe.code_parts import CodeLayout, coverage
+from efishim.lab.observe.code_ways import Notes
+from efishim.lab.observe.image_code import ImageCode
+from efishim.lab.observe.limits import RunLimits
+from efishim.lab.record import Milestone, Record, Tool, encode
+from efishim.why.side import Side
+
+WAY = "meeting", "startup_64"
+"""What the record has for provider and entry: it begins where ways meet, and which way led there is not in it."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What happened behind the meeting point. `digest` is over the whole record but the host's seconds."""
+
+    facts: dict[str, str]
+    digest: str
+    outcome: str
+    insns: int
+
+
+def run_on(side: Side) -> Record:
+    """Let the machine go on to the end; the record of that. It is the machine's last run."""
+    machine, names = side.machine, side.names
+    plan = replace(side.plan, provider=WAY[0], entry=WAY[1], options=(), profile=None, without=(), shim=None, notes=())
+    limits = RunLimits(machine, timeout=plan.timeout, interrupt=None, seconds=lambda: 0.0)
+    stop = machine.run(max_insns=plan.max_insns, poll=limits)
+    if stop.reason == "shutdown":
+        side.milestones.reach(Milestone.SHUTDOWN)
+    points = side.milestones.points
+    calls = side.booted.calls()[side.calls_before :]
+    native = machine.engine.native
+    layout = CodeLayout(at_kernel=0, at_userspace=side.blocks_at.get(Milestone.USERSPACE))
+    ran = coverage(
+        native.blocks(), native.times_entered(), layout, names, ImageCode(b""), Notes(*native.origins(), native.resumed)
+    )
+    return Record(
+        tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
+        image=collect.image(side.image, plan),
+        route=plan.route_name(),
+        options=plan.record_options(),
+        milestones=[collect.named(point, names) for point in points],
+        outcome=collect.outcome(stop, plan, points, machine, names.ref(machine.cpu.get("rip")), 0.0),
+        firmware_calls=collect.firmware_calls(calls, names),
+        machine=None,
+        entry_view=None,
+        abi=None,
+        boot_view=None,
+        kernel_view=None,
+        ledger=collect.ledger(machine, side.booted.resources, names),
+        ledger_dropped=machine.ledger.dropped,
+        coverage=ran,
+        consumed=None,
+        console=collect.console(side.console.data),
+        console_dropped=side.console.dropped,
+        reproduce="",
+    )
+
+
+def behind(record: Record) -> Behind:
+    """What is compared of a record."""
+    facts, _ = behaviour(record)
+    digest = hashlib.sha256(encode(record)).hexdigest()
+    return Behind(
+        {fact.path: value for fact, value in facts.items()}, digest, record.outcome.reason.value, record.outcome.insns
+    )

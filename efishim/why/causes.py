@@ -1,0 +1,134 @@
+"""Finds out by experiment which items make which difference: groups, single items, sets that only act together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from efishim.why.behind import Behind
+from efishim.why.laboratory import Laboratory, Names
+
+LIKELY = ("boot_params.", "command line", "ramdisk", "e820", "efi_info", "setup_data", "ACPI", "kernel variable", "device")
+"""What a kernel is likely to look at. The others are tried together first: it costs one run if they do nothing."""
+
+
+@dataclass
+class Way:
+    """Experiments in one direction: items are taken over into `into`, 0 for the first side and 1 for the second."""
+
+    laboratory: Laboratory
+    into: int
+    base: Behind
+    other: Behind
+    idle: set[str] = field(default_factory=set)
+    exact: set[str] = field(default_factory=set)
+    active: list[str] = field(default_factory=list)
+
+    def key(self, taken: Collection[str]) -> Names:
+        """The experiment in which these items come from the other side."""
+        return frozenset(taken) if self.into == 0 else self.laboratory.all - frozenset(taken)
+
+    def result(self, taken: Collection[str]) -> Behind:
+        """Of that experiment."""
+        return self.laboratory.result(self.key(taken))
+
+    def switched(self, taken: Collection[str], fact: str) -> bool:
+        """Is the difference as on the other side then?"""
+        return self.result(taken).facts.get(fact, "") == self.other.facts.get(fact, "")
+
+    def changes(self, taken: Collection[str]) -> bool:
+        """Is any fact another one than without them?"""
+        return self.result(taken).facts != self.base.facts
+
+    def screen(self, groups: Iterable[Sequence[str]]) -> None:
+        """Split groups that change something until each item is known to do nothing, or stands alone."""
+        level = [group for group in groups if group]
+        while level:
+            self.laboratory.run(self.key(group) for group in level)
+            below: list[Sequence[str]] = []
+            for group in level:
+                if not self.changes(group):
+                    self.idle.update(group)
+                    if self.result(group).digest == self.base.digest:
+                        self.exact.update(group)
+                elif len(group) == 1:
+                    self.active += group
+                else:
+                    half = len(group) // 2
+                    below += [group[:half], group[half:]]
+            level = below
+
+    def smallest(self, fact: str, among: Sequence[str]) -> tuple[str, ...] | None:
+        """Of these items a set that switches the difference and of which none can be left out; None if all of them do not."""
+        if not self.switched(among, fact):
+            return None
+        kept = list(among)
+        step = max(1, len(kept) // 2)
+        while step:
+            at = 0
+            while at < len(kept):
+                fewer = kept[:at] + kept[at + step :]
+                if fewer and self.switched(fewer, fact):
+                    kept = fewer
+                else:
+                    at += step
+            step //= 2
+        return tuple(kept)
+
+
+def groups_of(laboratory: Laboratory) -> list[list[str]]:
+    """The items in two groups, by how likely they are to do anything."""
+    likely = [name for name in sorted(laboratory.items) if name.startswith(LIKELY)]
+    return [[name for name in sorted(laboratory.items) if name not in likely], likely]
+
+
+def differing(one: Behind, other: Behind) -> list[str]:
+    """Facts that are not the same behind both ways."""
+    names = {**one.facts, **other.facts}
+    return sorted(name for name in names if one.facts.get(name, "") != other.facts.get(name, ""))
+
+
+def causes(ways: Sequence[Way], facts: Sequence[str]) -> dict[str, list[tuple[int, tuple[str, ...]]]]:
+    """For each difference the smallest sets of items that switch it, with the side that they were taken over into."""
+    for way in ways:
+        way.screen(groups_of(way.laboratory))
+    found: dict[str, list[tuple[int, tuple[str, ...]]]] = {fact: [] for fact in facts}
+    for way in ways:
+        for name in sorted(way.active):
+            for fact in facts:
+                if way.switched((name,), fact):
+                    found[fact].append((way.into, (name,)))
+    for way in ways:
+        _together(way, found)
+    return found
+
+
+def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]]) -> None:
+    """What no single item switches in this direction."""
+    left = [fact for fact, known in found.items() if all(into != way.into for into, _ in known)]
+    everything = sorted(way.laboratory.all)
+    while left:
+        fact = left[0]
+        among = sorted(way.active)
+        group = way.smallest(fact, among) if among else None
+        group = group or way.smallest(fact, everything)
+        if group is None:
+            left = left[1:]
+            continue
+        # What the same set switches has the same cause, unless a smaller part of it does that; parts were tried on the way.
+        same = [one for one in left if way.switched(group, one)]
+        for one in same:
+            known = [
+                tuple(sorted(part))
+                for part in _subsets(way, group)
+                if way.laboratory.known[way.key(part)].facts.get(one, "") == way.other.facts.get(one, "")
+            ]
+            found[one].append((way.into, min(known, key=lambda part: (len(part), part), default=group)))
+        left = [one for one in left if one not in same]
+
+
+def _subsets(way: Way, group: tuple[str, ...]) -> list[frozenset[str]]:
+    """Parts of a group, itself among them, for which the experiment was made."""
+    whole = frozenset(group)
+    made = (key if way.into == 0 else way.laboratory.all - key for key in way.laboratory.known)
+    return [taken for taken in made if taken and taken <= whole]

@@ -1,0 +1,75 @@
+"""Experiments on two machines that stand at the meeting point: which items come from which, and what the kernel does then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from efishim.why.behind import Behind, behind, run_on
+from efishim.why.forks import in_forks
+from efishim.why.pieces import Item
+from efishim.why.side import Side, Start
+from efishim.why.take import left_over, take
+
+Names = frozenset[str]
+LEFT_OVER = "left over: "
+
+
+class Laboratory:
+    """`first` and `second` are the sides; an experiment is the set of items that have the second's state, all others having
+    the first's. It runs on the machine of the side whose firmware may be called, the first's when both or neither have any.
+    """
+
+    def __init__(self, first: Side, second: Side, items: Sequence[Item], start: Start, jobs: int) -> None:
+        self.sides = first, second
+        self.items = {item.name: item for item in items}
+        self.all: Names = frozenset(self.items)
+        self.known: dict[Names, Behind] = {}
+        self.defects: tuple[str, ...] = ()
+        self.on_run: Callable[[int], None] = lambda _count: None
+        self._start, self._jobs = start, jobs
+        self._on_first = first.has_firmware or not second.has_firmware
+
+    @property
+    def crossed(self) -> list[bool]:
+        """On whose machine, the first's or not, all items of the other can be taken over."""
+        one, other = self.sides
+        return [True, False] if one.has_firmware == other.has_firmware else [self._on_first]
+
+    def run(self, experiments: Iterable[Names]) -> None:
+        """Make those that were not made before."""
+        wanted = [one for one in dict.fromkeys(experiments) if one not in self.known]
+        work = [partial(self._experiment, one, self._on_first) for one in wanted]
+        found = in_forks(work, self._jobs, lambda: self.on_run(1))
+        self.known.update(zip(wanted, found, strict=True))
+
+    def result(self, experiment: Names) -> Behind:
+        """Of one experiment."""
+        self.run([experiment])
+        return self.known[experiment]
+
+    def plain(self) -> tuple[Behind, Behind]:
+        """Both sides as they are, each on its own machine."""
+        one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, lambda: self.on_run(1))
+        self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
+        return one, other
+
+    def everything(self) -> list[tuple[bool, Behind]]:
+        """All items taken over, on each machine where that can be done."""
+        ways = self.crossed
+        work = [partial(self._experiment, self.all if first else frozenset(), first, check=True) for first in ways]
+        return list(zip(ways, in_forks(work, self._jobs, lambda: self.on_run(1)), strict=True))
+
+    def _experiment(self, seconds: Names, on_first: bool, check: bool = False) -> Behind:
+        """In a fork: the machines are changed."""
+        one, other = self.sides
+        recipient, donor = (one, other) if on_first else (other, one)
+        taken = seconds if on_first else self.all - seconds
+        take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
+        left = left_over(recipient, donor) if check else []
+        found = behind(run_on(recipient))
+        return found if not left else Behind(found.facts, LEFT_OVER + ", ".join(left[:8]), found.outcome, found.insns)
+
+
+def _as_it_is(side: Side) -> Behind:
+    return behind(run_on(side))

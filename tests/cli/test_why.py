@@ -1,0 +1,52 @@
+"""`efishim why` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from efishim.cli.app import run_command_line
+from efishim.cli.why import FORMATS
+from efishim.report import whys
+from tests.why import told
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("why") / "told.elf"
+    path.write_bytes(told.image())
+    return str(path)
+
+
+def test_formats_are_those_of_the_reports() -> None:
+    assert tuple(whys.renderers()) == FORMATS == whys.FORMATS
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 2, "why needs a kernel and two routes"),
+        (["hvmlite/efi", "nothing/pvh"], 2, "nothing"),
+        (["no-such-kernel", "hvmlite/efi", "hvmlite/pvh"], 4, "no-such-kernel"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["why", *words]) == status
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_way_against_itself_differs_in_nothing(kernel: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "why.json"
+    words = ["why", kernel, "hvmlite/pvh", "hvmlite/pvh", "-m", "64M", "-q", "-j", "1"]
+    assert run_command_line([*words, "--format", "json", "-o", str(output)]) == 0
+    found = json.loads(output.read_text())
+    assert found["items"] == found["effects"] == []
+    assert [check["same"] for check in found["sanity"]] == [True, True]
+    assert "nokaslr" not in capsys.readouterr().out
+    assert run_command_line([*words, "--of", "code:nothing"]) == 2
+    assert "there is no difference code:nothing" in capsys.readouterr().err
