@@ -74,7 +74,8 @@ def command(
         efishim why vmlinuz grub/linux64 hvmlite/pvh --of code:vgacon_startup
         efishim why efi.json pvh.json --format html -o why.html
     """
-    from efishim.cli.run import check_writable, interruptible
+    from efishim.cli.outputs import check_writable
+    from efishim.cli.run import interruptible
     from efishim.report.whys import renderers
     from efishim.why.build import answer
 
