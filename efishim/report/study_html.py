@@ -60,7 +60,8 @@ def _objections(study: Study) -> Iterator[str]:
     if not study.objections:
         return
     where = {one.key: (row, one) for row in study.rows for one in row.statements}
-    yield '<h2>Objections</h2><div class="wide"><table><thead><tr><th>objection</th><th>answer</th></tr></thead><tbody>'
+    yield "<h2>Objections</h2>"
+    yield f'<p>{_(summary.UNREAD)}</p><div class="wide"><table><thead><tr><th>objection</th><th>answer</th></tr></thead><tbody>'
     for objection in study.objections:
         row, one = where.get(objection.statement, (None, None))
         link = "" if row is None or one is None else f' <a href="#{_(row.key)}">{_verdict(one.verdict)}</a>'

@@ -63,6 +63,8 @@ def _objections(study: Study, address: Address) -> Iterator[str]:
     where = {one.key: (row, one) for row in study.rows for one in row.statements}
     yield "## Objections"
     yield ""
+    yield _text(summary.UNREAD)
+    yield ""
     yield "| objection | answer |"
     yield "|---|---|"
     for objection in study.objections:

@@ -22,6 +22,7 @@ def render(study: Study) -> str:
     for line in summary.lines(study):
         lines += _wrapped(f"{line.statement.verdict.value.upper()}: {line.statement.claim}")
         lines += [*_wrapped(_said(line.statement.source), "    "), *_wrapped(line.text, "    "), ""]
+    lines += [*_wrapped(summary.UNREAD), ""]
     for objection in study.objections:
         lines += [*_wrapped(f"Objection: {_said(objection.source)}"), *_wrapped(objection.answer, "    "), ""]
     lines += [line for sentence in summary.disagreements(study) for line in (*_wrapped(sentence), "")]

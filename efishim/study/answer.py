@@ -30,7 +30,7 @@ def reuse(kernel: str, subject: Subject, runs: Runs) -> Reuse:
         efi=_entry_outcome(guest),
         pvh=_entry_outcome(pvh),
         alike=guest.machine == host.machine == pvh.machine and _given(host) == _given(pvh),
-        kept_kib=efi_huge.kept(guest),
+        kept_kib=guest_shim.kept_by_firmware(guest),
         less_kib=None if None in memory else (memory[1] or 0) - (memory[0] or 0),
         firmware_bytes=sum(shim_sections().values()),
         looked_on=runs.surface.route,

@@ -1,8 +1,4 @@
-"""What was said against either entry, with the statement that answers it or the reason for which nothing here does.
-
-Messages of Konrad Rzeszutek Wilk, Andrew Cooper and Ard Biesheuvel in this thread were not found in an archive that could be
-read. Objections that are attributed to the thread without such a message stand as paraphrases, in nobody's name.
-"""
+"""What was said against either entry, with the statement that answers it or the reason for which nothing here does."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ OBJECTIONS = (
     ),
     _answered(sources.INSIDE_XEN, "emulate-in-hypervisor", "for a guest none is needed inside Xen; a dom0 was not run"),
     _answered(sources.UNIKERNEL_STYLE, "megabyte-and-second", "measured against both numbers"),
-    _answered(sources.OPEN_QUESTION, "same-behind-guest-shim", "measured for the firmware in the guest"),
+    _answered(sources.OPEN_QUESTION, "megabyte-and-second", "measured for the firmware in the guest"),
     _answered(sources.EXTRA_WORK, "extra-work", "its parts are counted; how much is too much is no number"),
     _open(sources.ANOTHER_BOOTLOADER, "another-bootloader", "maintenance has no number"),
     _open(sources.MORE_COMPLICATED, "more-complicated", "the kernels are unmodified"),

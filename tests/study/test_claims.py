@@ -13,9 +13,13 @@ import msgspec
 import pytest
 
 from efishim.lab.record import (
+    BootView,
     CodeRef,
     Consumed,
     Coverage,
+    EfiMemoryMapView,
+    EfiMemoryView,
+    EfiView,
     Hex,
     LedgerEntry,
     LedgerKind,
@@ -594,3 +598,18 @@ def test_assembly_that_asks_after_the_decompressor_counts_on_every_route() -> No
 def test_two_runs_that_differ_in_the_seed_are_two() -> None:
     need = Need("hvmlite/pvh", "hvmlite")
     assert replace(need, seed=1) != need
+
+
+def memory_map_view(pages: Mapping[str, int]) -> BootView:
+    """A view with an EFI memory map of so many pages of each type."""
+    zero = Hex(0)
+    descriptors = tuple(EfiMemoryView(zero, name, zero, zero, Hex(count), zero, ()) for name, count in pages.items())
+    efi = EfiView("EL64", memory_map=EfiMemoryMapView(zero, zero, Hex(48), Hex(1), descriptors))
+    return msgspec.structs.replace(boot_view(), efi=efi)
+
+
+def test_what_the_stub_keeps_is_not_the_firmwares() -> None:
+    pages = {"EfiRuntimeServicesCode": 3, "EfiACPIReclaimMemory": 2, "EfiBootServicesData": 9}
+    record = made(guest_shim.GUEST, boot_view=memory_map_view(pages))
+    assert guest_shim.kept_by_firmware(record) == 12
+    assert efi_huge.kept(record) == 20
