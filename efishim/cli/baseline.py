@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from efishim.report.junit import Case
 
 SUFFIX = ".txt"
+"""What the names of all files end with; the first file of each baseline is FILES's first."""
 
 
 @click.group("baseline")
@@ -30,10 +32,31 @@ def command() -> None:
     \b
         efishim baseline save vmlinuz -o baselines/
         efishim baseline check vmlinuz baselines/
+        efishim baseline check vmlinuz baselines/ --sections told,calls,hardware
         efishim baseline check vmlinuz baselines/ --update
     """
 
 
+def _sections(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...]:
+    """Sections by their names, with commas between them; all without the option."""
+    from efishim.closest import suggestion
+    from efishim.compare.baseline import SECTIONS
+    from efishim.errors import UsageError
+
+    names = SECTIONS if given is None else tuple(one.strip() for one in given.split(","))
+    for name in names:
+        if name not in SECTIONS:
+            hint = f"{suggestion(name, SECTIONS)}there are: {', '.join(SECTIONS)}"
+            raise UsageError(f"a baseline has no section {name!r}", hint=hint)
+    return names
+
+
+sections_option = click.option(
+    "--sections",
+    metavar="NAME[,NAME...]",
+    callback=_sections,
+    help="Only these: run, milestones, told, calls, hardware, log, userspace, code. [default: all]",
+)
 jobs_option = click.option(
     *("-j", "--jobs"),
     type=click.IntRange(1, 256),
@@ -50,8 +73,9 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not report p
     required=True,
     metavar="DIR",
     type=complete.FILE,
-    help="Write the files to DIR, one per route.",
+    help="Write the files to DIR, up to three per route.",
 )
+@sections_option
 @routes_option
 @jobs_option
 @quiet_option
@@ -63,6 +87,7 @@ def save(
     /,
     kernel: str | None,
     directory: str,
+    sections: tuple[str, ...],
     routes: tuple[str, ...],
     jobs: int | None,
     quiet: bool,
@@ -70,6 +95,9 @@ def save(
     **words: Any,
 ) -> int:
     """Boot KERNEL through the routes and save a baseline of each.
+
+    ROUTE@PLATFORM.txt has what was told, called and touched, and is small enough to be reviewed; .log.txt has what the kernel
+    and the init printed, .code.txt the functions that ran. Nothing in them depends on time, KASLR or who built the kernel.
 
     A route that misses its goal is saved all the same, and the exit status is 1.
     """
@@ -80,7 +108,7 @@ def save(
     place = _directory(directory, make=True)
     lines = []
     for record in outcome.records:
-        _write(place, record)
+        _write(place, record, sections)
         how = "" if record.outcome.met else "did not reach its goal: "
         lines.append(f"{_file(place, record)}  {how}{record.outcome.reason.value}\n")
     document("".join(lines), "text")
@@ -91,6 +119,7 @@ def save(
 
 @command.command("check")
 @click.argument("subjects", metavar="[KERNEL] DIR", nargs=-1, required=True, type=complete.KERNEL)
+@sections_option
 @routes_option
 @jobs_option
 @quiet_option
@@ -106,6 +135,7 @@ def check(
     state: State,
     /,
     subjects: tuple[str, ...],
+    sections: tuple[str, ...],
     routes: tuple[str, ...],
     jobs: int | None,
     quiet: bool,
@@ -129,17 +159,17 @@ def check(
     *kernels, directory = subjects
     kernel = kernels[0] if kernels else None
     place = _directory(directory, make=False)
-    wanted = {_route(path): path for path in sorted(place.glob(f"*{SUFFIX}"))}
+    wanted = {_route(path): path for path in sorted(place.glob(f"*{SUFFIX}")) if not _is_part(path)}
     chosen = routes or tuple(wanted)
     if not chosen:
         raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` creates them")
     outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache)
-    results = [(record, _checks(place, record)) for record in outcome.records]
+    results = [(record, _checks(place, record, sections)) for record in outcome.records]
     changed = [(record, found) for record, found in results if any(one.diff for one in found)]
     text = _junit(results, outcome.skipped) if form == "junit" else _text(results)
     if update:
         for record, _ in changed:
-            _write(place, record)
+            _write(place, record, sections)
     document(text, form, output)
     _tell_skipped(state.talk, outcome.skipped)
     return outcome.interrupted or (1 if changed or outcome.skipped else 0)
@@ -183,23 +213,60 @@ def _read(path: Path) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-def _write(place: Path, record: Record) -> None:
-    from efishim.compare.baseline import LIMIT, BaselineError, text
+def _write(place: Path, record: Record, names: Sequence[str]) -> None:
+    """The files that have these sections. Other sections that are there stay as they are."""
+    from efishim.compare.baseline import FILES, LIMIT, SECTIONS, BaselineError, parse, text, written
     from efishim.report.files import write_atomically
 
-    path, data = _file(place, record), text(record).encode("utf-8")
-    if len(data) > LIMIT:
-        raise BaselineError(f"{path} would be larger than {LIMIT >> 20} MiB, and could not be read")
-    write_atomically(path, data)
+    first = _file(place, record)
+    before = _saved(first) if set(names) != set(SECTIONS) else {}
+    new = parse(text(record, names))
+    for suffix, within in FILES.items():
+        path = _part(first, suffix)
+        content = {name: new.get(name, before.get(name, [])) for name in within if name in new or name in before}
+        # The first file is always there: it says that the route has a baseline.
+        if suffix != SUFFIX and not content:
+            continue
+        data = written(content).encode("utf-8")
+        if len(data) > LIMIT:
+            raise BaselineError(f"{path} would be larger than {LIMIT >> 20} MiB, and could not be read")
+        write_atomically(path, data)
 
 
-def _checks(place: Path, record: Record) -> list[Check]:
-    from efishim.compare.baseline import Check, checks
+def _part(first: Path, suffix: str) -> Path:
+    """Another file of a baseline."""
+    return first.with_name(first.name.removesuffix(SUFFIX) + suffix)
+
+
+def _is_part(path: Path) -> bool:
+    """Is it one of the further files of a baseline?"""
+    from efishim.compare.baseline import FILES
+
+    return any(path.name.endswith(suffix) for suffix in FILES if suffix != SUFFIX)
+
+
+def _saved(first: Path) -> dict[str, list[str]]:
+    """The sections in all files of a baseline."""
+    from efishim.compare.baseline import FILES, parse
+
+    found: dict[str, list[str]] = {}
+    for suffix in FILES:
+        path = _part(first, suffix)
+        if path.exists():
+            found |= parse(_read(path))
+    return found
+
+
+def _checks(place: Path, record: Record, names: Sequence[str]) -> list[Check]:
+    from efishim.compare.baseline import SECTIONS, Check, checks, written
 
     path = _file(place, record)
     if not path.exists():
         return [Check("run", (f"+there is no baseline {path.name}",))]
-    return checks(_read(path), record)
+    saved = _saved(path)
+    # What was not saved is not compared, unless it is asked for.
+    asked = names if set(names) != set(SECTIONS) else tuple(name for name in SECTIONS if name in saved)
+    return checks(written(saved), record, asked)
 
 
 def _tell_skipped(talk: Talk, skipped: list[Skipped]) -> None:
@@ -208,11 +275,14 @@ def _tell_skipped(talk: Talk, skipped: list[Skipped]) -> None:
 
 
 def _text(results: list[tuple[Record, list[Check]]]) -> str:
+    from efishim.compare.baseline import summary
+
     lines = []
     for record, found in results:
         name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
         different = [one for one in found if one.diff]
-        lines.append(f"{name}: {'matches its baseline' if not different else 'differs from its baseline'}")
+        changed = f"differs from its baseline: {summary(found)}" if different else "matches its baseline"
+        lines.append(f"{name}: {changed}")
         for one in different:
             lines += [f"  {one.section}", *(f"    {line}" for line in one.diff)]
     return "".join(f"{line}\n" for line in lines)

@@ -12,6 +12,7 @@ from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.run import left_to_dump
 from efishim.cli.shared import FORMATS, PLAN_OPTIONS, no_cache_option, routes_option
+from efishim.cli.versions import are_versions, boot_versions, require_form, tell_versions
 from efishim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _use(context: click.Context, _parameter: click.Parameter, name: str | None) 
 
 
 @click.command("compare")
-@click.argument("subjects", metavar="[KERNEL | A.json B.json... | DUMP ROUTE...]", nargs=-1, type=complete.KERNEL)
+@click.argument("subjects", metavar="[KERNEL | OLD NEW | A.json B.json... | DUMP ROUTE...]", nargs=-1, type=complete.KERNEL)
 @routes_option
 @click.option(
     *("--from", "from_dump"),
@@ -98,11 +99,15 @@ def command(
     Without -r, all routes that apply to the image are run. The first route is the reference for the others. Given two or
     more records (.json files from `efishim run --record`), compare boots nothing and diffs those.
 
+    Given two kernels, OLD and NEW, and -r, compare shows what changed on that route between the versions: what the kernel is
+    told, calls, touches, prints and runs; functions are matched by name. It does the same for two records of two kernels.
+
     With --from DUMP, or with a dump and routes as arguments, compare boots the dump as well (`efishim run --from`) and compares
     it with the routes, by default with the one that drives the entry of the dump. Kernel, platform, RAM size, command line and
     ramdisk of the routes are those of the dump, if not given.
 
-    Exit status: 0 every run reached its goal and every difference is explained, 1 otherwise.
+    Exit status: 0 every run reached its goal and every difference is explained, 1 otherwise. Of two kernels: 0 both reached the
+    goal, and the same is told, called and touched.
 
     \b
         efishim compare vmlinuz -r hvmlite/efi -r hvmlite/pvh
@@ -112,6 +117,7 @@ def command(
         efishim compare vm.core hvmlite/pvh
         efishim compare vmlinuz --from vm.core -r hvmlite/pvh -r hvmlite/efi
         efishim compare vmlinuz --format junit -o compare.xml
+        efishim compare vmlinuz-6.1 vmlinuz-6.12 -r hvmlite/pvh     what changed at this entry
     """
     from efishim.compare.added import hold_to_counter_cases, rules_of
     from efishim.compare.build import build
@@ -134,7 +140,18 @@ def command(
             raise UsageError("--all has no meaning with a dump", hint="name the routes, or none")
     elif entry is not None:
         raise UsageError("--entry has no meaning without a dump", hint="-r PROVIDER/ENTRY names a route")
+    if len(subjects) == 2 and dump is None and not all(one.endswith(RECORD_SUFFIX) for one in subjects):
+        require_form(form)
+        pairs, status = boot_versions(
+            state, subjects, routes, jobs=jobs, keep=keep, quiet=quiet, words=words, no_cache=no_cache
+        )
+        return status or tell_versions(pairs, form, output, verbose=verbose)
     records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump, no_cache)
+    if subjects and are_versions(records):
+        require_form(form)
+        return tell_versions([(records[0], records[1])], form, output, verbose=verbose)
+    if status and not no_cache:
+        state.talk.line("the runs that ended are kept: the same command goes on with the others")
     if not rules_file:
         hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
@@ -190,7 +207,7 @@ def _records(
         split_route(state.registry, routes[0], words["platform"])  # a wrong name is the better reason
         raise UsageError(f"{routes[0]} alone has nothing to be compared with", hint="give -r twice or more, or not at all")
     if len(subjects) > 1:
-        raise UsageError("one kernel is compared with itself on several routes", hint="or give two records, FILE.json")
+        raise UsageError("one kernel is compared with itself, or two with each other", hint="or give records, FILE.json")
     from efishim.cli.matrix import run_routes
 
     kernel = subjects[0] if subjects else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from efishim.compare.areas import piece
@@ -19,7 +19,10 @@ from efishim.compare.lines import unified
 from efishim.errors import EfishimError
 from efishim.lab.record import Record
 
-VERSION = 1
+VERSION = 2
+READABLE = frozenset({"1", "2"})
+"""Version 1 had all sections in one file, and the image's hash."""
+
 LIMIT = 8 << 20
 """Largest file that is read as a baseline, bytes."""
 
@@ -43,6 +46,13 @@ class Check:
 
 SECTIONS = ("run", "milestones", "told", "calls", "hardware", "log", "userspace", "code")
 
+FILES: Mapping[str, tuple[str, ...]] = {
+    ".txt": ("run", "milestones", "told", "calls", "hardware"),
+    ".log.txt": ("log", "userspace"),
+    ".code.txt": ("code",),
+}
+"""Files of a baseline by the end of their names, and what is in each: a reviewer reads the first, which is small."""
+
 _MOVED_REGISTERS = {
     Stage.STARTUP_64: re.compile(r"r[a-z]x|r[ds]i|rbp|rsp|rip|r\d+|eflags|cr2"),
     Stage.START_KERNEL: re.compile(r"rip|rsp"),
@@ -65,14 +75,35 @@ _MOVED_MAPS = frozenset({efi_map(Stage.STARTUP_64), efi_map(Stage.START_KERNEL)}
 _MEMORY_LINE = re.compile(r"^(Memory: )\d+K(/\d+K available \(.*), \d+K reserved,")
 
 
-def text(record: Record) -> str:
-    """The file, with its last newline."""
+_MASKS = (
+    (re.compile(r"\b[0-9a-f]{40,64}\b"), "HASH"),  # of the key that a build makes for its modules (certs/Makefile)
+    (re.compile(r"(?<=memory: )\d+K$"), "NK"),  # freed, as large as the build made it (mm/page_alloc.c, free_reserved_area())
+    (_MEMORY_LINE, r"\1N\2, N reserved,"),
+)
+"""What another build of the same source prints otherwise."""
+
+_BUILD = re.compile(r"^((?:/proc/version: )?Linux version \S+) .*")
+"""Who built the kernel with what, and when (init/version.c, linux_banner)."""
+
+
+def text(record: Record, names: Collection[str] = SECTIONS) -> str:
+    """A file with these sections of a record, and its last newline."""
+    return written({name: list(make(record)) for name, make in _MAKERS.items() if name in names})
+
+
+def section_lines(record: Record, name: str) -> Iterator[str]:
+    """The lines of one section."""
+    return _MAKERS[name](record)
+
+
+def written(sections: Mapping[str, Sequence[str]]) -> str:
+    """A file with these sections."""
     lines = [
         f"# efishim baseline {VERSION}",
         "# What one route told the kernel and what the kernel did. `efishim baseline check --update` rewrites it.",
     ]
-    for name, make in _MAKERS.items():
-        lines += ["", f"[{name}]", *make(record)]
+    for name, content in sections.items():
+        lines += ["", f"[{name}]", *content]
     return "\n".join(_line(line) for line in lines) + "\n"
 
 
@@ -81,13 +112,27 @@ def _line(line: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
 
 
-def checks(wanted: str, record: Record) -> list[Check]:
-    """Each section of a record against the text of its baseline. Raises BaselineError for a text that is none."""
+def checks(wanted: str, record: Record, names: Collection[str] = SECTIONS) -> list[Check]:
+    """These sections of a record against the text of its baseline, and what the baseline has besides. Raises BaselineError for
+    a text that is none.
+    """
     before, after = parse(wanted), parse(text(record))
+    others = tuple(name for name in before if name not in SECTIONS)
     return [
         Check(name, tuple(unified(before.get(name, []), after.get(name, []), CONTEXT)))
-        for name in dict.fromkeys((*SECTIONS, *before))
+        for name in (*SECTIONS, *others)
+        if name in names or name in others
     ]
+
+
+def summary(found: Sequence[Check]) -> str:
+    """What changed, in one line: `told +0 -3, code +812 -0`."""
+    parts = []
+    for one in found:
+        new, gone = (sum(line.startswith(sign) for line in one.diff) for sign in "+-")
+        if new or gone:
+            parts.append(f"{one.section} +{new} -{gone}")
+    return ", ".join(parts)
 
 
 def parse(content: str) -> dict[str, list[str]]:
@@ -95,7 +140,7 @@ def parse(content: str) -> dict[str, list[str]]:
     lines = content.split("\n")
     if not lines[0].startswith("# efishim baseline "):
         raise BaselineError("the file is not a baseline", hint="`efishim baseline save` makes them")
-    if lines[0] != f"# efishim baseline {VERSION}":
+    if lines[0].removeprefix("# efishim baseline ") not in READABLE:
         raise BaselineError(
             f"the baseline is of version {lines[0].rpartition(' ')[2]!r}, this efishim reads {VERSION}",
             hint="`efishim baseline check --update` rewrites it",
@@ -113,8 +158,8 @@ def parse(content: str) -> dict[str, list[str]]:
 
 def _run(record: Record) -> Iterator[str]:
     image, route, options = record.image, record.route, record.options
-    yield f"image.version = {image.version}"
-    yield f"image.sha256 = {image.sha256}"
+    # A rebuild of the same source has another hash and another date: what it does is compared, not what it is.
+    yield f"image.version = {image.version.partition(' ')[0]}"
     yield f"route = {route.provider}/{route.entry}@{route.platform}"
     yield f"cmdline = {options.cmdline}"
     yield from (f"initrd[{index}].sha256 = {one.sha256}" for index, one in enumerate(options.initrds))
@@ -148,13 +193,19 @@ def _hardware(record: Record) -> Iterator[str]:
 def _log(record: Record) -> Iterator[str]:
     for section in sections(record.console):
         if section.kind is Kind.LOG:
-            yield from (_MEMORY_LINE.sub(r"\1N\2, N reserved,", line) for line in section.lines)
+            yield from map(_masked, section.lines)
+
+
+def _masked(line: str) -> str:
+    for pattern, replacement in (*_MASKS, (_BUILD, r"\1")):
+        line = pattern.sub(replacement, line)
+    return line
 
 
 def _userspace(record: Record) -> Iterator[str]:
     for section in sections(record.console):
         if section.kind is Kind.USERSPACE and section.name != WARNINGS:
-            yield from (f"{section.name}: {line}" for line in section.lines)
+            yield from (_masked(f"{section.name}: {line}") for line in section.lines)
 
 
 def _code(record: Record) -> Iterator[str]:

@@ -84,7 +84,9 @@ def test_progress_goes_to_stderr_one_line_a_milestone(capsys: pytest.CaptureFixt
     [
         (["a.json"], "one record has nothing to be compared with"),
         (["a.json", "b.json", "-r", "hvmlite/efi"], "-r has no meaning"),
-        (["vmlinuz", "initrd"], "one kernel is compared with itself"),
+        (["vmlinuz", "old", "initrd"], "one kernel is compared with itself"),
+        (["vmlinuz", "initrd"], "two kernels are compared on routes that you name"),
+        (["old", "new", "-r", "hvmlite/pvh", "--format", "html"], "has no format 'html'"),
         (["-r", "hvmlite/efi", "--all"], "contradict"),
         (["-r", "nobody/efi"], "no provider 'nobody'"),
         (["-r", "hvmlite/efi", "--rules", "/nonexistent"], "does not exist"),
@@ -107,12 +109,14 @@ def test_a_file_that_is_no_record_ends_in_4(tmp_path: Path, capsys: pytest.Captu
 def test_a_baseline_is_saved_checked_found_different_and_updated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = str(tmp_path / "baselines")
     assert run_command_line(["baseline", "save", "-o", place, *ROUTES, *QUICK]) == 0
-    assert sorted(path.name for path in Path(place).iterdir()) == ["hvmlite-efi@pc.txt", "hvmlite-pvh@pc.txt"]
+    names = [f"hvmlite-{entry}@pc{end}.txt" for entry in ("efi", "pvh") for end in ("", ".code", ".log")]
+    assert sorted(path.name for path in Path(place).iterdir()) == sorted(names)
     assert run_command_line(["baseline", "check", place, *QUICK]) == 0
     capsys.readouterr()
     changed = ["--cmdline", "quiet"]
     assert run_command_line(["baseline", "check", place, *QUICK, *changed]) == 1
     out = capsys.readouterr().out
+    assert "hvmlite/pvh@pc: differs from its baseline: run +1 -1, told +2 -2\n" in out
     assert "    -entry.command_line = console=ttyS0" in out
     assert "    +entry.command_line = quiet" in out
     assert run_command_line(["baseline", "check", place, *QUICK, *changed, "--update"]) == 1
@@ -138,3 +142,23 @@ def test_a_check_without_baselines_is_a_mistake(tmp_path: Path, capsys: pytest.C
     (tmp_path / "a.txt").write_text("hello")
     assert run_command_line(["baseline", "check", str(tmp_path)]) == 2
     assert "is not a baseline" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_baseline_may_have_some_sections_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, one = str(tmp_path), ["-r", "hvmlite/pvh", *QUICK]
+    assert run_command_line(["baseline", "save", "-o", place, *one, "--sections", "told,calls"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["hvmlite-pvh@pc.txt"]
+    text = (tmp_path / "hvmlite-pvh@pc.txt").read_text()
+    assert "[told]" in text
+    assert "[run]" not in text
+    assert run_command_line(["baseline", "check", place, *QUICK]) == 0, "what was not saved is not compared"
+    assert run_command_line(["baseline", "check", place, *QUICK, "-a", "quiet", "--sections", "calls"]) == 0
+    assert run_command_line(["baseline", "check", place, *QUICK, "-a", "quiet", "--sections", "told"]) == 1
+    assert run_command_line(["baseline", "check", place, *QUICK, "--sections", "run", "--update"]) == 1
+    text = (tmp_path / "hvmlite-pvh@pc.txt").read_text()
+    assert "[run]" in text
+    assert "[told]" in text
+    capsys.readouterr()
+    assert run_command_line(["baseline", "check", place, "--sections", "tolled"]) == 2
+    assert "did you mean told?" in capsys.readouterr().err
