@@ -34,8 +34,6 @@ TCG_BUFFER = 256 << 20
 TCG_ROOM = 16 << 20
 """Of the buffer, kept free: when it overflows outside of a run, Unicorn jumps to where the run before was, and crashes."""
 LONGEST_INSTRUCTION = 15
-CONTEXT_HEAD = 64
-"""Bytes that a saved context has at most in front of the processor's state (struct uc_context, include/uc_priv.h)."""
 NOWHERE = 0
 """Given to Unicorn as the address to stop at. Any other value makes it look that address up in the guest's tables after each
 run, which changes CR2 and the exception in flight when it is not mapped."""
@@ -78,7 +76,7 @@ class Engine:
             env=self.state.env,
             state=self.native.state_address,
             pages=pages,
-            flush=self._flush_soft_tlb,
+            flush=self.flush_soft_tlb,
             fill=self.softtlb.fill if self.softtlb else None,
         )
         self._install_hooks()
@@ -103,8 +101,7 @@ class Engine:
             return
 
         def read(_uc: int, offset: int, size: int, _data: int) -> int:
-            value: int = self._guard(lambda: self._client.mmio_read(start + offset, size), -1)
-            return value & (1 << 64) - 1
+            return int(self._guard(lambda: self._client.mmio_read(start + offset, size), -1)) & (1 << 64) - 1
 
         def write(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
             self._guard(lambda: self._client.mmio_write(start + offset, size, value), None)
@@ -189,7 +186,7 @@ class Engine:
                 env=self.state.env,
                 pages=pages,
                 touch=self._touch,
-                flush=self._flush_soft_tlb,
+                flush=self.flush_soft_tlb,
                 page=region.start,
                 host=ctypes.addressof(ctypes.c_char.from_buffer(region.host)),
             )
@@ -376,27 +373,8 @@ class Engine:
         if self.softtlb:
             self.softtlb.forget()
 
-    def forget(self) -> None:
-        """Forget all translations, of code and of addresses, and that any block ever ran."""
-        self.drop_all()
-        self._flush_soft_tlb()
-        self.native.reset()
-        self.pending.error_code = self.pending.exception_next_eip = 0
-
-    def whole_state(self) -> bytes:
-        """Everything that the processor remembers, as Unicorn keeps it; the first part is laid out as `Env`."""
-        return ctypes.string_at(self.state.env, self._state_size())
-
-    def put_state(self, offset: int, data: bytes) -> None:
-        """Change a part of it. `Processor.sync` makes the engine believe changed segments and control registers."""
-        if not 0 <= offset <= offset + len(data) <= self._state_size():
-            raise MachineError(f"the processor's state has no {len(data)} bytes at {offset:#x}")
-        ctypes.memmove(self.state.env + offset, data, len(data))
-
-    def _state_size(self) -> int:
-        return int(uclib.uc_context_size(self._handle)) - CONTEXT_HEAD
-
-    def _flush_soft_tlb(self) -> None:
+    def flush_soft_tlb(self) -> None:
+        """Forget translations of addresses."""
         status = uclib.uc_ctl(self._handle, uc_const.UC_CTL_TLB_FLUSH | uc_const.UC_CTL_IO_WRITE << 30)
         if status:
             raise MachineError(f"Unicorn refuses to flush its table of translations (error {status})")

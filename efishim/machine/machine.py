@@ -153,7 +153,10 @@ class Machine:
         self.time.skip_to(when)
         engine = self.engine
         engine.processor.sync()
-        engine.forget()
+        engine.drop_all()
+        engine.flush_soft_tlb()
+        engine.native.reset()
+        engine.pending.error_code = engine.pending.exception_next_eip = 0
         self.time.begin(insns, when, self.seed)
         self.entropy = Entropy.of(self.seed, "cpu")
         self.ledger.clear()

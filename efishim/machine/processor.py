@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
 
 from efishim.errors import MachineError
 from efishim.machine import extended
@@ -20,6 +22,9 @@ HELD = {**{name: name for name in SEGMENTS}, "tr": "tr", "ldtr": "ldt", "gdtr": 
 """Where the state keeps what has a base and a limit; `cs.base`, `cs.limit` and `cs.flags` are the hidden parts."""
 FLOATING = {"fcw": x86.UC_X86_REG_FPCW, "mxcsr": x86.UC_X86_REG_MXCSR}
 CONTROL = {"cr0": x86.UC_X86_REG_CR0, "cr2": x86.UC_X86_REG_CR2, "cr3": x86.UC_X86_REG_CR3, "cr4": x86.UC_X86_REG_CR4}
+
+CONTEXT_HEAD = 64
+"""Bytes that a saved context has at most in front of the processor's state (struct uc_context, include/uc_priv.h)."""
 
 
 class Processor:
@@ -124,6 +129,19 @@ class Processor:
         above). Call `sync` after the last one.
         """
         getattr(self.env, register).load(selector, base, limit, flags)
+
+    def whole(self) -> bytes:
+        """Everything that the processor remembers, as Unicorn keeps it; the first part is laid out as `Env`."""
+        return ctypes.string_at(ctypes.addressof(self.env), self._size())
+
+    def put_whole(self, offset: int, data: bytes) -> None:
+        """Change a part of that. Call `sync` after the last one."""
+        if not 0 <= offset <= offset + len(data) <= self._size():
+            raise MachineError(f"the processor's state has no {len(data)} bytes at {offset:#x}")
+        ctypes.memmove(ctypes.addressof(self.env) + offset, data, len(data))
+
+    def _size(self) -> int:
+        return int(uclib.uc_context_size(self._uc._uch)) - CONTEXT_HEAD
 
     def sync(self, cpl: int | None = None) -> None:
         """Make the engine believe directly written segments and control registers."""

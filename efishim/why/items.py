@@ -216,7 +216,7 @@ def _field(drafts: _Drafts, name: str, at: int, size: int, mine: bytes, theirs: 
 
 
 def _processor(one: Side, other: Side, drafts: _Drafts) -> None:
-    a, b = one.machine.engine.whole_state(), other.machine.engine.whole_state()
+    a, b = one.machine.engine.processor.whole(), other.machine.engine.processor.whole()
     for name, at, size in _parts(len(a)):
         if a[at : at + size] == b[at : at + size]:
             continue

@@ -20,7 +20,7 @@ def take(recipient: Side, donor: Side, items: Collection[Item], start: Start) ->
     here, there = recipient.boot_params, donor.boot_params
     content = bytearray(mine.memory.read(here, BootParams.SIZE))
     other = theirs.memory.read(there, BootParams.SIZE)
-    state = theirs.engine.whole_state()
+    state = theirs.engine.processor.whole()
     moved = any(item.moves for item in items)
     for piece in _pieces(items, Place.BOOT_PARAMS):
         content[piece.start : piece.start + piece.size] = other[piece.start : piece.start + piece.size]
@@ -28,7 +28,7 @@ def take(recipient: Side, donor: Side, items: Collection[Item], start: Start) ->
         mine.memory.write(piece.start, theirs.memory.read(piece.start, piece.size))
     mine.memory.write(there if moved else here, content)
     for piece in _pieces(items, Place.PROCESSOR):
-        mine.engine.put_state(piece.start, state[piece.start : piece.start + piece.size])
+        mine.engine.processor.put_whole(piece.start, state[piece.start : piece.start + piece.size])
     _values(recipient, donor, [value for item in items for value in item.values])
     begin(recipient, start)
 
@@ -56,7 +56,7 @@ def _values(recipient: Side, donor: Side, values: list[Value]) -> None:
 def left_over(one: Side, other: Side) -> list[str]:
     """What two machines at the meeting point still differ in: nothing, after all items were taken over."""
     found = [f"memory at {start:#x}" for start, _ in differing(one, other)]
-    a, b = one.machine.engine.whole_state(), other.machine.engine.whole_state()
+    a, b = one.machine.engine.processor.whole(), other.machine.engine.processor.whole()
     found += [f"processor at {at:#x}" for at in range(0, len(a), 8) if a[at : at + 8] != b[at : at + 8]]
     mine, theirs = graph_of(one), graph_of(other)
     found += [".".join(path) for path in mine.by_path if path not in theirs.by_path or mine.state(path) != theirs.state(path)]

@@ -204,7 +204,7 @@ def test_the_clock_of_the_host_has_no_part() -> None:
     used = [desc for desc in the(machine)._descs if desc.used]
     assert [(desc.used, desc.window_begin) for desc in used] == [(USED, WINDOW)]
     for _ in range(3):
-        machine.engine._flush_soft_tlb()
+        machine.engine.flush_soft_tlb()
     assert the(machine).entries == [ENTRIES] * MMU_MODES
 
 
@@ -215,7 +215,7 @@ def test_otherwise_it_has() -> None:
     machine.run(max_insns=100)
     for desc in the(machine)._descs:
         desc.window_max = 2
-    machine.engine._flush_soft_tlb()
+    machine.engine.flush_soft_tlb()
     assert ENTRIES not in {
         entries for desc, entries in zip(the(machine)._descs, the(machine).entries, strict=True) if desc.used
     }
