@@ -48,7 +48,7 @@ EXACT = {"efishim_rules": "RuleSet", "efishim_profiles": "FirmwareProfile"}
 
 Thing = TypeVar("Thing")
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z][a-z0-9_+-]*")
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "efishim_providers": (
         *("summary", "structure", "specifications", "limits", "entries", "options"),
@@ -194,7 +194,7 @@ class Registry:
             raise TypeError(f"it gave {found}")
         name = str(thing.name)
         if hook != "efishim_firmware_protocols" and not _NAME.fullmatch(name):
-            raise TypeError(f"{name!r} is not a name of lower-case letters, digits, - and _")
+            raise TypeError(f"{name!r} is not a name of lower-case letters, digits, -, _ and +")
         if hook == "efishim_entries":
             from efishim.image.entries import Entry  # noqa: PLC0415 - only who asks for entries needs it
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from efishim.errors import UsageError
 from efishim.provider import LoaderFile, LoaderWay, Program, Specification
+from efishim_plugins.loader_text import one_line, slashes
 
 if TYPE_CHECKING:
     from efishim.provider import LoaderRequest
@@ -36,8 +36,8 @@ class GrubEfi:
 
     def configuration(self, request: LoaderRequest) -> tuple[LoaderFile, ...]:
         """grub.cfg, in each place where the image may look for it. Raises UsageError for what GRUB cannot be told."""
-        kernel = _slashes(request.kernel)
-        ramdisks = " ".join(_slashes(one) for one in request.ramdisks)
+        kernel = slashes(request.kernel)
+        ramdisks = " ".join(slashes(one) for one in request.ramdisks)
         words = _quoted(request.command_line)
         if request.way == LINUX:
             commands = [f"linux {kernel} {words}", *([f"initrd {ramdisks}"] if ramdisks else [])]
@@ -49,16 +49,7 @@ class GrubEfi:
         return tuple(LoaderFile(f"{prefix}\\grub.cfg", text.encode()) for prefix in PREFIXES)
 
 
-def _slashes(path: str) -> str:
-    return path.replace("\\", "/")
-
-
 def _quoted(command_line: bytes) -> str:
-    """A command line as words of GRUB's language. Raises UsageError for bytes that are no text, and for line ends."""
-    try:
-        text = command_line.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError("the command line is not UTF-8, and grub.cfg is") from error
-    if "\n" in text or "\r" in text:
-        raise UsageError("a command line for GRUB has no line ends")
-    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in text.split(" ") if word)
+    """A command line as words of GRUB's language."""
+    words = one_line(command_line, GrubEfi.name).split(" ")
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in words if word)

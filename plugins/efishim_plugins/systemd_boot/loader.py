@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from efishim.errors import UsageError
 from efishim.provider import LoaderFile, LoaderWay, Program, Specification
+from efishim_plugins.loader_text import one_line, slashes
 
 if TYPE_CHECKING:
     from efishim.provider import LoaderRequest
@@ -31,20 +31,11 @@ class SystemdBoot:
 
     def configuration(self, request: LoaderRequest) -> tuple[LoaderFile, ...]:
         """loader.conf and the entry. Raises UsageError for a command line that is no line of text."""
-        try:
-            options = request.command_line.decode()
-        except UnicodeDecodeError as error:
-            raise UsageError("the command line is not UTF-8, and an entry of systemd-boot is") from error
-        if "\n" in options or "\r" in options:
-            raise UsageError("a command line for systemd-boot has no line ends")
-        lines = ["title efishim", f"linux {_slashes(request.kernel)}"]
-        lines += [f"initrd {_slashes(one)}" for one in request.ramdisks]
-        lines += [f"options {options}"] if options.strip() else []
+        options = one_line(request.command_line, self.name)
+        lines = ["title efishim", f"linux {slashes(request.kernel)}"]
+        lines += [f"initrd {slashes(one)}" for one in request.ramdisks]
+        lines += [f"options {options}"] if options else []
         return (
             LoaderFile("\\loader\\loader.conf", CONFIGURATION),
             LoaderFile("\\loader\\entries\\efishim.conf", ("\n".join(lines) + "\n").encode()),
         )
-
-
-def _slashes(path: str) -> str:
-    return path.replace("\\", "/")

@@ -1,0 +1,18 @@
+"""rEFInd, itself: `--loader refind`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from efishim.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from efishim.provider import Loader
+
+
+@hookimpl
+def efishim_loaders() -> list[Loader]:
+    """The one loader of this package."""
+    from efishim_plugins.refind.loader import Refind
+
+    return [Refind()]
