@@ -8,6 +8,26 @@ from dataclasses import dataclass
 from efishim.compare.facts import Fact, Facts
 from efishim.lab.record import Record
 
+Block = tuple[int, int]
+"""A function's place in a record's list of functions, and a block's in that function's list of offsets."""
+Way = tuple[int, Block | str, Block]
+"""Where code of one side begins: the side, the branch (or what is written instead), and the block behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What code of one side rests on in the end, and the steps there (grounds.py)."""
+
+    facts: tuple[Fact, ...]
+    """Told differently; none where it is what was chosen, or other code that a rule explains."""
+    steps: tuple[str, ...]
+    """Clauses, the nearest to the code first."""
+
+    @property
+    def said(self) -> str:
+        """The steps as a sentence's end."""
+        return "rests on " + "; that on ".join(self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -18,6 +38,10 @@ class Difference:
     right: str
     also: tuple[Fact, ...] = ()
     """Facts of later stages that have the same difference."""
+    way: Way | None = None
+    """Of code."""
+    ground: Ground | None = None
+    """Of code, where the kernel's image tells."""
 
     @property
     def path(self) -> str:

@@ -9,8 +9,10 @@ from efishim.compare.areas import map_differences
 from efishim.compare.behaviour import behaviour
 from efishim.compare.evidence import Difference, Seen
 from efishim.compare.facts import ABSENT, PICTURES, Fact, Facts, Side, Stage, by_path
+from efishim.compare.grounds import Grounds
 from efishim.compare.inputs import PHYSICAL_BASE, VIRTUAL_BASE, inputs
-from efishim.compare.roots import rooted
+from efishim.compare.kernels import kernel_of
+from efishim.compare.roots import Ran, rooted
 from efishim.compare.rules import Class, Judge, Rule, Verdict, shipped_rules
 from efishim.compare.shown import IOMEM
 from efishim.compare.traits import changed, traits
@@ -75,7 +77,40 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
     seen = Seen(left, one), Seen(right, other)
     judge = Judge(chosen, traits(left), traits(right), changed(left, right), seen)
     judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
+    if judge.follows and any(map(_is_open, judged)):
+        judged = _grounded(judged, left, right, judge)
     return Pair(left, right, identical + same, tuple(judged), judge.unused())
+
+
+def _is_open(one: Judged) -> bool:
+    """Is it code that no rule explains so far?"""
+    return one.verdict.kind is Class.UNEXPLAINED and one.difference.way is not None
+
+
+def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judge) -> list[Judged]:
+    """Code that no rule names is judged again, with what it rests on."""
+    code = kernel_of(left) if left.image.sha256 == right.image.sha256 else None
+    if code is None:
+        return list(judged)
+    explained = [one for one in judged if one.verdict.kind is not Class.UNEXPLAINED]
+    told = {fact for one in explained if one.side is Side.INPUTS for fact in (one.difference.fact, *one.difference.also)}
+    goals = {
+        one.difference.way: f"{one.difference.path} ({one.verdict.rule.name})"
+        for one in explained
+        if one.difference.way is not None and one.verdict.rule is not None and one.verdict.rule.is_tied
+    }
+    runs = Ran(left.coverage.functions), Ran(right.coverage.functions)
+    grounds = Grounds(code, runs, told, goals, chosen=bool(judge.changed & {"provider", "entry"}))
+    out = []
+    for one in judged:
+        ground = grounds.of(one.difference.way) if _is_open(one) and one.difference.way is not None else None
+        if ground is None:
+            out.append(one)
+            continue
+        values = [text and f"{text}; {ground.said}" for text in (one.difference.left, one.difference.right)]
+        difference = replace(one.difference, left=values[0], right=values[1], ground=ground)
+        out.append(Judged(one.side, difference, judge.judge(difference)))
+    return out
 
 
 def _view(fact: Fact) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from efishim.compare.evidence import Difference
+from efishim.compare.evidence import Block, Difference, Way
 from efishim.compare.facts import Fact, Kind, did
 from efishim.lab.observe.code_parts import ELSEWHERE, SHIM, USER
 from efishim.lab.record import FunctionCoverage, Record
@@ -23,9 +23,6 @@ NAMED = 12
 """Functions below a root that its value names."""
 UNPLACED = frozenset({ELSEWHERE, USER})
 """Parts whose blocks are known by address, which is another one on each run."""
-
-Block = tuple[int, int]
-"""A function's place in the list of functions, and the block's in that function's list of offsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,8 @@ class Root:
     """Functions, those nearest to the branch first."""
     insns: int
     """That ran in these functions."""
+    first: tuple[Block | str, Block] = (UNTOLD, (-1, -1))
+    """The branch and the block behind it."""
 
     @property
     def fact(self) -> Fact:
@@ -60,19 +59,21 @@ def rooted(left: Record, right: Record, differences: Sequence[Difference]) -> li
     code = [one for one in differences if one.fact.kind is Kind.CODE]
     if not code:
         return list(differences)
-    sides = _Side(left.coverage.functions), _Side(right.coverage.functions)
+    sides = Ran(left.coverage.functions), Ran(right.coverage.functions)
     by_block = left.image.sha256 == right.image.sha256
     found = []
     for number, (mine, theirs) in enumerate((sides, reversed(sides))):
         names = {one.fact.subject for one in code if (one.left, one.right)[number]}
-        for root in _Walk(mine, theirs, by_block).roots(names):
+        for root in Walk(mine, theirs, by_block).roots(names):
             values = (root.value, "") if number == 0 else ("", root.value)
-            found.append(Difference(root.fact, *values, tuple(did(Kind.CODE, name) for name in root.below)))
+            below = tuple(did(Kind.CODE, name) for name in root.below)
+            way: Way = (number, *root.first)
+            found.append(Difference(root.fact, *values, below, way))
     rest = [one for one in differences if one.fact.kind is not Kind.CODE]
     return sorted([*rest, *found], key=lambda one: one.path)
 
 
-class _Side:
+class Ran:
     """The blocks of one run. Everything in it may be a hostile guest's, or anybody's who wrote the file."""
 
     def __init__(self, functions: Sequence[FunctionCoverage]) -> None:
@@ -128,12 +129,12 @@ class _Group:
     insns: int = 0
 
 
-class _Walk:
+class Walk:
     """Follows blocks of one side up to the first that the other side ran, too. Without `by_block`, the images are not the same
     one: a block ran there if any of its function did.
     """
 
-    def __init__(self, mine: _Side, theirs: _Side, by_block: bool) -> None:
+    def __init__(self, mine: Ran, theirs: Ran, by_block: bool) -> None:
         self._mine, self._theirs, self._by_block = mine, theirs, by_block
         self._known: dict[Block, tuple[tuple[Block | str, Block], int]] = {}
 
@@ -142,13 +143,13 @@ class _Walk:
         groups: dict[tuple[Block | str, Block], _Group] = {}
         for name in sorted(names):
             functions = self._mine.named.get(name, [])
-            reached = [self._up(block) for function in functions for block in self._entered(function)]
+            reached = [self.up(block) for function in functions for block in self._entered(function)]
             way, depth = min(reached, key=lambda one: one[1], default=((UNTOLD, (-1, len(groups))), 1))
             group = groups.setdefault(way, _Group())
             group.names.append((depth, name))
             group.insns += sum(self._mine.functions[function].insns for function in functions)
-        for (branch, _), group in groups.items():
-            yield Root(*self._said(branch), tuple(name for _, name in sorted(group.names)), group.insns)
+        for (branch, first), group in groups.items():
+            yield Root(*self._said(branch), tuple(name for _, name in sorted(group.names)), group.insns, (branch, first))
 
     def _entered(self, function: int) -> Iterator[Block]:
         """Where it was entered: at its first block, or else at those that another function led to."""
@@ -163,7 +164,7 @@ class _Walk:
         if entries or self._mine.offsets(function):
             yield entries[0] if entries else (function, 0)
 
-    def _up(self, block: Block) -> tuple[tuple[Block | str, Block], int]:
+    def up(self, block: Block) -> tuple[tuple[Block | str, Block], int]:
         """The branch with the block behind it, and the number of blocks on the way."""
         way: list[Block] = []
         on_way: set[Block] = set()
@@ -172,7 +173,7 @@ class _Walk:
             way.append(at)
             on_way.add(at)
             lead = self._mine.lead(at)
-            if isinstance(lead, str) or lead in on_way or self._shared(lead):
+            if isinstance(lead, str) or lead in on_way or self.shared(lead):
                 self._known[at] = ((UNTOLD if lead in on_way else lead, at), 1)
                 way.pop()
                 break
@@ -183,7 +184,7 @@ class _Walk:
             self._known[one] = root, depth
         return root, depth
 
-    def _shared(self, block: Block) -> bool:
+    def shared(self, block: Block) -> bool:
         function, place = block
         one = self._mine.functions[function]
         whole = not self._by_block or one.part in UNPLACED

@@ -69,6 +69,7 @@ class Rule:
     without: str = ""
     values: re.Pattern[str] | None = None
     present: bool = False
+    follows: bool = False
     accepts: tuple[str, ...] = ()
     """Names of predicates, all of which must hold."""
     counter: tuple[CounterCase, ...] = ()
@@ -114,6 +115,11 @@ class Rule:
         """Is it about this very fact, without a `*`?"""
         return any(pattern.pattern == re.escape(fact.path) for pattern in self.paths)
 
+    @property
+    def is_tied(self) -> bool:
+        """Does it speak only of runs that a word tells apart?"""
+        return bool(self.one or self.only or self.without)
+
     def matches(self, evidence: Evidence, left: Traits) -> bool:
         """Does it explain this one? Asked only when it applies."""
         if not self.speaks_of(evidence.fact) or not self._fits(evidence.difference, left):
@@ -123,6 +129,8 @@ class Rule:
     def _fits(self, difference: Difference, left: Traits) -> bool:
         a, b = difference.left, difference.right
         if self.present and not (a and b):
+            return False
+        if self.follows and difference.ground is None:
             return False
         if self.only:
             has, lacks = (a, b) if self.only in left.words else (b, a)
@@ -173,6 +181,11 @@ class Judge:
                 return Verdict(rule.kind, rule)
         return Verdict(Class.UNEXPLAINED)
 
+    @property
+    def follows(self) -> bool:
+        """Is there a rule for code that follows from something?"""
+        return any(rule.follows for rule in self._rules)
+
     def unused(self) -> tuple[str, ...]:
         """Rules that speak about this pair and matched nothing."""
         return tuple(rule.name for rule in self._rules if rule.name not in self.used)
@@ -190,7 +203,7 @@ def parse_rules(text: str, name: str) -> tuple[Rule, ...]:
 
 _TEXTS = frozenset({"class", "reason", "source", "only", "without", "values"})
 _LISTS = frozenset({"paths", "one", "both", "differs", "accepts"})
-_SWITCHES = frozenset({"present"})
+_SWITCHES = frozenset({"present", "follows"})
 _COUNTER = "counter"
 _NEEDED = frozenset({"class", "paths", "reason", "source", "differs"})
 
@@ -236,6 +249,7 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
         without=texts.get("without", ""),
         values=values,
         present=row.get("present", False) is True,
+        follows=row.get("follows", False) is True,
         accepts=lists.get("accepts", ()),
         counter=_counter(where, row.get(_COUNTER, [])),
     )

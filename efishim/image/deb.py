@@ -126,7 +126,7 @@ class DebStore:
 
     def fetch(self, reference: DebReference, progress: Progress = no_progress) -> Fetched:
         """The image that a reference names. Raises ImageError when apt cannot deliver it or it holds no such file."""
-        known = self._resolved(reference)
+        known = self.known(reference)
         if known is not None:
             return known
         waiting = [(reference.package, reference.version)]
@@ -160,8 +160,7 @@ class DebStore:
         """(directory, manifest) of a package, downloaded when it is not there or damaged."""
         wanted = (*patterns, *COMPANION_PATTERNS)
         digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
-        version = package.version.replace(":", "%3a").replace("/", "%2f")
-        directory = self._root / f"{package.name}_{version}_{package.architecture}-{digest}"
+        directory = self._root / f"{package.name}_{_quoted(package.version)}_{package.architecture}-{digest}"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with _locked(self._root / f".{directory.name}.lock"):
@@ -194,6 +193,19 @@ class DebStore:
     def _resolution_path(self, reference: DebReference) -> Path:
         return self._root / "references" / f"{hashlib.sha256(str(reference).encode()).hexdigest()[:32]}.json"
 
+    def at_hand(self, reference: DebReference) -> Fetched | None:
+        """The image that a reference with a version names, where it was fetched before; apt is not asked."""
+        known = self.known(reference)
+        if known is not None or not reference.version:
+            return known
+        stem = f"{reference.package}_{_quoted(reference.version)}_"
+        for directory in sorted(self._root.glob(f"{stem}*")):
+            manifest = _valid_manifest(directory)
+            image = None if manifest is None else _choose(manifest, reference)
+            if manifest is not None and image is not None:
+                return _fetched(directory, manifest, image)
+        return None
+
     def _remember(self, reference: DebReference, directory: Path, image: str) -> None:
         found = Resolution(self._state(), directory.name, image)
         try:
@@ -201,7 +213,7 @@ class DebStore:
         except OSError:
             return  # it only saves asking apt again
 
-    def _resolved(self, reference: DebReference) -> Fetched | None:
+    def known(self, reference: DebReference) -> Fetched | None:
         """Where the reference led last time, when apt's lists are the same and the files are undamaged."""
         try:
             found = msgspec.json.decode(self._resolution_path(reference).read_bytes(), type=Resolution)
@@ -223,6 +235,10 @@ class DebStore:
             except OSError:
                 times.append("-")
         return " ".join(times)
+
+
+def _quoted(version: str) -> str:
+    return version.replace(":", "%3a").replace("/", "%2f")
 
 
 def _choose(manifest: Manifest, reference: DebReference) -> str | None:
