@@ -33,7 +33,7 @@ class Firmware:
     )
     limits = (
         "Secure Boot is off and stays off: SecureBoot is 0, and no keys can be enrolled.",
-        "There are no disks: the initial ramdisk comes through LoadFile2, and `initrd=FILE` finds nothing.",
+        "Without --disk or --loader there is no disk: the ramdisk comes through LoadFile2, and `initrd=FILE` finds nothing.",
         "There is one processor.",
         "At the handover entry, boot_params is that of a minimal loader: loader type 0xff, ramdisk and command line.",
         "Several ramdisks are concatenated, for LoadFile2 and at the handover entry.",
