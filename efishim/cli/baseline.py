@@ -11,7 +11,7 @@ import rich_click as click
 from efishim.cli import complete
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
-from efishim.cli.shared import PLAN_OPTIONS, no_cache_option, routes_option
+from efishim.cli.shared import PLAN_OPTIONS, no_cache_option, on_option, routes_option
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -80,6 +80,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not report p
 @jobs_option
 @quiet_option
 @no_cache_option
+@on_option
 @PLAN_OPTIONS
 @click.pass_obj
 def save(
@@ -92,6 +93,7 @@ def save(
     jobs: int | None,
     quiet: bool,
     no_cache: bool,
+    on: str | None,
     **words: Any,
 ) -> int:
     """Boot KERNEL through the routes and save a baseline of each.
@@ -104,7 +106,7 @@ def save(
     from efishim.cli.matrix import run_routes
 
     check_directory(directory)
-    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache)
+    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache, on=on)
     place = _directory(directory, make=True)
     lines = []
     for record in outcome.records:
@@ -129,6 +131,7 @@ def save(
 )
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
 @no_cache_option
+@on_option
 @PLAN_OPTIONS
 @click.pass_obj
 def check(
@@ -140,6 +143,7 @@ def check(
     jobs: int | None,
     quiet: bool,
     no_cache: bool,
+    on: str | None,
     update: bool,
     form: str,
     output: str | None,
@@ -163,7 +167,7 @@ def check(
     chosen = routes or tuple(wanted)
     if not chosen:
         raise UsageError(f"{directory} has no baselines", hint="`efishim baseline save` creates them")
-    outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache)
+    outcome = run_routes(state, kernel, chosen, jobs=jobs, quiet=quiet, words=words, no_cache=no_cache, on=on)
     results = [(record, _checks(place, record, sections)) for record in outcome.records]
     changed = [(record, found) for record, found in results if any(one.diff for one in found)]
     text = _junit(results, outcome.skipped) if form == "junit" else _text(results)

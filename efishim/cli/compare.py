@@ -11,7 +11,7 @@ from efishim.cli import INTERRUPTED, complete
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.run import left_to_dump
-from efishim.cli.shared import FORMATS, PLAN_OPTIONS, no_cache_option, routes_option
+from efishim.cli.shared import FORMATS, PLAN_OPTIONS, no_cache_option, on_option, routes_option
 from efishim.cli.versions import are_versions, boot_versions, require_form, tell_versions
 from efishim.errors import UsageError
 
@@ -72,6 +72,7 @@ def _use(context: click.Context, _parameter: click.Parameter, name: str | None) 
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @no_cache_option
+@on_option
 @PLAN_OPTIONS
 @click.pass_obj
 def command(
@@ -92,6 +93,7 @@ def command(
     verbose: bool,
     quiet: bool,
     no_cache: bool,
+    on: str | None,
     **words: Any,
 ) -> int:
     """Boot KERNEL through several routes, show how the runs differ, and explain why.
@@ -143,10 +145,10 @@ def command(
     if len(subjects) == 2 and dump is None and not all(one.endswith(RECORD_SUFFIX) for one in subjects):
         require_form(form)
         pairs, status = boot_versions(
-            state, subjects, routes, jobs=jobs, keep=keep, quiet=quiet, words=words, no_cache=no_cache
+            state, subjects, routes, jobs=jobs, keep=keep, quiet=quiet, words=words, no_cache=no_cache, on=on
         )
         return status or tell_versions(pairs, form, output, verbose=verbose)
-    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump, no_cache)
+    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump, (no_cache, on))
     if subjects and are_versions(records):
         require_form(form)
         return tell_versions([(records[0], records[1])], form, output, verbose=verbose)
@@ -188,9 +190,11 @@ def _records(
     quiet: bool,
     words: dict[str, Any],
     dump: str | None,
-    no_cache: bool,
+    where: tuple[bool, str | None],
 ) -> tuple[list[Record], list[Skipped], int]:
-    """Records from files or from runs, routes without one, and the exit status of an interruption."""
+    """Records from files or from runs, routes without one, and the exit status of an interruption. `where` are --no-cache and
+    --on.
+    """
     if routes and everything:
         raise UsageError("--all and -r contradict each other: --all already selects every route")
     if subjects and dump is None and all(subject.endswith(RECORD_SUFFIX) for subject in subjects):
@@ -210,8 +214,8 @@ def _records(
         raise UsageError("one kernel is compared with itself, or two with each other", hint="or give records, FILE.json")
     from efishim.cli.matrix import run_routes
 
-    kernel = subjects[0] if subjects else None
-    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, dump=dump, no_cache=no_cache)
+    kernel, (no_cache, on) = subjects[0] if subjects else None, where
+    outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=words, dump=dump, no_cache=no_cache, on=on)
     if keep:
         outcome.keep(keep)
     if not outcome.records:

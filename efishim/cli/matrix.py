@@ -58,6 +58,7 @@ def run_routes(
     words: Mapping[str, Any],
     dump: str | None = None,
     no_cache: bool = False,
+    on: str | None = None,
 ) -> Outcome:
     """Run a kernel through the routes that were named, or through all that apply; with a dump, from that as well. Of runs that
     were made before the records are taken, unless `no_cache` says otherwise.
@@ -75,6 +76,7 @@ def run_routes(
             interrupt=interruption,
             registry=state.registry,
             cache=None if no_cache else own_records(),
+            on=on,
         )
     return _outcome(results, skipped, interruption)
 

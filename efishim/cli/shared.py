@@ -40,6 +40,12 @@ PLAN_OPTIONS = options_of_run(*PLAN_WORDS)
 
 no_cache_option = options_of_run("no_cache")
 
+on_option = click.option(
+    "--on",
+    metavar="dask://HOST:PORT",
+    help="Run on the workers of this Dask cluster instead of this machine; needs efishim[dask].",
+)
+
 routes_option = click.option(
     *("-r", "--route", "routes"),
     metavar="PROVIDER/ENTRY[@PLATFORM]",

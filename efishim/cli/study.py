@@ -17,7 +17,7 @@ from efishim.cli.matrix import Silent
 from efishim.cli.out import document
 from efishim.cli.outputs import check_writable
 from efishim.cli.run import Interruption, interruptible
-from efishim.cli.shared import no_cache_option
+from efishim.cli.shared import no_cache_option, on_option
 from efishim.cli.talk import moved
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 @click.option("--evidence", metavar="DIR", type=complete.FILE,
               help="Write the evidence to DIR, a Markdown file for each section, and to FILE the page of result.")  # fmt: skip
 @no_cache_option
+@on_option
 @click.option("--date", default="", metavar="TEXT", help="Date to print in the document. [default: none]")
 @click.option(
     "--ramdisks", "ramdisk_folder", metavar="DIR", type=complete.FILE, help="Write the study's two ramdisks to DIR and exit."
@@ -77,6 +78,7 @@ def command(
     keep: str | None,
     evidence: str | None,
     no_cache: bool,
+    on: str | None,
     date: str,
     ramdisk_folder: str | None,
     jobs: int | None,
@@ -114,6 +116,7 @@ def command(
         surface_files=surface_files,
         folder=None if keep is None else _folder(keep),
         cache=None if no_cache else own_records(),
+        on=on,
         date=date,
     )
     with interruptible() as interruption:
@@ -141,6 +144,8 @@ class StudySettings:
     folder: Path | None
     cache: RecordCache | None
     """Of the user, besides the folder."""
+    on: str | None
+    """The cluster that makes the runs; the search for the smallest firmware stays here."""
     date: str
 
 
@@ -275,6 +280,7 @@ def _results(
             interrupt=interruption,
             registry=state.registry,
             cache=settings.cache,
+            on=settings.on,
         )
     results = {result.plan: result for result in new}
     return [results[plan] if plan in results else Result(plan, record=found[plan]) for plan in chosen]

@@ -31,6 +31,7 @@ def boot_versions(
     quiet: bool,
     words: Mapping[str, Any],
     no_cache: bool,
+    on: str | None,
 ) -> tuple[list[tuple[Record, Record]], int]:
     """Both kernels through each route, and the exit status of an interruption. Raises RouteError when no route gave a record of
     both.
@@ -43,7 +44,7 @@ def boot_versions(
     reasons: list[str] = []
     interrupted = 0
     for number, kernel in enumerate(kernels):
-        outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=dict(words), no_cache=no_cache)
+        outcome = run_routes(state, kernel, routes, jobs=jobs, quiet=quiet, words=dict(words), no_cache=no_cache, on=on)
         if keep:
             outcome.keep(f"{keep}/{('old', 'new')[number]}")
         interrupted = interrupted or outcome.interrupted

@@ -8,8 +8,8 @@ from efishim.compare.facts import unnumbered
 from efishim.compare.inputs import RANGES
 from efishim.compare.predicates.machine import Chosen, chosen
 from efishim.compare.rules import Traits
-from efishim.lab.matrix import SHORT_ENTRIES
 from efishim.lab.record import BootView, Milestone, Record
+from efishim.lab.running import SHORT_ENTRIES
 from efishim.wire.acpi import BootArch
 
 KASLR_FLAG = 1 << 1

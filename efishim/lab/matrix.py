@@ -6,21 +6,17 @@ caller's state can leak into a run: a record of a matrix is byte for byte that o
 
 from __future__ import annotations
 
-import gc
 import queue
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from efishim.errors import EfishimError
+from efishim.errors import UsageError
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Plan
-from efishim.lab.progress import NoProgress
-from efishim.lab.record import Milestone, MilestonePoint, Record
-from efishim.lab.salvage import described
+from efishim.lab.record import MilestonePoint
+from efishim.lab.running import Failure, MatrixProgress, Reporter, Result, attempt, dispatch, longest_first
 from efishim.lab.workers import workers
 
 if TYPE_CHECKING:
@@ -29,42 +25,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 """How often the events of the workers are looked at."""
-
-SHORT_ENTRIES = frozenset({"pvh", "multiboot", "multiboot2"})
-"""Doors behind the decompressor; all others make the guest unpack its kernel, which takes longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no record. `exit_status` is that of the error: 77 when the route does not apply to the image."""
-
-    sentence: str
-    hint: str
-    exit_status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A plan and what came of it: a record, or a failure, or neither when the matrix was cut short before it began."""
-
-    plan: Plan
-    record: Record | None = None
-    failure: Failure | None = None
-    cached: bool = False
-    """The record is one that was kept of an earlier run of the plan."""
-
-
-class MatrixProgress(Protocol):
-    """What a matrix reports while it goes on; `index` counts the plans as they were given."""
-
-    def milestone(self, index: int, point: MilestonePoint) -> None:
-        """A run passed a milestone."""
-
-    def tick(self, index: int, insns: int, rate: float) -> None:
-        """A run is alive: instructions so far, and how many a second since the last tick."""
-
-    def finished(self, index: int, result: Result) -> None:
-        """A run ended."""
 
 
 def run_matrix(
@@ -75,21 +35,34 @@ def run_matrix(
     interrupt: Interrupt | None = None,
     registry: Registry | None = None,
     cache: RecordCache | None = None,
+    on: str | None = None,
 ) -> list[Result]:
     """Run all plans, at most `jobs` at a time, those that take longest first; results in the order of the plans.
 
     With one job everything runs in this process, with `registry`; workers find their plugins themselves. Once `interrupt`
     is set, runs that go on end with partial records and the others are not begun. What a run raises is its failure.
-    With a cache, and the registry that it asks for, only plans that it has no record of are run.
+    With a cache, and the registry that it asks for, only plans that it has no record of are run. `on` (`dask://HOST:PORT`,
+    which asks for the registry, too) names a cluster that runs them instead of processes here.
     """
     if cache is not None and registry is not None:
-        return _with_cache(plans, jobs, progress, interrupt, registry, cache)
-    return _run_all(plans, jobs, progress, interrupt, registry)
+        return _with_cache(plans, jobs, progress, interrupt, registry, cache, on)
+    return _run_all(plans, jobs, progress, interrupt, registry, on)
 
 
 def _run_all(
-    plans: Sequence[Plan], jobs: int, progress: MatrixProgress, interrupt: Interrupt | None, registry: Registry | None
+    plans: Sequence[Plan],
+    jobs: int,
+    progress: MatrixProgress,
+    interrupt: Interrupt | None,
+    registry: Registry | None,
+    on: str | None,
 ) -> list[Result]:
+    if on is not None:
+        if registry is None:
+            raise UsageError("a cluster has to have the plugins of this machine, and which these are was not said")
+        from efishim.lab.cluster import run_on_cluster  # noqa: PLC0415 - rarely wanted
+
+        return run_on_cluster(plans, on, progress, interrupt, registry)
     if jobs <= 1 or len(plans) <= 1:
         return _one_by_one(plans, progress, interrupt, registry)
     return _Pool(plans, min(jobs, len(plans)), progress, interrupt).run()
@@ -102,6 +75,7 @@ def _with_cache(
     interrupt: Interrupt | None,
     registry: Registry,
     cache: RecordCache,
+    on: str | None,
 ) -> list[Result]:
     results: dict[int, Result] = {}
     for index, plan in enumerate(plans):
@@ -113,7 +87,7 @@ def _with_cache(
             progress.finished(index, results[index])
     missing = [index for index in range(len(plans)) if index not in results]
     made = _run_all(
-        [plans[index] for index in missing], jobs, _Keeping(progress, missing, cache, registry), interrupt, registry
+        [plans[index] for index in missing], jobs, _Keeping(progress, missing, cache, registry), interrupt, registry, on
     )
     results.update(zip(missing, made, strict=True))
     return [results[index] for index in range(len(plans))]
@@ -139,44 +113,6 @@ class _Keeping:
         self._inner.finished(self._indices[index], result)
 
 
-def longest_first(plans: Sequence[Plan]) -> list[int]:
-    """Indices of the plans in the order in which they should begin."""
-    order = list(Milestone)
-    return sorted(range(len(plans)), key=lambda i: (-order.index(plans[i].until), plans[i].entry in SHORT_ENTRIES, i))
-
-
-class _Reporter(NoProgress):
-    """Events of one run, with a rate."""
-
-    def __init__(self, index: int, send: Callable[[tuple[Any, ...]], None]) -> None:
-        self._index = index
-        self._send = send
-        self._last = (time.monotonic(), 0)
-
-    def milestone(self, point: MilestonePoint) -> None:
-        self._send(("milestone", self._index, point))
-
-    def tick(self, insns: int, virtual_ns: int) -> None:
-        now, (before, count) = time.monotonic(), self._last
-        self._last = (now, insns)
-        self._send(("tick", self._index, insns, (insns - count) / max(now - before, 1e-3)))
-
-
-def _attempt(plan: Plan, reporter: _Reporter, interrupt: Interrupt | None, registry: Registry | None) -> Result:
-    from efishim.lab.run import run_plan  # noqa: PLC0415 - workers import the machine, their parent need not
-
-    gc.disable()  # as `efishim run` does; one run leaves nothing in cycles that matters before its end
-    try:
-        return Result(plan, record=run_plan(plan, progress=reporter, interrupt=interrupt, registry=registry))
-    except EfishimError as error:
-        return Result(plan, failure=Failure(error.sentence, error.hint, error.exit_status))
-    except Exception as error:  # noqa: BLE001 - one run that fails is not the end of the others
-        return Result(plan, failure=Failure(described(error), "", EfishimError.exit_status))
-    finally:
-        gc.enable()
-        gc.collect()
-
-
 def _one_by_one(
     plans: Sequence[Plan], progress: MatrixProgress, interrupt: Interrupt | None, registry: Registry | None
 ) -> list[Result]:
@@ -185,18 +121,10 @@ def _one_by_one(
         if interrupt is not None and interrupt.is_set():
             results.append(Result(plan))
             continue
-        reporter = _Reporter(index, lambda event: _dispatch(progress, event))
-        results.append(_attempt(plan, reporter, interrupt, registry))
+        reporter = Reporter(index, lambda event: dispatch(progress, event))
+        results.append(attempt(plan, reporter, interrupt, registry))
         progress.finished(index, results[-1])
     return results
-
-
-def _dispatch(progress: MatrixProgress, event: tuple[Any, ...]) -> None:
-    kind, index, *rest = event
-    if kind == "milestone":
-        progress.milestone(index, *rest)
-    else:
-        progress.tick(index, *rest)
 
 
 class _Worker:
@@ -214,7 +142,7 @@ def _begin(interrupt: Interrupt, events: Any) -> None:
 def _work(index: int, plan: Plan) -> Result:
     if _Worker.interrupt.is_set():
         return Result(plan)
-    return _attempt(plan, _Reporter(index, _Worker.events.put), _Worker.interrupt, None)
+    return attempt(plan, Reporter(index, _Worker.events.put), _Worker.interrupt, None)
 
 
 class _Pool:
@@ -257,7 +185,7 @@ class _Pool:
                 event = events.get_nowait()
             except (queue.Empty, OSError, ValueError):
                 return
-            _dispatch(self._progress, event)
+            dispatch(self._progress, event)
 
 
 __all__ = ["Failure", "MatrixProgress", "Result", "longest_first", "run_matrix"]
