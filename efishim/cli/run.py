@@ -22,6 +22,7 @@ from efishim.cli.out import document
 from efishim.cli.outputs import STDOUT, check_writable, deliver
 from efishim.cli.plugin_options import plugin_options
 from efishim.cli.streams import Console, Unheard
+from efishim.cli.with_items import made, with_option
 from efishim.closest import suggestion
 from efishim.errors import UsageError
 
@@ -161,6 +162,7 @@ MILESTONES = ("loader", "entry", "exit_boot_services", "startup_64", "start_kern
     help="Remove a service, protocol, table, variable or field from the firmware, or make it return a status.",
 )
 @fault_option
+@with_option
 @click.option(
     "--shim",
     type=click.Choice(("host", "guest")),
@@ -213,6 +215,7 @@ def command(
     console_mode: str | None,
     strict_abi: bool,
     no_cache: bool,
+    taken: tuple[str, ...],
     quiet: bool,
     from_dump: str | None,
     **words: Any,
@@ -247,6 +250,7 @@ def command(
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
         efishim run vmlinuz --fail AllocatePages:2=EFI_OUT_OF_RESOURCES
         efishim run vmlinuz -s -S     wait for gdb on port 1234
+        efishim run vmlinuz -r hvmlite/pvh --with boot_params.efi_info@hvmlite/efi
         efishim run vmlinuz --break start_kernel --trace 100
     """
     from efishim.lab.record import encode
@@ -279,13 +283,11 @@ def command(
             if not plan.observers:
                 raise UsageError("--save-profile needs to observe what is read, and --no-observers forbids it")
         with interruptible() as interruption, debug.request(state.talk) as looking:
-            from efishim.lab.cache.cached import run_cached
-            from efishim.lab.cache.records import own_records
-
             with _no_cycle_collection():
-                record = run_cached(
+                record = made(
                     plan,
-                    cache=None if no_cache else own_records(),
+                    taken,
+                    use_cache=not no_cache,
                     console=console if streams else None,
                     progress=progress,
                     interrupt=interruption if record_file or save_profile else Unheard(interruption, state.streams),

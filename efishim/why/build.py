@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from efishim.errors import UsageError
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.plan import Plan
+from efishim.lab.record import Milestone
 from efishim.plugins import Registry
 from efishim.why.behind import Behind
 from efishim.why.causes import Way, causes, differing
@@ -18,6 +19,8 @@ from efishim.why.model import Answer, Cause, Effect, ItemAnswer, Sanity, Trial
 from efishim.why.side import Side, Start, arrive, meet
 
 NOKASLR = b"nokaslr"
+BEHIND = frozenset({Milestone.START_KERNEL, Milestone.INIT, Milestone.USERSPACE, Milestone.SHUTDOWN})
+"""Milestones behind the meeting point."""
 Say = Callable[[str], None]
 
 
@@ -29,7 +32,9 @@ def plain_plan(plan: Plan) -> Plan:
 
 
 def require_comparable(one: Plan, other: Plan) -> None:
-    """Raises UsageError for plans of which something else differs than the way in."""
+    """Raises UsageError for plans of which something else differs than the way in, or that end before they meet."""
+    if one.until not in BEHIND:
+        raise UsageError(f"the ways meet at startup_64, and the runs end at {one.until.value}", hint="leave out --until")
     for what, mine, theirs in (
         ("image", one.image.sha256, other.image.sha256),
         ("platform", one.platform, other.platform),

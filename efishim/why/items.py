@@ -298,7 +298,7 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
             if a.get(part) == b.get(part):
                 continue
             objects = not plain(a.get(part)) or not plain(b.get(part)) or _refers(a.get(part)) or _refers(b.get(part))
-            draft = drafts.at(f"device {path[0]}", *([TIMERS] if objects else ()))
+            draft = drafts.at(f"device {path[0].partition(' #')[0]}", *([TIMERS] if objects else ()))
             draft.values.append(Value(path, part))
             draft.shown.append((f"{part}={a.get(part)}", f"{part}={b.get(part)}"))
 

@@ -45,7 +45,11 @@ class Graph:
         self.end_of = {id(one): name for name, one in self.ends.items()}
 
     def add(self, name: str, root: Any) -> None:
-        """Follow a root. What was reached before keeps its way."""
+        """Follow a root. What was reached before keeps its way; a second root of one name gets a number."""
+        number = 2
+        while (name,) in self.by_path and id(root) not in self.by_id:
+            name = f"{name.partition(' #')[0]} #{number}"
+            number += 1
         todo: deque[tuple[Path, Any]] = deque([((name,), root)])
         while todo:
             path, one = todo.popleft()

@@ -82,7 +82,7 @@ def arrive(plan: Plan, registry: Registry, *, interrupt: Interrupt | None = None
     seconds = _stopwatch()
     booted = prepare(plan, image, machine, registry, console)
     names.physical_slide = booted.kernel_slide
-    milestones = Milestones(machine, names, Milestone.SHUTDOWN, lambda: 0.0)
+    milestones = Milestones(machine, names, plan.until, lambda: 0.0)
     milestones.arm()
     milestones.at(Moment.BOOT_PARAMS, lambda: machine.stop(MEETING))
     limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds)

@@ -50,3 +50,18 @@ def test_a_way_against_itself_differs_in_nothing(kernel: str, tmp_path: Path, ca
     assert "nokaslr" not in capsys.readouterr().out
     assert run_command_line([*words, "--of", "code:nothing"]) == 2
     assert "there is no difference code:nothing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--with", "efi_info"], "is no item of a route"),
+        (["--with", "efi_info@hvmlite/pvh"], "the two ways do not differ in 'efi_info'"),
+        (["--with", "efi_info@hvmlite/pvh", "--until", "startup_64"], "the ways meet at startup_64"),
+        (["--with", "a@hvmlite/pvh", "--with", "b@hvmlite/efi"], "come from one route"),
+    ],
+)
+def test_what_cannot_be_taken_over(kernel: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["run", kernel, "-r", "hvmlite/pvh", "-m", "64M", "-q", *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
