@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from efishim.temporary import partial_file
 
 VARIABLE = "EFISHIM_CACHE"
 
@@ -23,11 +23,7 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers see all of it or none, also when several processes write it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with partial_file(path, all_ours=True) as (stream, temporary):
+        stream.write(content)
+        stream.flush()
+        temporary.replace(path)

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from efishim.errors import ImageError, UsageError
 from efishim.image.apt import PACKAGE_NAME, VERSION, Apt, Package, Progress
 from efishim.image.archive import extract
 from efishim.image.cachedir import write_atomically
+from efishim.temporary import folder
 
 PREFIX = "deb:"
 
@@ -175,8 +175,8 @@ class DebStore:
         return directory, manifest
 
     def _download(self, package: Package, patterns: Sequence[str], directory: Path, progress: Progress) -> Manifest:
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._root) as temporary:
-            arrived, content = Path(temporary, "deb"), Path(temporary, "content")
+        with folder(".new-", self._root) as temporary:
+            arrived, content = temporary / "deb", temporary / "content"
             arrived.mkdir()
             content.mkdir()
             deb = self._apt.download(package, arrived, progress)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import select
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from efishim.errors import EfishimError
+from efishim.temporary import partial_file
 
 PATIENCE = 10.0
 """Seconds that a reader may let us wait."""
@@ -43,16 +43,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             _drain(_opened(place), data)
             return
         place = place.resolve()  # what a symbolic link leads to is replaced, not the link
-        handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                os.fchmod(stream.fileno(), 0o666 & ~_umask())
-            Path(temporary).replace(place)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        with partial_file(place) as (stream, temporary):
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())
+            temporary.replace(place)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from efishim.image.cachedir import write_atomically
 from efishim.lab.cache.records import belongs, key_in, repeatable
 from efishim.lab.matrix import Result
 from efishim.lab.plan.plan import Plan
@@ -39,6 +40,4 @@ def keep(folder: Path, result: Result, registry: Registry) -> None:
     record, target = result.record, place(folder, result.plan, registry)
     if record is None or target is None or not repeatable(record):
         return
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(encode(record))
-    partial.replace(target)
+    write_atomically(target, encode(record))
