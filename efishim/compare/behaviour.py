@@ -10,7 +10,7 @@ from efishim.compare.facts import Area, Fact, Kind, by_path, did
 from efishim.compare.masks import AUDIT, INTERRUPTS, masked
 from efishim.compare.shown import IOMEM, is_listed_map, is_printed_map, printed_maps
 from efishim.lab.kernel_log import messages, normalise
-from efishim.lab.observe.code_parts import SHIM
+from efishim.lab.observe.code_parts import LOADER, SHIM
 from efishim.lab.record import FirmwareCall, LedgerEntry, LedgerKind, Record
 
 SCAN_STEP = 0x100
@@ -29,8 +29,9 @@ def behaviour(record: Record) -> tuple[dict[Fact, str], Mapping[Fact, tuple[Area
     facts.update((did(Kind.VIOLATION, violation.rule), violation.sentence) for violation in record.abi or ())
     facts.update((call_fact(call), "called") for call in record.firmware_calls)
     facts.update((hardware_fact(touch), "touched") for touch in record.ledger)
-    # A shim in the guest is firmware, whose code is nobody's to compare with: the one on the host shows none.
-    ran = (function.name for function in record.coverage.functions if function.part != SHIM)
+    # A shim in the guest is firmware, whose code is nobody's to compare with: the one on the host shows none. A boot loader's
+    # is not the image's.
+    ran = (function.name for function in record.coverage.functions if function.part not in (SHIM, LOADER))
     facts.update((did(Kind.CODE, name), "ran") for name in ran)
     said = list(sections(record.console))
     for section in said:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 import efishim
+from efishim.compare.behind_loader import of_the_image
 from efishim.compare.costs import costs
 from efishim.compare.facts import ABSENT, Fact, Facts, Side
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Point, Row, RunView, Skipped
@@ -23,6 +24,7 @@ def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Seq
     """Compare records: each with the first, and all in one table. Raises UsageError for too many."""
     if len(records) > MAX_RUNS:
         raise UsageError(f"{len(records)} runs are more than the {MAX_RUNS} that one comparison shows")
+    records = [of_the_image(record) for record in records]
     names = run_names(records)
     facts = [facts_of(record) for record in records]
     runs = [_run(key, name, record) for key, name, record in zip(ascii_uppercase, names, records, strict=False)]

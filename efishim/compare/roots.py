@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from efishim.compare.evidence import Block, Difference, Way
 from efishim.compare.facts import Fact, Kind, did
-from efishim.lab.observe.code_parts import ELSEWHERE, SHIM, USER
+from efishim.lab.observe.code_parts import ELSEWHERE, LOADER, SHIM, USER
 from efishim.lab.record import FunctionCoverage, Record
 
 UNTOLD = "?"
@@ -81,7 +81,7 @@ class Ran:
         self.places = {(one.part, one.name): place for place, one in enumerate(functions)}
         self.named: dict[str, list[int]] = {}
         for place, one in enumerate(functions):
-            if one.part != SHIM:
+            if one.part not in (SHIM, LOADER):
                 self.named.setdefault(one.name, []).append(place)
         self._offsets: dict[int, list[str]] = {}
         self._sets: dict[int, frozenset[str]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from efishim.firmware.calling.functions import SERVICES, Returns, by_full_name
 from efishim.firmware.protocols import (
+    block_io,
     graphics_output,
     load_file2,
     memory_attribute,
@@ -16,6 +17,8 @@ FUNCTIONS = by_full_name(
     (
         *SERVICES.values(),
         *load_file2.FUNCTIONS,
+        *block_io.BLOCK_FUNCTIONS,
+        *block_io.DISK_FUNCTIONS,
         *simple_file_system.VOLUME_FUNCTIONS,
         *simple_file_system.FILE_FUNCTIONS,
         *text_output.FUNCTIONS,

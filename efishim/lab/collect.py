@@ -211,4 +211,22 @@ def console(data: bytearray) -> str:
     return rec.console_text(bytes(data))[0]
 
 
-__all__ = ["Milestone", "console", "firmware_calls", "image", "ledger", "named", "outcome", "plugins", "reason_of"]
+def console_before(data: bytearray, booted: Booted) -> int | UnsetType:
+    """Characters of the console that a boot loader wrote before the image began."""
+    if booted.loader is None or not booted.loader.entry:
+        return UNSET
+    return len(console(data[: booted.console_before]))
+
+
+__all__ = [
+    "Milestone",
+    "console",
+    "console_before",
+    "firmware_calls",
+    "image",
+    "ledger",
+    "named",
+    "outcome",
+    "plugins",
+    "reason_of",
+]

@@ -75,7 +75,7 @@ def run_plan(
     code = CodeObserver(machine, image, milestones, unpacked=booted.kernel_slide is not None)
 
     def at_entry() -> None:
-        names.image_base, names.image_size = booted.loaded.base, booted.loaded.size
+        names.image_base, names.image_size, booted.console_before = booted.loaded.base, booted.loaded.size, len(screen.data)
         if plan.observers:
             views.at_entry(booted.entry_used(plan.entry))
             code.start(names)
@@ -132,6 +132,7 @@ def run_plan(
         last_moments=moments,
         notes=[*notes, *salvage.notes],
         console=collect.console(screen.data),
+        console_before=collect.console_before(screen.data, booted),
         console_dropped=screen.dropped,
         reproduce=plan.reproduce(),
     )

@@ -60,6 +60,8 @@ class Booted:
     """The entry that is used, when a plugin brings it."""
     injections: Injections = field(default_factory=Injections)
     """Calls that fail on purpose."""
+    console_before: int = 0
+    """Bytes on the console when the image began."""
     loader: LoaderRun | None = None
     """The boot loader that runs in front of the image."""
 

@@ -76,6 +76,8 @@ class Record(Part, frozen=True, kw_only=True):
     """What is not emulated and was asked for, where the boot information came from, and the like."""
     console: str
     """What the guest wrote to its serial console; bytes that are not UTF-8 appear as escapes."""
+    console_before: Count | UnsetType = UNSET
+    """Characters of it that a boot loader wrote before the image began."""
     console_dropped: Count = 0
     """Bytes of it that are not kept."""
     reproduce: Text
