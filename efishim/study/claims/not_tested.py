@@ -38,7 +38,8 @@ REASONS = (
             sources.paraphrase("GRUB 2 on EFI starts Linux through the EFI stub."),
             "Real GRUB on EFI firmware enters the kernel's EFI stub.",
         ),
-        "the routes of this study begin at an entry of the kernel, behind whatever boot loader there was",
+        "the routes of this study begin at an entry of the kernel; efishim run --loader grub-efi runs the real one, of which "
+        "version 2.06 enters the kernel's 32-bit entry by its command linux and the stub by its command chainloader",
     ),
     (
         _open(
