@@ -11,7 +11,10 @@ from efishim.compare.inputs import COMMAND_LINE, INITRD
 from efishim.compare.model import Answer, Question
 from efishim.compare.pair import Pair
 from efishim.compare.rules import Class
-from efishim.lab.record import Milestone, Record
+from efishim.lab.record import Milestone, Record, ShimPlace
+
+UNPACKING = frozenset({"decompressor", "stub"})
+"""Parts of a bzImage's code of which one unpacks the kernel; a route that ran none of them was given the kernel itself."""
 
 SHOWN = 6
 """Names in a sentence; how many more there are is said."""
@@ -52,7 +55,15 @@ def _unread(name: str, record: Record) -> str:
             unread[f"all of {place}"] = None
         else:
             unread |= dict.fromkeys(f"{place}.{field}" for field in one.never_read)
-    return f"{name}: {_some(list(unread)) or 'nothing: all of it was read, some only as a whole'}."
+    said = _some(list(unread)) or "nothing: all of it was read, some only as a whole"
+    by_shim = [place for place in unread if _shim_read(place, record)]
+    return f"{name}: {said}{'; the EFI shim read it, and not the kernel' if by_shim else ''}."
+
+
+def _shim_read(place: str, record: Record) -> bool:
+    """Is it a native structure that the shim was built from? What firmware on the host reads is not observed."""
+    served = any(call.service.startswith("BootServices.") for call in record.firmware_calls)
+    return served and record.options.shim is not ShimPlace.GUEST and place.startswith("all of ") and "boot_params" not in place
 
 
 NATIVE = ("hvm_", "boot_params", "setup_header", "multiboot")
@@ -165,7 +176,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _cost(left: str, one: Record, right: str, other: Record) -> list[str]:
     a, b = costs(one), costs(other)
-    lines = [_cost_line(left, a), _cost_line(right, b)]
+    lines = [_cost_line(left, one, a), _cost_line(right, other, b)]
     common = [name for name in a.milestones if name in b.milestones and a.milestones[name] and b.milestones[name]]
     if common:
         far = common[-1]
@@ -179,9 +190,16 @@ def _cost(left: str, one: Record, right: str, other: Record) -> list[str]:
     return lines
 
 
-def _cost_line(name: str, cost: Costs) -> str:
+def _cost_line(name: str, record: Record, cost: Costs) -> str:
     calls, accesses = sum(cost.calls.values()), sum(cost.hardware.values())
-    return f"{name}: {cost.insns:,} instructions, {calls:,} firmware calls, {accesses:,} hardware accesses."
+    parts = "; ".join(f"{one.name} {one.insns:,}" for one in record.coverage.parts)
+    notes = []
+    if record.image.format == "bzImage" and parts and not {one.name for one in record.coverage.parts} & UNPACKING:
+        notes.append("the payload was unpacked by the host, which is not counted")
+    if calls and record.options.shim is not ShimPlace.GUEST:
+        notes.append("the work of the firmware that answered is not counted")
+    said = f"{name}: {cost.insns:,} instructions{f' ({parts})' if parts else ''}, {calls:,} firmware calls, "
+    return f"{said}{accesses:,} hardware accesses{''.join(f'; {note}' for note in notes)}."
 
 
 def _ratio(left: str, right: str, milestone: str, a: int, b: int) -> str:

@@ -10,9 +10,14 @@ import msgspec
 import pytest
 
 from efishim.compare.build import build
+from efishim.compare.rules import shipped_rules
 from efishim.lab.record import Coverage, FirmwareCall, FunctionCoverage, LedgerEntry, LedgerKind, Record, decode, encode
 from efishim.report.html import render
+from efishim.report.html.code import code
 from efishim.report.html.limits import SIZE_LIMIT, Limits, cut
+from efishim.report.html.page import anchor
+from efishim.report.html.timeline import LEAST, PHASE_WIDTH, timeline
+from efishim.report.sources import cited
 from tests.report.pages import ATTACK, document, hostile_report, parsed, records, report
 
 REPORTS = pytest.mark.parametrize("text", [report, hostile_report], ids=["honest", "hostile"])
@@ -44,7 +49,11 @@ def test_every_element_is_closed_where_it_should_be(text: object) -> None:
 def test_nothing_is_loaded_from_anywhere(text: object) -> None:
     page = parsed(text())  # type: ignore[operator]
     places = {value for one in page.elements for name, value in one.attributes.items() if name in ("href", "src", "action")}
-    assert all(place.startswith("#") or place == "data:," for place in places)
+    # Sources of rules are links that a reader may follow; what a guest said is never one.
+    sources = {one.attributes["href"] for one in page.of("a") if one.attributes.get("rel") == "noreferrer"}
+    known = {one.link for rule in shipped_rules() for one in cited(rule.source)}
+    assert sources <= known
+    assert all(place.startswith("#") or place == "data:," for place in places - sources)
     assert "url(" not in page.of("style")[0].text
     assert "@import" not in page.of("style")[0].text
 
@@ -82,7 +91,9 @@ def test_links_inside_lead_somewhere() -> None:
     page = parsed(report())
     names = [one.attributes["id"] for one in page.elements if "id" in one.attributes]
     assert len(names) == len(set(names))
-    for one in page.of("a"):
+    inside = [one for one in page.of("a") if one.attributes.get("rel") != "noreferrer"]
+    assert inside
+    for one in inside:
         assert one.attributes["href"].removeprefix("#") in names
     for one in page.elements:
         for attribute in ("aria-labelledby", "data-for"):
@@ -124,10 +135,11 @@ def test_every_difference_is_there(count: int) -> None:
 
 
 def test_each_reason_stands_beside_what_it_explains() -> None:
-    text = " ".join(one.text for one in parsed(report(2)).of("p"))
+    page = parsed(report(2))
+    text = " ".join(one.text for tag in ("p", "a") for one in page.of(tag))
     for group in document(2).pairs[0].groups:
         assert group.reason in text
-        assert group.source in text
+        assert all(one.text in text for one in cited(group.source))
 
 
 @pytest.mark.slow
@@ -183,3 +195,33 @@ def test_halving_ends_and_a_cut_counts() -> None:
     some = cut(range(10), 4)
     assert (some.shown, some.more, some.total) == ((0, 1, 2, 3), 6, 10)
     assert cut(range(3), 4).more == 0
+
+
+def test_runs_of_the_same_code_share_a_column_and_the_empty_have_none() -> None:
+    base = records()[0]
+
+    def ran(*names: str) -> Record:
+        functions = [FunctionCoverage(name=name, part="kernel", blocks=1, offsets="0") for name in names]
+        return msgspec.structs.replace(base, coverage=Coverage(blocks=1, functions=functions))
+
+    found = [ran("a"), ran("b"), ran("b"), ran()]
+    view = code(build(found, []), found, Limits())
+    assert [(column.index, column.keys) for column in view.columns] == [(0, "A"), (1, "B, C")]
+    assert view.hidden == (build(found, []).runs[3].name,)
+
+
+def test_bars_have_one_scale() -> None:
+    found = list(records()[:2])
+    rows = timeline(build(found, []), found).rows
+    bars = [(phase.insns, phase.width) for row in rows for phase in row.phases if phase is not None]
+    longest, width = max(bars)
+    assert width == PHASE_WIDTH
+    assert all(bar == pytest.approx(max(LEAST, PHASE_WIDTH * insns / longest), abs=0.06) for insns, bar in bars if insns)
+
+
+def test_a_fact_has_a_link_that_stays() -> None:
+    page = parsed(report())
+    rows = [one.attributes["id"] for one in page.of("tr") if one.attributes.get("id")]
+    assert len(set(rows)) == len(rows) == len(document().rows)
+    assert anchor(document().rows[0].path) in rows
+    assert anchor("entry.cpu.cr0") == "f-" + sha256(b"entry.cpu.cr0").hexdigest()[:10]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from efishim.compare.model import Comparison
 from efishim.lab.record import FunctionCoverage, Record
 from efishim.report.figures import amount
+from efishim.report.html.keys import spans
 from efishim.report.html.limits import Cut, Limits, cut
 
 ELSEWHERE = "elsewhere"
@@ -35,10 +36,23 @@ class FunctionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """Runs that ran the same blocks of everything in the table; the first of them is shown."""
+
+    index: int
+    keys: str
+    """Their letters."""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """The table, and how many functions there are of each kind in all."""
 
     rows: Cut[FunctionRow]
+    columns: tuple[Column, ...]
+    hidden: tuple[str, ...]
+    """Runs that ran none of these functions, which have no column."""
     some: int
     """Ran on some runs, not on all."""
     blocks: int
@@ -67,7 +81,26 @@ def code(comparison: Comparison, records: Sequence[Record], limits: Limits) -> C
     some.sort(key=lambda row: (sum(use is not None for use in row.uses), -max(use.blocks for use in row.uses if use), row.name))
     blocks.sort(key=lambda row: (-sum(use.only + use.missing for use in row.uses if use), row.name))
     rows = cut([*some, *blocks], limits.functions)
-    return Code(rows, len(some), len(blocks), len(table) - len(some) - len(blocks), tuple(only))
+    return Code(
+        rows, *_columns(comparison, rows.shown), len(some), len(blocks), len(table) - len(some) - len(blocks), tuple(only)
+    )
+
+
+def _columns(comparison: Comparison, rows: Sequence[FunctionRow]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """Columns without those that would repeat another or be empty; and the runs of the empty ones."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index in range(len(comparison.runs)):
+        cells = (row.uses[index] for row in rows)
+        alike.setdefault(tuple(use and (use.blocks, use.only, use.missing) for use in cells), []).append(index)
+    keys, names = [run.key for run in comparison.runs], [run.name for run in comparison.runs]
+    columns, hidden = [], []
+    for cells, indexes in alike.items():
+        mine = tuple(names[index] for index in indexes)
+        if any(cells):
+            columns.append(Column(indexes[0], spans(keys, indexes), mine))
+        else:
+            hidden += mine
+    return tuple(columns), tuple(hidden)
 
 
 def _shape(function: FunctionCoverage) -> str:

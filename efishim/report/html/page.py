@@ -24,6 +24,7 @@ from efishim.report.html.matrix import matrix
 from efishim.report.html.memory import memory
 from efishim.report.html.structures import structures
 from efishim.report.html.timeline import parts, timeline
+from efishim.report.sources import cited
 
 VALUE_LIMIT = 600
 """Characters of one value or name; more are never shown."""
@@ -101,7 +102,14 @@ def environment() -> Environment:
         finalize=_shown,
     )
     found.filters.update(
-        amount=amount, thousands="{:,}".format, brief=_brief, counts=counts, first_screen=_first_screen, release=release
+        amount=amount,
+        thousands="{:,}".format,
+        brief=_brief,
+        counts=counts,
+        cited=cited,
+        anchor=anchor,
+        first_screen=_first_screen,
+        release=release,
     )
     found.globals.update(total=_total)
     return found
@@ -113,6 +121,11 @@ def _shown(value: object) -> object:
         return value
     text = value if len(value) <= VALUE_LIMIT else value[:VALUE_LIMIT] + "…"
     return text if text.isprintable() else clean(text)
+
+
+def anchor(path: str) -> str:
+    """The id of a fact's row. It stays the same as long as the fact does: links to it can be kept."""
+    return f"f-{sha256(path.encode('utf-8', 'backslashreplace')).hexdigest()[:10]}"
 
 
 def _brief(text: str, width: int = 90) -> str:

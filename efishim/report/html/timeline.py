@@ -1,6 +1,7 @@
 """Instructions between milestones and by part of the code.
 
-A boot spends a thousand times more in one phase than in the next, so each phase has a scale of its own.
+All bars have one scale. A boot spends a thousand times more in one phase than in the next: what would be too short to be seen
+is drawn as a line of the least width, and the text says from which number on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from efishim.report.figures import amount
 PHASE_WIDTH = 120
 """Pixels of the longest bar of a phase."""
 
-PARTS_WIDTH = 560
+PARTS_WIDTH = 400
 """Pixels of the longest stack of parts."""
 
 LEAST = 1.5
@@ -56,6 +57,10 @@ class Timeline:
     phases: tuple[tuple[str, str], ...]
     rows: tuple[TimelineRow, ...]
     ticks: bool
+    longest: str
+    """Instructions of the longest bar."""
+    least: str
+    """Instructions of the shortest bar that is to scale."""
     width: int = PHASE_WIDTH
 
 
@@ -65,15 +70,15 @@ def timeline(comparison: Comparison, records: Sequence[Record]) -> Timeline:
     if any(not _got_through(run, stops) for run in comparison.runs):
         stops += [stop for stop in STOPS if stop not in stops][:1]
     lengths = [_lengths(run, stops) for run in comparison.runs]
-    longest = [max((row[i][0] for row in lengths if i < len(row)), default=0) for i in range(len(stops))]
+    longest = max((length for row in lengths for length, _ in row), default=0)
     names = tuple((_before(stops, i), stop.value) for i, stop in enumerate(stops))
     rows = []
     for run, row, record in zip(comparison.runs, lengths, records, strict=True):
-        phases: list[Phase | None] = [_phase(run, length, longest[i], i, ended) for i, (length, ended) in enumerate(row)]
+        phases: list[Phase | None] = [_phase(run, length, longest, i, ended) for i, (length, ended) in enumerate(row)]
         phases += [None] * (len(stops) - len(phases))
         rows.append(TimelineRow(run, tuple(phases), f"{record.outcome.virtual_ns / 1e6:,.1f} ms"))
     ticks = any(phase is not None and phase.tick is not None for row in rows for phase in row.phases)
-    return Timeline(names, tuple(rows), ticks)
+    return Timeline(names, tuple(rows), ticks, amount(longest), amount(int(longest * LEAST / PHASE_WIDTH)))
 
 
 def _before(stops: Sequence[Milestone], index: int) -> str:
