@@ -93,10 +93,11 @@ def _columns(comparison: Comparison, rows: Sequence[FunctionRow]) -> tuple[tuple
         cells = (row.uses[index] for row in rows)
         alike.setdefault(tuple(use and (use.blocks, use.only, use.missing) for use in cells), []).append(index)
     keys, names = [run.key for run in comparison.runs], [run.name for run in comparison.runs]
-    columns, hidden = [], []
-    for cells, indexes in alike.items():
+    columns: list[Column] = []
+    hidden: list[str] = []
+    for shape, indexes in alike.items():
         mine = tuple(names[index] for index in indexes)
-        if any(cells):
+        if any(shape):
             columns.append(Column(indexes[0], spans(keys, indexes), mine))
         else:
             hidden += mine
