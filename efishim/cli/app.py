@@ -26,8 +26,21 @@ from efishim.plugin_guard import PluginError, described
 from efishim.plugins import Registry, load_plugins
 
 OWN_COMMANDS = (
-    *("run", "compare", "check", "surface", "baseline", "study", "why", "inspect", "oracle", "providers", "platforms", "rules"),
-    *("plugins", "new-plugin", "cache", "doctor", "schema", "completion"),
+    *(
+        "run",
+        "compare",
+        "check",
+        "surface",
+        "baseline",
+        "study",
+        "matrix",
+        "why",
+        "inspect",
+        "oracle",
+        "providers",
+        "platforms",
+    ),
+    *("rules", "plugins", "new-plugin", "cache", "doctor", "schema", "completion"),
     *("show", "explain"),
 )
 """In the order of the help text. Each is the function `command` in the module of its name."""

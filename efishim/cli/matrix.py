@@ -1,28 +1,125 @@
-"""Boots a kernel through several routes for the commands: route selection, plans and progress."""
+"""Boots a kernel through several routes for the commands: route selection, plans and progress. And `efishim matrix`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rich_click as click
+
+from efishim.cli import complete
 from efishim.cli.run import Interruption, interruptible
-from efishim.report.figures import amount
-from efishim.report.plain import plain_line
+from efishim.cli.runs_progress import route_name, shown_progress
+from efishim.cli.shared import PLAN_WORDS, no_cache_option, on_option, options_of_run, routes_option
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
-    from efishim.cli.talk import Talk
     from efishim.compare.model import Skipped
     from efishim.image.opened import Image
-    from efishim.lab.matrix import MatrixProgress, Result
+    from efishim.lab.matrix import Result
     from efishim.lab.plan.plan import Blob, Plan
-    from efishim.lab.record import MilestonePoint, Record
+    from efishim.lab.record import Record
 
 NOT_APPLICABLE = 77
+FORMATS = ("text", "markdown", "json")
+
+
+@click.command("matrix")
+@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.FILE)
+@routes_option
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    default=("pc",),
+    show_default=True,
+    shell_complete=complete.platform,
+    help="A machine to emulate, for routes that name none; repeatable.",
+)
+@click.option(
+    *("-o", "--output", "folder"),
+    metavar="DIR",
+    default="matrix",
+    show_default=True,
+    type=complete.FILE,
+    help="The folder to fill, or to go on with.",
+)
+@click.option("--parquet", is_flag=True, help="Also write the records as tables for DuckDB, Polars and others.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Run up to N boots in parallel. [default: one per processor]"
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
+@no_cache_option
+@on_option
+@options_of_run(*(word for word in PLAN_WORDS if word != "platform"))
+@click.pass_obj
+def command(
+    state: State,
+    /,
+    kernels: tuple[str, ...],
+    routes: tuple[str, ...],
+    platforms: tuple[str, ...],
+    folder: str,
+    parquet: bool,
+    jobs: int | None,
+    form: str,
+    quiet: bool,
+    no_cache: bool,
+    on: str | None,
+    **words: Any,
+) -> int:
+    """Boot each KERNEL through each route on each platform, and keep the records in a folder with a table over all.
+
+    A matrix that was cut short goes on where it was: what is in the folder, whole and of the same runs, is not made again.
+    The folder has the records (records/KERNEL/PROVIDER-ENTRY-PLATFORM.json), an index (matrix.json) and the report (matrix.md).
+
+    Exit status: 0 every run reached its goal, 1 otherwise. A route that does not apply to a kernel is no run.
+
+    \b
+        efishim matrix vmlinuz-6.1 vmlinuz-6.12 -r hvmlite/efi -r hvmlite/pvh --platform pc --platform hvmlite
+        efishim matrix deb:linux-image-cloud-amd64 --parquet -o records
+        efishim matrix vmlinuz* --on dask://scheduler:8786
+    """
+    from efishim.cli.fill import Wanted, fill
+    from efishim.cli.out import print_json, table
+    from efishim.lab.cache.records import own_records
+    from efishim.lab.plan.plan import shell_word
+    from efishim.report.matrix_folder import MatrixFolder
+    from efishim.report.matrix_table import grid, markdown
+
+    if parquet:
+        from efishim.report.parquet import require, write
+
+        require()
+    place = MatrixFolder(folder)
+    wanted = Wanted(
+        kernels=kernels,
+        routes=routes,
+        platforms=tuple(dict.fromkeys(platforms)),
+        words=words,
+        jobs=jobs or os.cpu_count() or 1,
+        quiet=quiet,
+        cache=None if no_cache else own_records(),
+        on=on,
+    )
+    found = fill(state, wanted, place)
+    report = markdown(found.cells, " ".join(("efishim matrix", *(shell_word(kernel) for kernel in kernels))))
+    place.write("matrix.md", report.encode())
+    if parquet:
+        write(place.path, found.records)
+    if form == "json":
+        print_json([cell.row() for cell in found.cells])
+    elif form == "markdown":
+        print(report, end="")
+    else:
+        table(*grid(found.cells))
+    if not quiet:
+        state.talk.line(f"{len(found.records)} records in {folder}, {found.made} of them made now")
+    return found.interrupted or (0 if all(cell.good for cell in found.cells) else 1)
 
 
 @dataclass
@@ -67,8 +164,8 @@ def run_routes(
     from efishim.lab.matrix import run_matrix
 
     plans, skipped = _plans(state, kernel, routes, words, dump, quiet=quiet)
-    names = [_name(plan) for plan in plans]
-    with interruptible() as interruption, _progress(state.talk, names, quiet=quiet) as progress:
+    names = [route_name(plan) for plan in plans]
+    with interruptible() as interruption, shown_progress(state.talk, names, quiet=quiet) as progress:
         results = run_matrix(
             plans,
             jobs=jobs or os.cpu_count() or 1,
@@ -115,16 +212,12 @@ def _plans(
     return plans, [Skipped(route=one.route, reason=one.reason, failed=one.failed) for one in skipped]
 
 
-def _name(plan: Plan) -> str:
-    return f"{plan.route}@{plan.platform}"
-
-
 def _outcome(results: list[Result], skipped: list[Skipped], interruption: Interruption) -> Outcome:
     from efishim.compare.model import Skipped
 
     outcome = Outcome(skipped=list(skipped), interrupted=interruption.exit_status)
     for result in results:
-        name = _name(result.plan)
+        name = route_name(result.plan)
         if result.record is not None:
             outcome.records.append(result.record)
         elif result.failure is not None:
@@ -133,100 +226,3 @@ def _outcome(results: list[Result], skipped: list[Skipped], interruption: Interr
         else:
             outcome.skipped.append(Skipped(route=name, reason="interrupted before it began", failed=True))
     return outcome
-
-
-@contextmanager
-def _progress(talk: Talk, names: list[str], *, quiet: bool) -> Iterator[MatrixProgress]:
-    if quiet:
-        yield Silent()
-    elif talk.console.is_terminal:
-        from rich.live import Live
-
-        lines = Lines(names)
-        with Live(get_renderable=lines.table, console=talk.console, refresh_per_second=5, transient=True):
-            yield lines
-    else:
-        yield Plain(talk, names)
-
-
-class Silent:
-    """Says nothing."""
-
-    def milestone(self, index: int, point: MilestonePoint) -> None:
-        """Nothing."""
-
-    def tick(self, index: int, insns: int, rate: float) -> None:
-        """Nothing."""
-
-    def finished(self, index: int, result: Result) -> None:
-        """Nothing."""
-
-
-class Plain(Silent):
-    """Where no line can be redrawn: one line for each milestone of each run."""
-
-    def __init__(self, talk: Talk, names: list[str]) -> None:
-        self._talk = talk
-        self._names = names
-
-    def milestone(self, index: int, point: MilestonePoint) -> None:
-        """A line."""
-        self._talk.line(f"{self._names[index]}: {point.name.value} after {amount(point.insns)} instructions", "dim")
-
-    def finished(self, index: int, result: Result) -> None:
-        """A line."""
-        if result.failure is not None:
-            self._talk.line(f"{self._names[index]}: {result.failure.sentence}", "dim")
-        elif result.record is not None:
-            self._talk.line(f"{self._names[index]}: ended with {_ended(result.record, result)}", "dim")
-
-
-def _ended(record: Record, result: Result) -> str:
-    reason = record.outcome.reason.value
-    return f"{reason}, made before" if result.cached else f"{reason} in {record.outcome.seconds:.1f} s"
-
-
-@dataclass
-class _Line:
-    milestone: str = ""
-    insns: int = 0
-    rate: float = 0.0
-    end: str = ""
-
-
-class Lines(Silent):
-    """On a terminal: a line for each route, redrawn."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._lines = [_Line() for _ in names]
-
-    def milestone(self, index: int, point: MilestonePoint) -> None:
-        """Redrawn with the next refresh."""
-        self._lines[index].milestone, self._lines[index].insns = point.name.value, point.insns
-
-    def tick(self, index: int, insns: int, rate: float) -> None:
-        """Redrawn with the next refresh."""
-        self._lines[index].insns, self._lines[index].rate = insns, rate
-
-    def finished(self, index: int, result: Result) -> None:
-        """The line stays as it is."""
-        line = self._lines[index]
-        if result.record is not None:
-            line.end = _ended(result.record, result)
-            line.insns = result.record.outcome.insns
-        elif result.failure is not None:
-            line.end = result.failure.sentence
-
-    def table(self) -> Any:
-        """The lines as they are now."""
-        from rich.table import Table
-        from rich.text import Text
-
-        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for name, line in zip(self._names, self._lines, strict=True):
-            rate = f"{amount(int(line.rate))} a second" if line.rate and not line.end else line.end
-            waiting = not line.milestone and not line.end
-            cells = (name, "waiting" if waiting else line.milestone, amount(line.insns) if line.insns else "", rate)
-            grid.add_row(*(Text(plain_line(cell), style="dim" if waiting else "") for cell in cells))
-        return grid

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import complete
-from efishim.cli.matrix import Silent
 from efishim.cli.out import document
 from efishim.cli.outputs import check_writable
 from efishim.cli.run import Interruption, interruptible
+from efishim.cli.runs_progress import Silent
 from efishim.cli.shared import no_cache_option, on_option
 from efishim.cli.talk import moved
 
