@@ -199,24 +199,27 @@ class _Runs:
             dispatch(self._progress, event)
 
 
-def _files(plan: Plan) -> list[Blob]:
-    """The files that a plan names by their path."""
-    found = []
-    for field in dataclasses.fields(plan):
-        value = getattr(plan, field.name)
-        found += [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Blob)]
-    return [blob for blob in found if blob.path is not None]
+def _files(value: Any) -> list[Blob]:
+    """The files that a plan, or a part of one, names by their path."""
+    if isinstance(value, Blob):
+        return [value] if value.path is not None else []
+    if isinstance(value, tuple):
+        return [blob for one in value for blob in _files(one)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [blob for field in dataclasses.fields(value) for blob in _files(getattr(value, field.name))]
+    return []
 
 
-def _placed(plan: Plan, places: Mapping[str, Path]) -> Plan:
+def _placed(value: Any, places: Mapping[str, Path]) -> Any:
     """The plan with its files where they lie on this machine. What the user called them stays."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, Blob) and value.path is not None:
-            return dataclasses.replace(value, path=str(places[value.sha256]))
-        return tuple(moved(one) for one in value) if isinstance(value, tuple) else value
-
-    return dataclasses.replace(plan, **{field.name: moved(getattr(plan, field.name)) for field in dataclasses.fields(plan)})
+    if isinstance(value, Blob):
+        return dataclasses.replace(value, path=str(places[value.sha256])) if value.path is not None else value
+    if isinstance(value, tuple):
+        return tuple(_placed(one, places) for one in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _placed(getattr(value, field.name), places) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
 
 
 def _told(event: tuple[Any, ...]) -> str:

@@ -20,6 +20,7 @@ from efishim.lab import cluster as module
 from efishim.lab.cluster import ClusterError, address
 from efishim.lab.matrix import run_matrix
 from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import MilestonePoint, encode
 from efishim.lab.running import Result
@@ -148,6 +149,27 @@ def test_workers_with_other_software_are_refused(cluster: Cluster, tmp_path: Pat
     monkeypatch.setattr(module, "_identity", lambda _: "another build")
     with pytest.raises(ClusterError, match=r"the worker tcp://127.0.0.1:\d+ has another efishim"):
         run_matrix(plans(tmp_path)[:1], jobs=1, progress=Quiet(), registry=REGISTRY, on=cluster.place)
+
+
+def test_all_files_of_a_plan_travel_and_keep_their_names() -> None:
+    def file(name: str) -> Blob:
+        return Blob(name, f"hash of {name}", 1, path=f"/here/{name}")
+
+    held = Blob.embedded("init", b"init")
+    plan = Plan(
+        image=file("kernel"),
+        provider="firmware",
+        entry="efi",
+        platform="pc",
+        initrds=(held, file("initrd")),
+        loader=LoaderPlan("grub", files=(("/boot/k", file("grub")),), disk=file("disk")),
+    )
+    found = module._files(plan)
+    assert {blob.label for blob in found} == {"kernel", "initrd", "grub", "disk"}
+    there = module._placed(plan, {blob.sha256: Path("/there") / blob.label for blob in found})
+    assert {blob.path for blob in module._files(there)} == {f"/there/{blob.label}" for blob in found}
+    assert there.initrds[0] == held
+    assert there.reproduce() == plan.reproduce()
 
 
 def test_software_without_a_name_fits_to_nothing() -> None:

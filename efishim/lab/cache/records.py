@@ -112,7 +112,7 @@ def belongs(record: Record, plan: Plan) -> bool:
     """Does the record say that it is one of this plan?"""
     return (
         record.image.sha256 == plan.image.sha256
-        and record.route == plan.route_name()
+        and record.route == plan.route_name(record.route.entry if plan.loader is not None else "")  # it chooses the entry
         and record.options == plan.record_options(record.options.dump)
         and record.reproduce == plan.reproduce()
     )
