@@ -85,9 +85,13 @@ def hold_to_counter_cases(rules: Sequence[Rule], records: Sequence[Record]) -> N
     added = rules[len(shipped_rules()) :]
     if not added or len(records) < 2:
         return
-    runs = [Seen(record, facts_of(record)) for record in records]
     words = [traits(record) for record in records]
-    for rule in added:
+    others = list(zip(words[1:], records[1:], strict=True))
+    speaking = [rule for rule in added if any(rule.applies(words[0], word, changed(records[0], one)) for word, one in others)]
+    if not speaking:
+        return
+    runs = [Seen(record, facts_of(record)) for record in records]
+    for rule in speaking:
         for run, other in zip(runs[1:], words[1:], strict=True):
             if not rule.applies(words[0], other, changed(records[0], run.record)):
                 continue
