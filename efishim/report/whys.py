@@ -73,6 +73,7 @@ def _active(answer: Answer, verbose: bool) -> Iterator[str]:
             continue
         yield ""
         yield f"{item.name}{_values(item)}"
+        yield from _ends(answer, item)
         yield from _effects([one for one in answer.effects if one.fact in item.switches], verbose)
     groups: dict[tuple[str, ...], list[Effect]] = {}
     for effect in answer.effects:
@@ -82,6 +83,15 @@ def _active(answer: Answer, verbose: bool) -> Iterator[str]:
         yield ""
         yield f"only together: {' and '.join(names)}"
         yield from _effects(effects, verbose)
+
+
+def _ends(answer: Answer, item: ItemAnswer) -> Iterator[str]:
+    """Where taking it over alone makes the run end otherwise."""
+    own = dict(zip(answer.routes, answer.outcomes, strict=True))
+    for trial in answer.trials:
+        if trial.taken == (item.name,) and trial.outcome != own[trial.base]:
+            ended = f"the run ends with {trial.outcome!r}, and {trial.other:,} facts are as on neither side"
+            yield f"  alone in {trial.base}: {ended}"
 
 
 def _values(item: ItemAnswer) -> str:
@@ -122,7 +132,9 @@ def _idle(answer: Answer) -> Iterator[str]:
     if odd:
         yield ""
         yield "of consequence, but switching no difference alone"
-        yield from (f"  {item.name}{_values(item)}" for item in odd)
+        for item in odd:
+            yield f"  {item.name}{_values(item)}"
+            yield from (f"  {line}" for line in _ends(answer, item))
 
 
 def _rest(answer: Answer, verbose: bool) -> Iterator[str]:

@@ -176,6 +176,7 @@ def _answer(
         sha256=image.sha256,
         version=sides[0].image.version,
         routes=(sides[0].route, sides[1].route),
+        outcomes=(truth[0].outcome, truth[1].outcome),
         insns=start.insns,
         virtual_ns=start.when,
         items=tuple(items),

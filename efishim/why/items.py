@@ -18,6 +18,9 @@ from efishim.wire.bootparams import BootParams
 
 CHUNK = 1 << 16
 WORD = 8
+FIRMWARE = "firmware"
+HOOKS = ("on_fetch_fault", "on_exception", "halt_ends", "_on_trap")
+"""Attributes of the machine by which firmware of the host is called. They belong to EFI, as what it remembers does."""
 TIMERS = "device timers"
 """What is planned. A device that planned something else goes together with it."""
 UNNAMED, KERNEL_IMAGE = "memory without a name", "kernel image"
@@ -273,6 +276,7 @@ def graph_of(side: Side) -> Graph:
         "watches": machine.watches,
         "console": side.console,
         "booted": side.booted,
+        "work": machine.memory.work,
     }
     graph = Graph(ends)
     for bus in (machine.ports, machine.mmio):
@@ -283,6 +287,9 @@ def graph_of(side: Side) -> Graph:
     graph.add("CPUID", machine.cpuid)
     graph.add("hypercalls", machine.hypercall)
     graph.add("timers", machine.clock.planned)
+    graph.add(FIRMWARE, side.booted.shim)
+    for hook in HOOKS:
+        graph.add(hook, getattr(machine, hook))
     return graph
 
 
@@ -290,17 +297,30 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
     if one.machine.time.tsc_offset != other.machine.time.tsc_offset:
         drafts.at("time stamp counter").values.append(Value((), "tsc_offset"))
     mine, theirs = graph_of(one), graph_of(other)
+    if (one.booted.shim is None) != (other.booted.shim is None):
+        drafts.at(naming.EFI).values.append(Value((), FIRMWARE))
+    for hook in HOOKS:
+        a, b = (graph.by_path.get((hook,)) for graph in (mine, theirs))
+        if _kind_of(a) != _kind_of(b) or (a is not None and mine.state((hook,)) != theirs.state((hook,))):
+            drafts.at(naming.EFI).values.append(Value((), hook))
     for path in {**dict.fromkeys(mine.by_path), **dict.fromkeys(theirs.by_path)}:
         if path not in mine.by_path or path not in theirs.by_path:
             continue  # it shows in the part of the object that has it
         a, b = mine.state(path), theirs.state(path)
         for part in _keys(a, b):
-            if a.get(part) == b.get(part):
+            if a.get(part) == b.get(part) or path[0] in HOOKS:
+                continue
+            if path[0] == FIRMWARE:
+                drafts.at(naming.EFI).values.append(Value(path, part))
                 continue
             objects = not plain(a.get(part)) or not plain(b.get(part)) or _refers(a.get(part)) or _refers(b.get(part))
             draft = drafts.at(f"device {path[0].partition(' #')[0]}", *([TIMERS] if objects else ()))
             draft.values.append(Value(path, part))
             draft.shown.append((f"{part}={a.get(part)}", f"{part}={b.get(part)}"))
+
+
+def _kind_of(one: object) -> str:
+    return getattr(one, "__qualname__", type(one).__qualname__)
 
 
 def _refers(value: object) -> bool:

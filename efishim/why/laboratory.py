@@ -30,12 +30,6 @@ class Laboratory:
         self._start, self._jobs = start, jobs
         self._on_first = first.has_firmware or not second.has_firmware
 
-    @property
-    def crossed(self) -> list[bool]:
-        """On whose machine, the first's or not, all items of the other can be taken over."""
-        one, other = self.sides
-        return [True, False] if one.has_firmware == other.has_firmware else [self._on_first]
-
     def run(self, experiments: Iterable[Names]) -> None:
         """Make those that were not made before."""
         wanted = [one for one in dict.fromkeys(experiments) if one not in self.known]
@@ -55,8 +49,8 @@ class Laboratory:
         return one, other
 
     def everything(self) -> list[tuple[bool, Behind]]:
-        """All items taken over, on each machine where that can be done."""
-        ways = self.crossed
+        """All items taken over, on the machine of the first side and on that of the second."""
+        ways = [True, False]
         work = [partial(self._experiment, self.all if first else frozenset(), first, check=True) for first in ways]
         return list(zip(ways, in_forks(work, self._jobs, lambda: self.on_run(1)), strict=True))
 

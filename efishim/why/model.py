@@ -75,6 +75,8 @@ class Answer:
     sha256: str
     version: str
     routes: tuple[str, str]
+    outcomes: tuple[str, str]
+    """How each of them ends."""
     insns: int
     """At the meeting point, for both."""
     virtual_ns: int

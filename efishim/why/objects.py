@@ -13,18 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 from efishim.errors import EfishimError
 
 Path = tuple[str, ...]
 PLAIN = (int, str, bytes, float, Enum, type(None), range)
-FIRMWARE = ("efishim.firmware.", "efishim.bios.")
-"""What answers calls into firmware is the machine's on which a run goes on, and no state of it: that nothing depends on it is
-what the run with everything taken over shows.
-"""
-OPAQUE = (type, ModuleType, BuiltinFunctionType, mmap.mmap, itertools.count)
+OPAQUE = (type, ModuleType, BuiltinFunctionType, GeneratorType, mmap.mmap, itertools.count)
+"""What has no state that could be looked at. A generator is a call into firmware that never came back: the image's start."""
 LISTS = (list, tuple, deque)
 SETS = (set, frozenset)
 
@@ -84,7 +81,7 @@ def plain(one: Any) -> bool:
 
 
 def _opaque(one: Any) -> bool:
-    return isinstance(one, OPAQUE) or type(one).__module__.startswith(FIRMWARE)
+    return isinstance(one, OPAQUE)
 
 
 def _kind(one: Any) -> str:
@@ -183,18 +180,35 @@ class Mirror:
             return there
         if isinstance(one, MethodType):
             return MethodType(one.__func__, self.of(one.__self__))
-        if isinstance(one, FunctionType) and not one.__closure__:
-            return one
+        if isinstance(one, FunctionType):
+            return self._function(one) if one.__closure__ else one
+        if isinstance(one, partial):
+            keywords = {name: self.of(value) for name, value in one.keywords.items()}
+            return partial(self.of(one.func), *(self.of(value) for value in one.args), **keywords)
         if isinstance(one, list | tuple | set | frozenset | deque):
             return type(one)(self.of(value) for value in one)
         if isinstance(one, dict):
-            return {key: self.of(value) for key, value in one.items()}
+            table = one.copy()
+            table.clear()
+            table.update({key: self.of(value) for key, value in one.items()})
+            return table
         if isinstance(one, bytearray):
             return bytearray(one)
-        if isinstance(one, FunctionType | partial | property):
-            raise Untransferable(f"{_kind(one)} has nothing like it on the other side")
-        made = object.__new__(type(one))
+        try:
+            made = object.__new__(type(one))
+        except TypeError as error:
+            raise Untransferable(f"a {_kind(one)} of one side cannot be made on the other one") from error
         self._made[id(one)] = made
         for name in attributes(one):
             object.__setattr__(made, name, self.of(getattr(one, name)))
+        return made
+
+    def _function(self, one: FunctionType) -> FunctionType:
+        """The same code over what it closes over there."""
+        cells = tuple(CellType() for _ in one.__closure__ or ())
+        made = FunctionType(one.__code__, one.__globals__, one.__name__, one.__defaults__, cells)
+        made.__kwdefaults__, made.__qualname__ = one.__kwdefaults__, one.__qualname__
+        self._made[id(one)] = made
+        for cell, source in zip(cells, one.__closure__ or (), strict=True):
+            cell.cell_contents = self.of(_content(source))
         return made

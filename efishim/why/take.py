@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from efishim.why.items import differing, graph_of
+from efishim.why.items import FIRMWARE, HOOKS, differing, graph_of
 from efishim.why.objects import Mirror
 from efishim.why.pieces import Item, Piece, Place, Value
 from efishim.why.side import Side, Start, begin
@@ -44,13 +44,23 @@ def _values(recipient: Side, donor: Side, values: list[Value]) -> None:
     mirror = Mirror(theirs, mine)
     for value in values:
         if not value.path:
-            recipient.machine.time.tsc_offset = donor.machine.time.tsc_offset
+            _whole(recipient, donor, mirror, value.part)
             continue
         target, source = mine.by_path.get(value.path), theirs.by_path.get(value.path)
         if target is None or source is None:
             continue  # it comes, or goes, with the object that has it
         mirror.put(target, source, value.part)
     recipient.machine.clock.planned_anew()
+
+
+def _whole(recipient: Side, donor: Side, mirror: Mirror, part: str) -> None:
+    """What hangs on the machine itself."""
+    if part == FIRMWARE:
+        recipient.booted.shim = mirror.of(donor.booted.shim)
+    elif part in HOOKS:
+        setattr(recipient.machine, part, mirror.of(getattr(donor.machine, part)))
+    else:
+        recipient.machine.time.tsc_offset = donor.machine.time.tsc_offset
 
 
 def left_over(one: Side, other: Side) -> list[str]:
