@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from efishim.lab.plan.plan import Blob, Plan
     from efishim.plugins import Registry
     from efishim.study.build import KernelStudy
+    from efishim.study.meeting import MeetingFacts
     from efishim.study.model import Study
     from efishim.study.runs import Need
     from efishim.study.surfaces import SurfaceFacts
@@ -256,8 +257,11 @@ def _kernel(
     surface = settings.surfaces.get(blob.sha256) or _surface(state, name, blob, subject.has("efi"), interruption, settings)
     if interruption.is_set():
         return None
+    meeting = _meeting(state, name, blob, subject.has("efi") and subject.has("pvh"), interruption, settings)
+    if interruption.is_set():
+        return None
     view = KernelView(name=name, path=blob.label, version=image.version, sha256=blob.sha256)
-    study = judge_kernel(view, subject, Runs(dict(zip(needs, results, strict=True)), surface))
+    study = judge_kernel(view, subject, Runs(dict(zip(needs, results, strict=True)), surface, meeting))
     del results
     gc.collect()
     return study
@@ -298,6 +302,18 @@ def _surface(
     if not settings.quiet:
         state.talk.line(f"{name}: looking for the smallest firmware", "dim")
     return find_surface(state.registry, blob, jobs=settings.jobs, interrupt=interruption, cache=settings.cache)
+
+
+def _meeting(
+    state: State, name: str, blob: Blob, applies: bool, interruption: Interruption, settings: StudySettings
+) -> MeetingFacts:
+    from efishim.study.meeting import MeetingFacts, find_meeting
+
+    if not applies:
+        return MeetingFacts(reason="the image lacks one of the two entries")
+    if not settings.quiet:
+        state.talk.line(f"{name}: looking at the point where the EFI entry and the PVH entry meet", "dim")
+    return find_meeting(state.registry, blob, interrupt=interruption)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Reason, Record
 from efishim.plugins import Registry
+from efishim.study.meeting import NOBODY, MeetingFacts
 from efishim.study.surfaces import SurfaceFacts
 
 NOT_APPLICABLE = 77
@@ -109,6 +110,7 @@ class Runs:
 
     results: Mapping[Need, Result]
     surface: SurfaceFacts
+    meeting: MeetingFacts = NOBODY
 
     def get(self, need: Need) -> Record | None:
         """The record, if there is one."""

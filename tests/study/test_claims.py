@@ -46,6 +46,7 @@ from efishim.study.claims import (
     subarch,
 )
 from efishim.study.experiment import Experiment
+from efishim.study.meeting import NOBODY, MeetingFacts
 from efishim.study.model import Verdict
 from efishim.study.objections import OBJECTIONS
 from efishim.study.runs import Need, Runs, Subject
@@ -530,9 +531,24 @@ def test_every_statement_has_a_control_for_each_side() -> None:
         seen.setdefault(key, set()).add(expected)
     for _, _, key, _, expected in SURFACES:
         seen.setdefault(key, set()).add(expected)
+    seen["only-zero-page"] = {YES, NOT}
     seen["os-agnostic"] = seen["os-agnostic-multiboot"] = {YES, NOT}
     statements = {one.key for experiment in EXPERIMENTS for one in experiment.statements if one.decidable}
     assert {key for key in statements if {YES, NOT} <= seen.get(key, set())} == statements
+
+
+@pytest.mark.parametrize(
+    ("meeting", "expected"),
+    [
+        (MeetingFacts(("e820", "boot_params.hdr.version"), "efishim why"), YES),
+        (MeetingFacts(("e820", "kernel variable xen_pvh"), "efishim why"), NOT),
+        (NOBODY, UNTESTED),
+    ],
+)
+def test_what_the_pvh_entry_sets_besides(meeting: MeetingFacts, expected: Verdict) -> None:
+    one = subject()
+    found = replace(runs(every(shared_path.EXPERIMENT, one)), meeting=meeting)
+    assert verdict(shared_path.EXPERIMENT, "only-zero-page", found, one) is expected
 
 
 @pytest.mark.parametrize("change", [lambda _: {}, lambda _: {"comes": False}], ids=["userspace", "no userspace"])

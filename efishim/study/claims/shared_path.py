@@ -6,7 +6,8 @@ from efishim.lab.record import Milestone, Record
 from efishim.study import readings, sources
 from efishim.study.claims.same_code import EFI, LOADER, PVH, early
 from efishim.study.experiment import Experiment, Finding, Statement, commands, compare_command, decide, untested
-from efishim.study.model import Table
+from efishim.study.meeting import MeetingFacts
+from efishim.study.model import Command, Table
 from efishim.study.runs import Need, Runs, Subject
 
 LOADERS = (LOADER, early("lilo/linux16"), early("kexec/linux64"))
@@ -22,6 +23,14 @@ SHARE = Statement(
     "The EFI stub fills every field of boot_params that the PVH entry fills.",
     "supported if no field of boot_params is filled at startup_64 on the PVH entry and empty on the EFI entry, from the same "
     "hvm_start_info on the same machine; what only one of them writes besides, and the code that they share, stand beside it",
+)
+
+ONLY = Statement(
+    "only-zero-page",
+    sources.ZERO_PAGE_STUB,
+    "Before the meeting point the PVH entry sets nothing of the kernel but boot_params.",
+    "supported if no variable of the kernel differs where the EFI entry and the PVH entry meet: on the EFI entry no code "
+    "of the kernel proper has run there",
 )
 
 
@@ -56,7 +65,29 @@ def judge(subject: Subject, runs: Runs) -> Finding:
             f"blocks of code in common before startup_64: the stub runs {readings.part(efi, 'stub')[0]}, the PVH entry "
             f"{len(readings.trace_before(pvh, 'startup_64'))}",
         )
-    return Finding({EVERY.key: every, SHARE.key: share}, [_makers(records), _fields(subject, efi, pvh)])
+    tables = [_makers(records), _fields(subject, efi, pvh)]
+    meeting = runs.meeting
+    if meeting.known:
+        tables.append(_meeting(meeting))
+        only = decide(
+            not meeting.variables,
+            f"variables of the kernel that the PVH entry sets besides: {readings.listed(meeting.variables)}; of "
+            f"{len(meeting.items)} items in which the two ways differ where they meet, {len(meeting.fields)} are fields of "
+            "boot_params",
+        )
+    else:
+        only = untested(meeting.reason)
+    return Finding({EVERY.key: every, SHARE.key: share, ONLY.key: only}, tables)
+
+
+def _meeting(meeting: MeetingFacts) -> Table:
+    return Table(
+        title="Items in which the two ways differ where they meet: what a shared path would have to carry",
+        columns=["item"],
+        rows=[[name] for name in meeting.items],
+        commands=[Command(what="which of them matter, by experiment", command=meeting.command)],
+        notes=["Both ways begin with the same hvm_start_info on the same machine, with KASLR off."],
+    )
 
 
 def _makes(record: Record) -> bool:
@@ -114,7 +145,7 @@ EXPERIMENT = Experiment(
     "shared-path",
     "Who creates boot_params",
     "What do the EFI stub and the PVH entry have in common, and what would a path have to do that serves both?",
-    (EVERY, SHARE),
+    (EVERY, SHARE, ONLY),
     needs,
     judge,
     (
