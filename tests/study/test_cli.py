@@ -37,6 +37,8 @@ def test_the_probe_kernel_as_a_control(tmp_path: Path) -> None:
     assert told["custom-data-pointer"] == "supported"
     assert told["emulate-in-hypervisor"] == "not tested here"
     assert told["os-agnostic"] == "not tested here"
+    assert told["same-behind-guest-shim"] == "refuted", "the probe asks for more than the firmware in the guest has"
+    assert told["only-zero-page"] == "not tested here", "the probe does not come to where other ways meet"
     assert document["failures"] == []
     again = study(*words, "-q", "--format", "json")
     assert again.returncode == 0, again.stderr
