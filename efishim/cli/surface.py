@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from efishim.lab.plan.plan import Plan
     from efishim.surface.trials import SurfaceProgress
 
-FORMATS = ("text", "json", "markdown")
+FORMATS = ("text", "json", "markdown", "html")
 """As in efishim.report.surfaces, whose import would take a while. A test compares."""
 
 HEARTBEAT = 10.0
@@ -132,6 +132,8 @@ def command(
         raise UsageError("--save-profile has no meaning with --faults, which removes nothing")
     if resume is not None and not failing:
         raise UsageError("--resume is for --faults")
+    if failing and form == "html":
+        raise UsageError("the report of --faults has no format 'html'", hint="it has: text, json, markdown")
     for path in (save_profile, output):
         if path:
             check_writable(path)

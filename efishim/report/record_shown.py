@@ -16,6 +16,9 @@ from efishim.report.record_parts import PARTS, PartView, Table, head, parts
 ROWS = 3000
 """Rows of a table on a page; text and JSON have all."""
 
+VERDICTS = frozenset({"milestones", "conclusion"})
+"""Parts whose first line is a verdict."""
+
 CELL = 100
 """Characters of a cell in text."""
 
@@ -54,13 +57,22 @@ def _table(table: Table) -> Iterator[str]:
 
 def page(record: Record, names: Sequence[str] = ()) -> str:
     """One file of HTML that loads nothing."""
+    route = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
+    tool = f"{record.tool.name} {record.tool.version}"
+    return page_of(f"Record of {route}", tool, list(head(record)), parts(record, names), good=record.outcome.met)
+
+
+def page_of(title: str, tool: str, about: Sequence[tuple[str, str]], views: Sequence[PartView], *, good: bool) -> str:
+    """The page of such parts. The first line of the first part is its verdict, and `good` the colour of that."""
     style, script = template_file("style.css"), template_file("script.js")
     values: dict[str, Any] = {
-        "tool": f"{record.tool.name} {record.tool.version}",
-        "head": list(head(record)),
-        "met": record.outcome.met,
-        "parts": parts(record, names),
+        "title": title,
+        "tool": tool,
+        "head": about,
+        "met": good,
+        "parts": views,
         "rows": ROWS,
+        "verdicts": VERDICTS,
         "style": Markup(style),  # noqa: S704 - a file of this package
         "script": Markup(script),  # noqa: S704
         "policy": policy(style, script),

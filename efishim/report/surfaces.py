@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from efishim.report.comparison_text import clean, columns
 from efishim.report.figures import amount, release
+from efishim.report.record_parts import PartView, Table
+from efishim.report.record_shown import page_of
 from efishim.surface.model import Effect, Finding, Mark, Surface, encode
 
-FORMATS = ("text", "json", "markdown")
+FORMATS = ("text", "json", "markdown", "html")
 
 TITLES = (
     ("Needed", "each of these must work"),
@@ -22,7 +24,31 @@ TITLES = (
 
 def renderers() -> Mapping[str, Callable[[Surface], str]]:
     """By name, in the order of the help text."""
-    return {"text": text, "json": lambda surface: encode(surface).decode("utf-8"), "markdown": markdown}
+    return {"text": text, "json": lambda surface: encode(surface).decode("utf-8"), "markdown": markdown, "html": page}
+
+
+def page(surface: Surface) -> str:
+    """One file of HTML: the conclusion, then a table for each group."""
+    route, proof = surface.route, surface.proof
+    views = [PartView("conclusion", "Conclusion", f"{proof.trials} runs", (conclusion(surface),))]
+    for index, ((title, meaning), group) in enumerate(zip(TITLES, groups(surface), strict=True)):
+        if group:
+            rows = tuple((one.item.text, f"{one.calls:,}", one.minimum, _without(one)) for one in group)
+            headers = ("item", "used", "enough", "without it")
+            table = Table("", headers, rows, frozenset({1}))
+            views.append(PartView(f"group-{index}", title, f"{len(group)}: {meaning}", (), (table,)))
+    about = [
+        ("image", f"{surface.image.path}  {release(surface.image.version)}".rstrip()),
+        ("route", f"{route.provider}/{route.entry}@{route.platform}"),
+        ("reproduce", surface.reproduce),
+    ]
+    good = surface.complete and proof.sufficient
+    name = release(surface.image.version) or surface.image.path
+    return page_of(f"What {name} needs of EFI firmware", "efishim", about, views, good=good)
+
+
+def _without(one: Finding) -> str:
+    return "; ".join([*(f"{effect.answer}: {effect.sentence}" for effect in one.effects), *_notes(one)])
 
 
 def groups(surface: Surface) -> list[list[Finding]]:

@@ -19,6 +19,7 @@ from efishim.cli.surface import FORMATS
 from efishim.report import surfaces
 from efishim.surface.model import Mark, Surface, decode, encode
 from tests.firmware.programs import program
+from tests.report.pages import parsed
 from tests.surface.needy import CODE, needy_surface
 
 QUICK = ("-q", "-j", "1", "-m", "64", "--no-initrd", "--until", "shutdown")
@@ -200,3 +201,18 @@ def test_words_about_faults_that_are_refused(
     monkeypatch.chdir(tmp_path)
     assert run_command_line(["surface", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_the_page_has_every_item_that_something_is_said_about(found: Surface) -> None:
+    shown = surfaces.renderers()["html"](found)
+    page = parsed(shown)
+    assert page.strays == []
+    items = {one.text for one in page.of("code")}
+    assert {one.item.text for group in surfaces.groups(found) for one in group} <= items
+    assert surfaces.conclusion(found) in " ".join(one.text for one in page.of("p"))
+    assert [one for one in page.elements if "src" in one.attributes] == []
+
+
+def test_the_report_of_faults_is_no_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["surface", "--faults", "--format", "html"]) == 2
+    assert "has no format 'html'" in capsys.readouterr().err
