@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -11,11 +10,11 @@ from msgspec import UNSET, UnsetType
 
 import efishim
 from efishim.errors import ImageError, UsageError
-from efishim.image.cachedir import cache_directory
-from efishim.image.facts import KernelCache, KernelFacts
-from efishim.image.opened import Image, open_image
+from efishim.image.facts import KernelFacts
+from efishim.image.opened import Image
 from efishim.lab import collect
 from efishim.lab.boot.from_dump import prepare_dump
+from efishim.lab.boot.opened_image import opened
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.console import Console
 from efishim.lab.debugger import Debuggers, DebugRequest
@@ -57,7 +56,7 @@ def run_plan(
     seconds = _stopwatch()
     registry = registry or load_plugins()
     progress.phase("opening the image")
-    image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
+    image = opened(plan.image)
     names = _names(image, plan, registry)
     progress.phase("building the machine")
     screen = Console(console)
