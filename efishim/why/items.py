@@ -18,7 +18,7 @@ from efishim.wire.bootparams import BootParams
 
 CHUNK = 1 << 16
 WORD = 8
-FIRMWARE = "firmware"
+FIRMWARE, RESOURCES = "firmware", "resources"
 HOOKS = ("on_fetch_fault", "on_exception", "halt_ends", "_on_trap")
 """Attributes of the machine by which firmware of the host is called. They belong to EFI, as what it remembers does."""
 TIMERS = "device timers"
@@ -296,6 +296,8 @@ def graph_of(side: Side) -> Graph:
 def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
     if one.machine.time.tsc_offset != other.machine.time.tsc_offset:
         drafts.at("time stamp counter").values.append(Value((), "tsc_offset"))
+    if one.booted.resources != other.booted.resources:
+        drafts.at("what devices are called").values.append(Value((), RESOURCES))
     mine, theirs = graph_of(one), graph_of(other)
     if (one.booted.shim is None) != (other.booted.shim is None):
         drafts.at(naming.EFI).values.append(Value((), FIRMWARE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from efishim.why.items import FIRMWARE, HOOKS, differing, graph_of
+from efishim.why.items import FIRMWARE, HOOKS, RESOURCES, differing, graph_of
 from efishim.why.objects import Mirror
 from efishim.why.pieces import Item, Piece, Place, Value
 from efishim.why.side import Side, Start, begin
@@ -57,6 +57,8 @@ def _whole(recipient: Side, donor: Side, mirror: Mirror, part: str) -> None:
     """What hangs on the machine itself."""
     if part == FIRMWARE:
         recipient.booted.shim = mirror.of(donor.booted.shim)
+    elif part == RESOURCES:
+        recipient.booted.resources = donor.booted.resources
     elif part in HOOKS:
         setattr(recipient.machine, part, mirror.of(getattr(donor.machine, part)))
     else:
