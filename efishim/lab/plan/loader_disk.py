@@ -25,11 +25,16 @@ class LoaderPlan:
     disk: Blob | None = None
 
     @property
+    def label(self) -> str:
+        """What a run with it is called before it is known which entry it takes."""
+        return f"{self.name}:{self.way}" if self.way else self.name
+
+    @property
     def words(self) -> tuple[str, str]:
         """The option that makes this plan again."""
         if self.disk is not None:
             return "--disk", self.disk.label
-        return "--loader", f"{self.name}:{self.way}"
+        return "--loader", self.label
 
     def medium(self, *, writable: bool) -> Medium:
         """The disk. Raises ImageError and DiskError."""

@@ -151,8 +151,8 @@ class Plan:
 
     @property
     def route(self) -> str:
-        """provider/entry."""
-        return f"{self.provider}/{self.entry}"
+        """provider/entry, or LOADER:WAY: which entry a boot loader takes shows in the run."""
+        return f"{self.provider}/{self.entry}" if self.loader is None else self.loader.label
 
     def option(self, name: str, default: str = "") -> str:
         """Value of `group.name`, or the default."""

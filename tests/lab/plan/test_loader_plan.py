@@ -12,9 +12,11 @@ import pytest
 from efishim.disk.make import make_disk, make_volume
 from efishim.errors import EfishimError, ImageError
 from efishim.hookspecs import hookimpl
+from efishim.lab.plan.arguments import Words
 from efishim.lab.plan.loader_plan import image_of_disk, plan_loader
 from efishim.lab.plan.plan import Blob
-from efishim.plugins import Registry
+from efishim.lab.plan.routes import route_words
+from efishim.plugins import Registry, load_plugins
 from efishim.provider import FoundImage, LoaderFile, LoaderRequest, LoaderWay, Program
 
 PROBE = efishim_firmware_stubs.probe_kernel()
@@ -59,6 +61,8 @@ def registry(*programs: Program, path: Path | None) -> Registry:
 def files(text: str, *programs: Program, path: Path | None = None) -> Mapping[str, bytes]:
     image, ramdisk = Blob.embedded("kernel", b"kernel"), Blob.embedded("ramdisk", b"ramdisk")
     plan = plan_loader(registry(*programs, path=path), text, image, (ramdisk, ramdisk), b"a b")
+    assert plan.words == ("--loader", plan.label)
+    assert plan.label == (text if ":" in text else f"{text}:one")
     return {path: blob.read() for path, blob in plan.files}
 
 
@@ -110,3 +114,16 @@ def test_a_disk_with_several_kernels_or_none_is_one_sentence(tmp_path: Path) -> 
     for data, sentence in ((several, "the disk has 2 kernels"), (make_volume({}), "nothing"), (bytes(4096), "nothing")):
         with pytest.raises(EfishimError, match=sentence):
             image_of_disk(disk(tmp_path, data))
+
+
+def test_a_route_may_be_a_loader() -> None:
+    registry = load_plugins()
+    for route, loader, platform in (
+        ("grub-efi:efi", "grub-efi:efi", "pc"),
+        ("grub-efi", "grub-efi:linux", "pc"),
+        ("systemd-boot@kvm", "systemd-boot:efi", "kvm"),
+    ):
+        words, note = route_words(registry, Words(), route)
+        assert (words.loader, words.platform, words.provider, note) == (loader, platform, None, "")
+    with pytest.raises(EfishimError, match="no way 'pvh'"):
+        route_words(registry, Words(), "grub-efi:pvh")
