@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from efishim.errors import EfishimError
+
 if TYPE_CHECKING:
     from efishim.cli.app import State
 
@@ -24,6 +26,12 @@ PROGRAMS = (
     ("nasm", "nasm", "rebuilding the guest programs in firmware_stubs/"),
 )
 """Program, Debian package, what needs it."""
+
+EXTRAS = (
+    ("distributed", "dask", "runs on a cluster with --on"),
+    ("pyarrow", "parquet", "the tables of efishim matrix --parquet"),
+)
+"""Library, extra of efishim, what needs it."""
 
 FIRMWARE = (("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf", "comparing with real firmware")
 
@@ -83,6 +91,9 @@ def diagnose() -> Iterator[Finding]:
         yield _optional(program, place, package, purpose)
     places, package, purpose = FIRMWARE
     yield _optional("OVMF", next((place for place in places if Path(place).exists()), None), package, purpose)
+    for library, extra, purpose in EXTRAS:
+        yield _extra(library, extra, purpose)
+    yield _records()
     yield from _shortcuts()
     yield from _self_test()
 
@@ -97,6 +108,32 @@ def _optional(what: str, place: str | None, package: str, purpose: str) -> Findi
     if place:
         return Finding(what, Health.OK, place)
     return Finding(what, Health.MISSING, f"only for {purpose}; apt-get install {package}")
+
+
+def _extra(library: str, extra: str, purpose: str) -> Finding:
+    try:
+        return Finding(library, Health.OK, version(library))
+    except PackageNotFoundError:
+        return Finding(library, Health.MISSING, f"only for {purpose}; pip install 'efishim[{extra}]'")
+
+
+def _records() -> Finding:
+    """The cache of records."""
+    from efishim.lab.cache.records import own_records
+    from efishim.lab.plan.plan import format_size
+
+    try:
+        cache = own_records()
+    except EfishimError as error:
+        return Finding("records", Health.FAILED, error.sentence)
+    if cache is None:
+        return Finding("records", Health.OFF, "each run is made again: EFISHIM_CACHE_SIZE is 0")
+    store = cache.store
+    if store.folder.exists() and not store.private():
+        return Finding("records", Health.OFF, f"each run is made again: others can write to {store.folder}, or it is not yours")
+    used = store.usage()
+    limit = format_size(store.limit)
+    return Finding("records", Health.OK, f"{used.files} kept with {used.size >> 20} MiB of at most {limit} in {store.folder}")
 
 
 def _shortcuts() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,23 @@ def test_a_build_without_a_shortcut_is_slower_and_no_failure(
     assert state == "off"
     assert "slower" in detail
     assert "tlb_fill" in detail
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_cache_of_records_and_what_extras_bring_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EFISHIM_CACHE", str(tmp_path))
+    monkeypatch.setenv("EFISHIM_CACHE_SIZE", "2M")
+    found = findings(capsys, 0)
+    assert found["records"][0] == "ok"
+    assert "at most 2M" in found["records"][1]
+    assert {"distributed", "pyarrow"} <= found.keys()
+    monkeypatch.setenv("EFISHIM_CACHE_SIZE", "0")
+    assert findings(capsys, 0)["records"][0] == "off"
+    monkeypatch.setenv("EFISHIM_CACHE_SIZE", "much")
+    assert findings(capsys, 3)["records"][0] == "FAILED"
+    monkeypatch.setenv("EFISHIM_CACHE_SIZE", "2M")
+    (tmp_path / "records" / "1").mkdir(parents=True)
+    (tmp_path / "records" / "1").chmod(0o777)
+    assert findings(capsys, 0)["records"][0] == "off"

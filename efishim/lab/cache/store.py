@@ -53,7 +53,7 @@ class Store:
     def get(self, name: str) -> bytes | None:
         """A file's content; it is now the one used last."""
         path = self.folder / name
-        if not self._ours():
+        if not self.private():
             return None
         try:
             content = read_file(path, self.limit, "record", StoreError)
@@ -69,7 +69,7 @@ class Store:
             return False
         try:
             self.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            if not self._ours():
+            if not self.private():
                 return False
             with self._locked() as held:
                 return held and self._write(name, content)
@@ -84,7 +84,7 @@ class Store:
     def clear(self) -> Usage:
         """Remove all files; what they took. Raises OSError."""
         found = Usage()
-        if self._ours():
+        if self.private():
             with self._locked() as held:
                 if not held:
                     raise TimeoutError("another process is writing to it")
@@ -133,7 +133,7 @@ class Store:
             return False
         return True
 
-    def _ours(self) -> bool:
+    def private(self) -> bool:
         """Is it a folder of this user that nobody else can write to? Who can write to it can say what a kernel did."""
         try:
             found = self.folder.lstat()
