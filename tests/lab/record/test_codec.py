@@ -45,6 +45,7 @@ def test_the_contract_of_the_record() -> None:
 
 def test_milestones_are_those_of_the_design_in_their_order() -> None:
     assert [one.value for one in Milestone] == [
+        "loader",
         "entry",
         "exit_boot_services",
         "startup_64",
