@@ -29,8 +29,8 @@ class Ending(StrEnum):
     """It reaches the goal, and the console has lines that it has not without the fault."""
     STOPS = "stops and says so"
     """It does not reach the goal, and the console has lines about it."""
-    RETURNS = "returns an error"
-    """It goes back to the firmware with a status, and says nothing: the firmware's boot manager may."""
+    RETURNS = "returns to the firmware"
+    """It goes back with a status, be that an error or not, and says nothing: the firmware's boot manager may."""
     DIES = "dies silently"
     """It does not reach the goal, and nobody hears why."""
 

@@ -181,7 +181,7 @@ def test_faults_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytes
     assert run_command_line([*words, "--resume", str(document)]) == 0
     out = capsys.readouterr().out
     assert "BootServices.AllocatePool:1=EFI_OUT_OF_RESOURCES" in out
-    assert out.splitlines()[-1] == "5 faults, each in a run of its own: 3 goes on, 2 returns an error."
+    assert out.splitlines()[-1] == "5 faults, each in a run of its own: 3 goes on, 2 returns to the firmware."
     run = shlex.split(found["cases"][0]["effect"]["command"])
     assert run_command_line([*run[1:], "-q", "--no-observers"]) == 1, "the program returns an error again"
 

@@ -92,11 +92,11 @@ def test_a_boot_that_makes_no_calls() -> None:
 
 def test_formats(found: Faults) -> None:
     assert list(renderers()) == ["text", "json", "markdown"]
-    assert "Returns an error (2)" in text(found)
-    assert text(found).index("Returns an error") < text(found).index("Goes on (3)"), "the worst first"
+    assert "Returns to the firmware (2)" in text(found)
+    assert text(found).index("Returns to the firmware") < text(found).index("Goes on (3)"), "the worst first"
     table = markdown(found)
     assert "| `BootServices.LocateProtocol:1` | EFI_RNG_PROTOCOL_GUID | EFI_SUCCESS -> EFI_NOT_FOUND | goes on |" in table
-    assert "| `memory:1+` | from here on | EFI_OUT_OF_RESOURCES | returns an error |" in table
+    assert "| `memory:1+` | from here on | EFI_OUT_OF_RESOURCES | returns to the firmware |" in table
 
 
 def test_what_a_guest_says_draws_no_table(found: Faults) -> None:

@@ -30,6 +30,8 @@ from efishim.wire.x86 import (
     EFER_LME,
     EFER_NXE,
     EFLAGS_IF,
+    PF_I,
+    PF_P,
 )
 from efishim.wire.x86_tables import Gate32, Gate64
 
@@ -169,6 +171,8 @@ class Environment:
             self._board.mmio.write(APIC_EOI, 4, 0)
             return
         address = cpu.get("cr2")
-        cause = self.explain(error, address) if vector == PAGE_FAULT else ""
+        # What Unicorn leaves in CR2 when the guest jumps to address 0 is the page below it.
+        place = rip if error & PF_I and not error & PF_P else address
+        cause = self.explain(error, place) if vector == PAGE_FAULT else ""
         self.fault = Fault(vector, error & 0xFFFFFFFF, rip, address, cause)
         self._board.stop(f"firmware exception: {self.fault.sentence}")
