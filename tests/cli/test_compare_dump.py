@@ -48,4 +48,4 @@ def test_an_entry_belongs_to_a_dump_and_a_file_is_no_route(capsys: pytest.Captur
     assert main(["compare", "-e", "pvh"]) == 2
     assert "--entry has no meaning without a dump" in " ".join(capsys.readouterr().err.split())
     assert main(["compare", "one", "two/three"]) == 2
-    assert "one kernel is compared with itself" in " ".join(capsys.readouterr().err.split())
+    assert "two kernels are compared on routes that you name" in " ".join(capsys.readouterr().err.split())
