@@ -122,7 +122,7 @@ def command(
         efishim compare vmlinuz-6.1 vmlinuz-6.12 -r hvmlite/pvh     what changed at this entry
     """
     from efishim.compare.added import hold_to_counter_cases, rules_of
-    from efishim.compare.build import build
+    from efishim.compare.build import build, not_followed
     from efishim.compare.rules import read_rules
     from efishim.report.comparison_text import rules_used as used
     from efishim.report.comparisons import renderers
@@ -157,6 +157,8 @@ def command(
     if not rules_file:
         hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
+    for path in not_followed(comparison, records):
+        state.talk.warning(f"branches in the code of {path} were not followed: the image is not at hand, or has no symbols")
     if rules_used:
         document(used(comparison), "text", output)
     else:

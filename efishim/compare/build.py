@@ -8,12 +8,14 @@ from string import ascii_uppercase
 import efishim
 from efishim.compare.behind_loader import of_the_image
 from efishim.compare.costs import costs
-from efishim.compare.facts import ABSENT, Fact, Facts, Side
+from efishim.compare.facts import ABSENT, Fact, Facts, Kind, Side
+from efishim.compare.kernels import kernel_of
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Point, Row, RunView, Skipped
 from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stage_number
 from efishim.compare.questions import answers
 from efishim.compare.rules import Class, Rule
 from efishim.errors import UsageError
+from efishim.lab.observe.code_parts import KERNEL
 from efishim.lab.record import Record
 
 MAX_RUNS = 26
@@ -39,6 +41,13 @@ def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Seq
         rows=rows(facts) if len(records) > 1 else [],
         pairs=pairs,
     )
+
+
+def not_followed(comparison: Comparison, records: Sequence[Record]) -> list[str]:
+    """Images of which code stays unexplained because nothing could be looked up in them."""
+    code = any(one.fact.kind is Kind.CODE for pair in comparison.pairs for one in pair.unexplained)
+    linux = [one for one in records if any(function.part == KERNEL for function in one.coverage.functions)] if code else []
+    return sorted({one.image.path for one in linux if kernel_of(one) is None})
 
 
 def run_names(records: Sequence[Record]) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from efishim_firmware_stubs import probe_kernel
 
+from efishim.compare.build import build, not_followed
 from efishim.compare.kernels import kernel_of
-from efishim.lab.record import Image, Record
+from efishim.lab.observe.code_parts import ELSEWHERE, KERNEL
+from efishim.lab.record import Coverage, FunctionCoverage, Image, Record
 from tests.records import a_record
 
 
@@ -39,3 +42,17 @@ def test_nothing_is_fetched_for_a_record(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("deb:nothing-of-the-kind=1.0", "deb:nothing-of-the-kind", "deb:../../etc"):
         assert kernel_of(of(name, b"")) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def with_code(name: str, part: str) -> Record:
+    functions = [FunctionCoverage(name=name, part=part, blocks=1, insns=1, offsets="0", after="?")]
+    return msgspec.structs.replace(of("/nowhere/vmlinuz", b""), coverage=Coverage(functions=functions))
+
+
+def test_a_report_says_which_image_could_not_be_looked_up() -> None:
+    records = [with_code("one", KERNEL), with_code("other", KERNEL)]
+    assert not_followed(build(records, (), ()), records) == ["/nowhere/vmlinuz"]
+    same = [records[0], records[0]]
+    assert not_followed(build(same, (), ()), same) == []
+    no_kernel = [with_code("one", ELSEWHERE), with_code("other", ELSEWHERE)]
+    assert not_followed(build(no_kernel, (), ()), no_kernel) == []
