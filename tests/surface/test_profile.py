@@ -171,7 +171,7 @@ def test_the_record_says_so_and_only_then() -> None:
     assert b'"without"' not in encode(plain)
     weak = record_of(without=(("BootServices.FreePool", "EFI_UNSUPPORTED"),))
     assert weak.options.without == {"BootServices.FreePool": "EFI_UNSUPPORTED"}
-    assert decode(encode(weak)) == weak
+    assert decode(encode(weak)) == without_wall_clock(weak)
     assert weak.reproduce.endswith("--without BootServices.FreePool=EFI_UNSUPPORTED")
     assert [call.status for call in weak.firmware_calls if call.service == "BootServices.FreePool"] == ["EFI_UNSUPPORTED"]
 
