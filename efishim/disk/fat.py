@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,10 @@ MOST_ENTRIES = 65536
 """Entries of a directory (2 MiB, page 23)."""
 MOST_FILES = 4096
 """Files of a directory that are looked at."""
+MOST_VOLUMES = 32
+"""FAT volumes of a disk that are used."""
+STEPS, ENTRY_COST = 4, 16
+"""Clusters of a chain that are one operation of the host; operations that an entry of a directory is."""
 FIRST_CLUSTER = 2
 CODE_PAGE = "cp437"
 
@@ -40,10 +44,14 @@ ROOT_NAME = ""
 
 
 class FatVolume:
-    """The volume in `blocks` blocks of a medium from block `start` on. Raises DiskError for what is no FAT volume."""
+    """The volume in `blocks` blocks of a medium from block `start` on. Raises DiskError for what is no FAT volume.
 
-    def __init__(self, medium: Medium, start: int, blocks: int) -> None:
-        self._medium, self._start = medium, start * BLOCK
+    `spend` is told how many operations of the host come next, and may raise: directories can contain themselves, so that a
+    path through them is as long as whoever opens it likes.
+    """
+
+    def __init__(self, medium: Medium, start: int, blocks: int, spend: Callable[[int], None] = lambda operations: None) -> None:
+        self._medium, self._start, self._spend = medium, start * BLOCK, spend
         self._size = blocks * BLOCK
         boot = wire.BootSector.parse(self._at(0, BLOCK))
         sector = boot.bytes_per_sector
@@ -103,6 +111,8 @@ class FatVolume:
             raise DiskError(f"a file of the FAT volume begins in cluster {first:#x}, which it has not")
         met, cluster = 0, first
         while cluster:
+            if met % STEPS == 0:
+                self._spend(1)
             met += 1
             if met > self.clusters:
                 raise DiskError("a file of the FAT volume goes round in a loop")
@@ -144,6 +154,7 @@ class FatVolume:
         count = 0
         for block in blocks:
             for at in range(0, len(block), wire.ENTRY):
+                self._spend(ENTRY_COST)
                 count += 1
                 if block[at] == wire.LAST or count > MOST_ENTRIES:
                     return

@@ -66,12 +66,11 @@ def _mbr(medium: Medium, mbr: Mbr) -> tuple[Partition, ...] | None:
         end = one.starting_lba + one.size_in_lba
         if not one.starting_lba or end > medium.blocks:
             return None
-        if any(one.starting_lba < other.start + other.blocks and other.start < end for other in found):
+        signature, system = mbr.unique_signature.to_bytes(4, "little"), one.os_type == MBR_ESP
+        partition = Partition(number, one.starting_lba, one.size_in_lba, gpt=False, signature=signature, system=system)
+        if any(_overlap(partition, other) for other in found):
             return None
-        signature = mbr.unique_signature.to_bytes(4, "little")
-        found.append(
-            Partition(number, one.starting_lba, one.size_in_lba, gpt=False, signature=signature, system=one.os_type == MBR_ESP)
-        )
+        found.append(partition)
     return tuple(found)
 
 
@@ -105,7 +104,7 @@ def _gpt_at(medium: Medium, lba: int, problems: list[str]) -> tuple[Partition, .
     table = medium.read(header.partition_entry_lba * BLOCK, size * count)
     if zlib.crc32(table) != header.entries_crc32:
         raise DiskError("the CRC of its entries is wrong")
-    found = []
+    found: list[Partition] = []
     for number, one in enumerate(GptEntry.rows(table, size), 1):
         if not any(one.type_guid):
             continue
@@ -116,4 +115,12 @@ def _gpt_at(medium: Medium, lba: int, problems: list[str]) -> tuple[Partition, .
         blocks = one.ending_lba - one.starting_lba + 1
         system = guid_text(one.type_guid) == GPT_ESP
         found.append(Partition(number, one.starting_lba, blocks, gpt=True, signature=one.unique_guid, system=system))
-    return tuple(found)
+    # EDK II's PartitionCheckGptEntry marks both of two that overlap, and neither becomes a device.
+    alone = [one for one in found if not any(other is not one and _overlap(one, other) for other in found)]
+    kept = {one.number for one in alone}
+    problems += [f"partition {one.number} of the GPT overlaps another one" for one in found if one.number not in kept]
+    return tuple(alone)
+
+
+def _overlap(one: Partition, other: Partition) -> bool:
+    return one.start < other.start + other.blocks and other.start < one.start + one.blocks

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efishim.disk.fat import FatVolume, File
+from efishim.disk.fat import ENTRY_COST, FatVolume, File
 from efishim.disk.make import make_volume
 from efishim.disk.medium import DiskError, Medium
 from efishim.wire.fat import ARCHIVE, DIRECTORY, BootSector, DirectoryEntry
@@ -91,6 +91,19 @@ def test_a_directory_that_goes_round_in_a_loop_ends() -> None:
     volume = opened(small(12, fat={2: 2}, root=entry(b"D          ", 2, 0, DIRECTORY), data=full))
     with pytest.raises(DiskError, match="loop"):
         volume.files(the(volume, "\\d"))
+
+
+def test_what_is_walked_is_told_before_it_is_done() -> None:
+    inside = entry(b"D          ", 2, 0, DIRECTORY) + entry(b"E          ", 0, 0) * 15
+    data = small(12, fat={2: 3, 3: 0xFFF}, root=inside, data=inside * 2)
+    told: list[int] = []
+    volume = FatVolume(Medium(data), 0, len(data) // 512, told.append)
+    assert not told, "a volume that nobody reads is no work"
+    assert volume.find("\\d\\e") is not None
+    assert sum(told) == ENTRY_COST * (16 + 32) + 1
+    told.clear()
+    assert len(list(volume.chain(2))) == 2
+    assert told == [1]
 
 
 def test_a_directory_that_is_its_own_parent_is_no_loop_for_a_path() -> None:

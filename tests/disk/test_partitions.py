@@ -132,3 +132,11 @@ def test_a_partition_outside_of_what_may_be_used_is_left_out(start: int, end: in
     table = read(gpt([bad, good]))
     assert places(table) == [(2, 70, 10, True)]
     assert table.problems == (f"partition 1 of the GPT is not on the disk: its last block is {end}",)
+
+
+def test_partitions_that_overlap_are_all_left_out() -> None:
+    places_of = ((40, 49), (49, 60), (70, 79), (61, 69))
+    rows = [GptEntry(type_guid=guid_bytes(GPT_ESP), starting_lba=start, ending_lba=end) for start, end in places_of]
+    table = read(gpt(rows))
+    assert places(table) == [(3, 70, 10, True), (4, 61, 9, True)], "neighbours do not overlap"
+    assert table.problems == tuple(f"partition {number} of the GPT overlaps another one" for number in (1, 2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from efishim.disk.fat import FatVolume
+from efishim.disk.fat import MOST_VOLUMES, FatVolume
 from efishim.disk.medium import DiskError, Medium
 from efishim.disk.partitions import Partition, read_partitions
 from efishim.firmware.calling.device_path import END_OF_PATH, MEDIA, Node, file_path, hard_drive, nodes, path_bytes
@@ -25,6 +25,8 @@ BOOT_FILE_32 = "\\EFI\\BOOT\\BOOTIA32.EFI"
 """What a boot manager starts of a medium without boot options (3.5.1.1)."""
 FILE_PATH = 4
 LARGEST_PROGRAM = 256 << 20
+MOST_SAID = 3
+"""Problems of a disk that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,15 @@ class Disks:
 
     def _file_system(self, handle: int, path: tuple[Node, ...], start: int, blocks: int, what: str) -> None:
         try:
-            volume = FatVolume(self._medium, start, blocks)
+            volume = FatVolume(self._medium, start, blocks, self._context.guest.work.spend)
         except DiskError as error:
             self.problems.append(f"{what} has no file system that firmware reads: {error.sentence}")
             return
+        if len(self._places) == MOST_VOLUMES:
+            self.problems.append(f"{what} is left out: the firmware uses {MOST_VOLUMES} FAT volumes of a disk")
+            return
         system = SimpleFileSystem(self._context, FatFiles(volume))
-        self._context.install(handle, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID, system.interface)
+        handle = self._context.install(handle, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID, system.interface)
         self._by_interface[system.interface] = volume
         self._places.append(Place(handle, path, volume))
 
@@ -100,7 +105,7 @@ class Disks:
             except DiskError as error:
                 self.problems.append(error.sentence)
         where = "no FAT volume" if not self._places else f"no {name}"
-        detail = f" ({'; '.join(self.problems)})" if self.problems else ""
+        detail = f" ({'; '.join(self.problems[:MOST_SAID])})" if self.problems else ""
         raise DiskError(f"the disk cannot be booted from: it has {where}{detail}")
 
     def read_file(self, interface: int, path: bytes) -> bytes | None:
@@ -120,7 +125,7 @@ class Disks:
                 raise EfiError(Status.OUT_OF_RESOURCES)
             return volume.read(file)
         except DiskError as error:
-            raise EfiError(Status.VOLUME_CORRUPTED) from error
+            raise EfiError(Status.DEVICE_ERROR) from error
 
 
 def _said(partition: Partition) -> str:

@@ -62,6 +62,8 @@ CHUNK = 1 << 20
 
 OPEN_LIMIT = 256
 """Most files and directories that are open at a time."""
+ENTRIES_LIMIT = 1 << 16
+"""Most entries of all directories together that are being read."""
 SYSTEM_INFO_SIZE = 36
 """Where the label starts in EFI_FILE_SYSTEM_INFO: behind BlockSize, without the padding of the structure."""
 
@@ -202,7 +204,10 @@ class SimpleFileSystem:
 
     def _read_directory(self, opened: _Open, size: int, room: int, buffer: int) -> int:
         if opened.entries is None:
-            opened.entries = self._volume.children(opened.node)
+            entries = self._volume.children(opened.node)
+            held = sum(len(one.entries or ()) for one in self._opened.values())
+            demand(held + len(entries) <= ENTRIES_LIMIT, Status.OUT_OF_RESOURCES)
+            opened.entries = entries
         if opened.position >= len(opened.entries):
             self._guest.put_uintn(size, 0)
             return Status.SUCCESS

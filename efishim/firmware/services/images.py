@@ -120,11 +120,17 @@ class Images:
         best: tuple[Interface | None, int] = (None, 0)
         for interface in self._handles.interfaces(EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID):
             device = self._handles.find(interface.handle, EFI_DEVICE_PATH_PROTOCOL_GUID)
-            if device is not None:
-                prefix = read_path(self._guest, device.address)[:-4]
-                if path_data.startswith(prefix) and len(prefix) > best[1]:
-                    best = interface, len(prefix)
+            prefix = self._prefix(device) if device is not None else None
+            if prefix is not None and path_data.startswith(prefix) and len(prefix) > best[1]:
+                best = interface, len(prefix)
         return best
+
+    def _prefix(self, device: Interface) -> bytes | None:
+        """The device path of a handle without its end; None for one that is malformed, which leads nowhere."""
+        try:
+            return read_path(self._guest, device.address)[:-4]
+        except EfiError:
+            return None
 
     def _in_file_system(self, path_data: bytes) -> bytes | None:
         """The file that a path names in one of the firmware's own file systems, None for any other path."""
@@ -163,10 +169,8 @@ class Images:
         for guid in (EFI_LOAD_FILE2_PROTOCOL_GUID, EFI_LOAD_FILE_PROTOCOL_GUID):
             for interface in self._handles.interfaces(guid):
                 device = self._handles.find(interface.handle, EFI_DEVICE_PATH_PROTOCOL_GUID)
-                if device is None:
-                    continue
-                prefix = read_path(self._guest, device.address)[:-4]
-                if path_data.startswith(prefix) and (best is None or len(prefix) > best[1]):
+                prefix = self._prefix(device) if device is not None else None
+                if prefix is not None and path_data.startswith(prefix) and (best is None or len(prefix) > best[1]):
                     best = interface.address, len(prefix)
         return best
 

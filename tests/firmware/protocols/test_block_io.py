@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import pytest
 
+from efishim.disk.fat import MOST_VOLUMES
 from efishim.disk.make import make_disk
 from efishim.disk.medium import DiskError, Medium
 from efishim.firmware.calling.device_path import to_text
-from tests.firmware.lab import BAD_BUFFER_SIZE, ERROR, INVALID, NOT_FOUND, SUCCESS, WILD, WRITE_PROTECTED, Lab
+from efishim.firmware.calling.overrides import Overrides
+from efishim.firmware.protocols.disks import BOOT_FILE
+from efishim.machine.host_work import TooMuchWork
+from efishim.wire.disk import GPT_ESP, GptEntry
+from efishim.wire.fat import DIRECTORY
+from efishim.wire.guids import guid_bytes
+from tests.disk.test_fat import entry, small
+from tests.disk.test_partitions import gpt
+from tests.firmware.lab import (
+    BAD_BUFFER_SIZE,
+    DEVICE_ERROR,
+    ERROR,
+    INVALID,
+    NOT_FOUND,
+    RAM,
+    SUCCESS,
+    WILD,
+    WRITE_PROTECTED,
+    Lab,
+)
 from tests.firmware.programs import IMAGE
 
 BLOCK_IO = "964e5b21-6459-11d2-8e39-00a0c969723b"
@@ -105,15 +125,22 @@ def test_the_boot_program_knows_the_device_that_it_came_from(machine: Machine) -
     assert to_text(machine.shim.guest.read(path, 64)) == "\\EFI\\BOOT\\BOOTX64.EFI"
 
 
+def load_image(machine: Machine, parent: int, name: str, handle: int) -> int:
+    """LoadImage of a file on the last of the handles."""
+    path = machine.of(machine.handles[-1], DEVICE_PATH)
+    nodes = machine.shim.guest.read(path, 200)
+    prefix = nodes[: nodes.index(b"\x7f\xff\x04\0")]
+    text = name.encode("utf-16-le") + b"\0\0"
+    node = bytes((4, 4)) + (4 + len(text)).to_bytes(2, "little") + text
+    return machine.bs("LoadImage", 0, parent, machine.put(prefix + node + b"\x7f\xff\x04\0"), 0, 0, handle)
+
+
 def test_an_image_is_loaded_by_its_path_on_the_disk(machine: Machine) -> None:
     boot = machine.shim.boot_disk()
-    prefix = machine.shim.guest.read(machine.of(machine.handles[1], DEVICE_PATH), 21 + 42)
     handle = machine.cell()
 
     def load(name: str) -> int:
-        text = name.encode("utf-16-le") + b"\0\0"
-        node = bytes((4, 4)) + (4 + len(text)).to_bytes(2, "little") + text
-        return machine.bs("LoadImage", 0, boot.handle, machine.put(prefix + node + b"\x7f\xff\x04\0"), 0, 0, handle)
+        return load_image(machine, boot.handle, name, handle)
 
     assert load("\\TOOLS\\other.efi") == SUCCESS
     protocol = machine.of(machine.value(handle), LOADED_IMAGE)
@@ -152,3 +179,68 @@ def test_files_are_in_directories(machine: Machine) -> None:
 def test_a_disk_that_cannot_be_booted_is_one_sentence(data: bytes, sentence: str) -> None:
     with pytest.raises(DiskError, match=sentence):
         Machine(data).shim.boot_disk()
+
+
+def test_a_path_through_a_directory_that_contains_itself_is_too_much_work() -> None:
+    fat = {number: number + 1 for number in range(2, 101)} | {101: 0xFFF}
+    inside = entry(b"D          ", 2, 0, DIRECTORY)
+    data = small(12, fat=fat, root=inside, data=b"\xe5".ljust(32, b"\0") * 1599 + inside)
+    machine = Machine(data)
+    root, out = machine.cell(), machine.cell()
+    assert machine.method(machine.of(machine.handles[0], FILE_SYSTEM), 1, root) == SUCCESS
+    short, long = machine.text("\\d" * 5), machine.text("\\d" * 10_000)
+    with machine.memory.work.bounded(RAM >> 12):
+        assert machine.method(machine.value(root), 1, out, short, 1, 0) == SUCCESS
+    with machine.memory.work.bounded(RAM >> 12), pytest.raises(TooMuchWork):
+        machine.method(machine.value(root), 1, out, long, 1, 0)
+
+
+def many_volumes(count: int) -> bytes:
+    """A GPT of FAT volumes of four blocks."""
+    volume = small(12, fat={}, root=b"", total_sectors_16=4)[: 4 * 512]
+    starts = [200 + 4 * number for number in range(count)]
+    rows = [GptEntry(type_guid=guid_bytes(GPT_ESP), starting_lba=start, ending_lba=start + 3) for start in starts]
+    disk = gpt(rows, number_of_entries=count, last_usable_lba=1000)
+    return bytes(disk[: 60 * 512]).ljust(200 * 512, b"\0") + volume * count + bytes(512)
+
+
+def test_so_many_fat_volumes_of_a_disk_are_used() -> None:
+    for count, problems in ((MOST_VOLUMES, 0), (100, 100 - MOST_VOLUMES)):
+        machine = Machine(many_volumes(count))
+        assert len(machine.handles) == 1 + count
+        disks = machine.shim.disks
+        assert disks is not None
+        assert len(disks.problems) == problems
+        with pytest.raises(DiskError, match="cannot be booted from") as error:
+            machine.shim.boot_disk()
+        assert error.value.sentence.count("is left out") == min(problems, 3)
+
+
+def test_a_damaged_volume_is_an_error_of_the_device_to_load_image() -> None:
+    machine = Machine(small(12, fat={2: 0}, root=entry(b"A       EFI", 2, 1000) + entry(b"B       EFI", 3, 0)))
+    agent, handle = machine.shim.protocols.agent, machine.cell()
+    assert load_image(machine, agent, "\\a.efi", handle) == DEVICE_ERROR
+    assert load_image(machine, agent, "\\c.efi", handle) == NOT_FOUND
+
+
+def test_a_malformed_path_on_another_handle_does_not_matter(machine: Machine) -> None:
+    boot, handle, new = machine.shim.boot_disk(), machine.cell(), machine.cell()
+    for guid, interface in ((DEVICE_PATH, machine.put(bytes(64))), (FILE_SYSTEM, machine.put(bytes(64)))):
+        machine.ok("InstallProtocolInterface", new, machine.guid(guid), 0, interface)
+    assert load_image(machine, boot.handle, "\\tools\\other.efi", handle) == SUCCESS
+
+
+class OnlyFiles(Overrides):
+    """Firmware that shows nothing of a disk but its file systems."""
+
+    def has_protocol(self, guid: str) -> bool:
+        return guid not in (BLOCK_IO, DISK_IO, DEVICE_PATH)
+
+
+def test_a_file_system_whose_handle_has_nothing_else_has_one() -> None:
+    lab = Lab(disk=Medium(DISK), overrides=OnlyFiles())
+    disks = lab.shim.disks
+    assert disks is not None
+    handle, interface = disks.boot_file(BOOT_FILE).place.handle, lab.cell()
+    assert handle
+    lab.ok("HandleProtocol", handle, lab.guid(FILE_SYSTEM), interface)

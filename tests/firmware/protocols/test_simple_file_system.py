@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from efishim.errors import ProviderError
+from efishim.firmware.protocols import simple_file_system
 from tests.firmware.ia32 import At, Program, Wide
 from tests.firmware.lab import (
     ACCESS_DENIED,
@@ -403,3 +404,16 @@ def test_a_32_bit_program_reads_a_file() -> None:
     assert program.statuses() == [SUCCESS] * 8 + [WRITE_PROTECTED & 0xFFFFFFFF | 1 << 31]
     assert program.machine.memory.read(buffer, 8) == bytes((250, 251, 252, 253, 254, 255, 0, 0))
     assert program.word(position, 8) == 256
+
+
+def test_directories_that_are_read_hold_so_many_entries_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simple_file_system, "ENTRIES_LIMIT", 2 * len(FILES))
+    medium = Medium()
+    roots = [medium.root() for _ in range(3)]
+    size, buffer = medium.cell(200), medium.put(bytes(200))
+    for root in roots[:2]:
+        medium.read(root, 200)
+    assert medium.method(roots[2], READ, size, buffer) == OUT_OF_RESOURCES
+    assert medium.method(roots[0], READ, size, buffer) == SUCCESS, "what is being read already goes on"
+    assert medium.method(roots[0], CLOSE) == SUCCESS
+    assert medium.read(roots[2], 200)
