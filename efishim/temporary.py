@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 SUFFIX = ".partial"
+MADE = "[a-z0-9_]{8}"
+"""What tempfile puts into a name. A user's `.holiday.partial` has a name of its own."""
 LOCK = "lock"
 """A file in each folder."""
 
@@ -25,7 +29,7 @@ def partial_file(place: Path, *, all_ours: bool = False) -> Iterator[tuple[Binar
     the directory is efishim's, and not only those for `place`. Raises OSError.
     """
     prefix = f".{place.name}."
-    _remove_stale_files(place.parent, "." if all_ours else prefix)
+    _remove_stale_files(place.parent, r"\..+\." if all_ours else re.escape(prefix))
     descriptor, name = _locked_file(prefix, place.parent)
     temporary = Path(name)
     try:
@@ -39,17 +43,24 @@ def partial_file(place: Path, *, all_ours: bool = False) -> Iterator[tuple[Binar
 def _locked_file(prefix: str, directory: Path) -> tuple[int, str]:
     while True:
         descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=SUFFIX, dir=directory)
-        with suppress(OSError):  # without locks nothing is ever found stale
+        taken = False
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
+        except BlockingIOError:
+            taken = True  # somebody takes it for stale and is about to remove it
+        except OSError:
+            pass  # without locks nothing is ever found stale
+        if not taken and os.fstat(descriptor).st_nlink:
             return descriptor, name
-        os.close(descriptor)  # somebody took it for stale before it was locked
+        os.close(descriptor)
 
 
 def _remove_stale_files(directory: Path, prefix: str) -> None:
+    """`prefix` is a regular expression."""
+    ours = re.compile(prefix + MADE + re.escape(SUFFIX), re.DOTALL)
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(SUFFIX):
+            if ours.fullmatch(entry.name):
                 with suppress(OSError):
                     _remove_file(Path(entry.path))
 
@@ -58,7 +69,8 @@ def _remove_file(path: Path) -> None:
     """Unless somebody works with it, or it is none of ours."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if os.fstat(descriptor).st_uid == os.geteuid():
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
     finally:
@@ -69,15 +81,21 @@ def _remove_file(path: Path) -> None:
 def folder(prefix: str, parent: Path) -> Iterator[Path]:
     """An empty folder, but for its lock."""
     _remove_stale_folders(prefix, parent)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name, (Path(name) / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Path(name)
+    while True:
+        with ExitStack() as stack:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=parent)))
+            lock = stack.enter_context((place / LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock.fileno()).st_nlink:
+                yield place
+                return
+        # somebody took it for stale before it was locked, and removed it
 
 
 def _remove_stale_folders(prefix: str, parent: Path) -> None:
     with suppress(OSError):
         for one in list(parent.iterdir()):
-            if one.name.startswith(prefix):
+            if re.fullmatch(re.escape(prefix) + MADE, one.name):
                 with suppress(OSError):  # somebody else was quicker, or it is not ours
                     _remove_folder(one)
 

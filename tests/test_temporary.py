@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from efishim.temporary import SUFFIX, folder, partial_file
+from efishim.temporary import LOCK, SUFFIX, folder, partial_file
 
 KILLED = """
 import os, sys
@@ -63,15 +68,85 @@ def test_files_in_use_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_none_of_ours_stays(tmp_path: Path) -> None:
-    (tmp_path / ".x.link.partial").symlink_to("victim")
+    (tmp_path / ".x.linklink.partial").symlink_to("victim")
     (tmp_path / "victim").write_bytes(b"precious")
-    os.mkfifo(tmp_path / ".x.fifo.partial")
-    (tmp_path / "x.partial").touch()
+    os.mkfifo(tmp_path / ".x.fifofifo.partial")
+    with os.fdopen(os.open(tmp_path / ".x.fifofifo.partial", os.O_RDONLY | os.O_NONBLOCK)):
+        for name in ("x.partial", ".x.partial", ".x..partial", ".x.holiday.partial", ".holiday.partial", ".x.Abcdefgh.partial"):
+            (tmp_path / name).touch()
+        before = set(tmp_path.iterdir())
+        for all_ours in (False, True):
+            with partial_file(tmp_path / "x", all_ours=all_ours):
+                pass
+            assert set(tmp_path.iterdir()) == before
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_a_name_is_no_pattern(tmp_path: Path) -> None:
+    killed(tmp_path / "axb", "file")
+    killed(tmp_path / "line\nfeed", "file")
+    for name in ("a.b", "line"):
+        with partial_file(tmp_path / name):
+            assert len(list(tmp_path.iterdir())) == 3
+    for name, left in (("line\nfeed", 1), ("axb", 0)):
+        with partial_file(tmp_path / name):
+            pass
+        assert len(list(tmp_path.iterdir())) == left
+
+
+def test_a_new_file_that_somebody_takes_for_stale_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, made = tempfile.mkstemp, []
+
+    def seen(**words: Any) -> tuple[int, str]:
+        """Somebody else has the first one locked, and the second is removed already."""
+        descriptor, name = real(**words)
+        made.append((os.open(name, os.O_WRONLY), Path(name)))
+        if len(made) == 1:
+            fcntl.flock(made[0][0], fcntl.LOCK_EX)
+        elif len(made) == 2:
+            Path(name).unlink()
+        return descriptor, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", seen)
+    with partial_file(tmp_path / "x") as (_, temporary):
+        assert [name for _, name in made].index(temporary) == 2
+    for descriptor, _ in made:
+        os.close(descriptor)
+
+
+def test_without_locks_a_file_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with partial_file(tmp_path / "x") as (_, temporary):
+        assert temporary.exists()
+
+
+def test_a_new_folder_that_somebody_takes_for_stale_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, taken = fcntl.flock, []
+
+    def late(lock: Any, how: int) -> None:
+        if not taken:
+            taken.append(Path(lock.name).parent)
+            shutil.rmtree(taken[0])
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder(".new-", tmp_path) as one:
+        assert taken != [one]
+        assert list(tmp_path.iterdir()) == [one]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_users_stays(tmp_path: Path) -> None:
+    for name in (".new-", ".new-york", ".new-york-2019", ".new-pictures.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).touch()
     before = set(tmp_path.iterdir())
-    with partial_file(tmp_path / "x"):
+    with folder(".new-", tmp_path):
         pass
     assert set(tmp_path.iterdir()) == before
-    assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
 def test_a_folder_that_a_killed_process_left(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from efishim.image.cachedir import write_atomically
 from efishim.lab.cache.records import belongs, key_in, repeatable
 from efishim.lab.matrix import Result
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import RECORD_LIMIT, Record, RecordError, decode, encode
 from efishim.plugins import Registry
 from efishim.reading import read_file
+from efishim.temporary import partial_file
 
 
 def place(folder: Path, plan: Plan, registry: Registry) -> Path | None:
@@ -40,4 +40,9 @@ def keep(folder: Path, result: Result, registry: Registry) -> None:
     record, target = result.record, place(folder, result.plan, registry)
     if record is None or target is None or not repeatable(record):
         return
-    write_atomically(target, encode(record))
+    content = encode(record)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with partial_file(target) as (stream, temporary):  # of the folder's other files none is ours
+        stream.write(content)
+        stream.flush()
+        temporary.replace(target)
