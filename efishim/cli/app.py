@@ -148,8 +148,10 @@ def cli(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         return
-    defaults = context.ensure_object(State).project.options
+    defaults = dict(context.ensure_object(State).project.options)
     if defaults:
+        if "platform" in defaults:
+            defaults["platforms"] = (defaults["platform"],)  # a matrix takes several
         below = {"save": defaults, "check": defaults}
         context.default_map = {name: {**defaults, **below} for name in (context.invoked_subcommand,)}
 

@@ -28,11 +28,12 @@ FORMATS = ("text", "markdown", "json")
 
 
 @click.command("matrix")
-@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.FILE)
+@click.argument("kernels", metavar="[KERNEL...]", nargs=-1, type=complete.KERNEL)
 @routes_option
 @click.option(
     "--platform",
     "platforms",
+    envvar="EFISHIM_PLATFORM",
     multiple=True,
     default=("pc",),
     show_default=True,

@@ -9,6 +9,7 @@ from typing import Any
 import efishim_firmware_stubs
 import pytest
 
+from efishim.cli import fill as fill_module
 from efishim.cli import main
 from efishim.lab import run as run_module
 from efishim.lab.record import decode
@@ -106,6 +107,33 @@ def test_the_same_kernel_twice_is_refused(tmp_path: Path, capsys: pytest.Capture
         Path(names[-1]).write_bytes(efishim_firmware_stubs.probe_kernel())
     assert main(["matrix", *names, *WORDS, "-o", str(tmp_path / "m")]) == 2
     assert "the same record" in capsys.readouterr().err
+
+
+@pytest.fixture
+def wanted(monkeypatch: pytest.MonkeyPatch) -> list[fill_module.Wanted]:
+    """What is to be filled; nothing is."""
+    found: list[fill_module.Wanted] = []
+
+    def nothing(_state: Any, wanted: fill_module.Wanted, _folder: Any) -> fill_module.Filled:
+        found.append(wanted)
+        return fill_module.Filled([], [], 0, 0)
+
+    monkeypatch.setattr(fill_module, "fill", nothing)
+    return found
+
+
+def test_a_matrix_has_the_projects_kernels_and_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: list[fill_module.Wanted]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["matrix", "-q", "mine"]) == 0
+    (tmp_path / "efishim.toml").write_text('[kernels]\nmine = "build/bzImage"\n[options]\nplatform = "hvmlite"\n')
+    assert main(["matrix", "-q", "mine", "other"]) == 0
+    monkeypatch.setenv("EFISHIM_PLATFORM", "machine")
+    assert main(["matrix", "-q"]) == 0
+    assert main(["matrix", "-q", "--platform", "a", "--platform", "b"]) == 0
+    assert [one.platforms for one in wanted] == [("pc",), ("hvmlite",), ("machine",), ("a", "b")]
+    assert [one.kernels for one in wanted] == [("mine",), (str(tmp_path / "build/bzImage"), "other"), (), ()]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
