@@ -28,6 +28,9 @@ OPTIONS = {
 }
 """Options that have a default in the file: the name there, and that of the parameter."""
 
+REPEATABLE = frozenset({"initrd", "option"})
+"""Options that take a list."""
+
 COMPARISON = frozenset({"kernel", "routes"})
 """What a comparison says besides options."""
 
@@ -109,7 +112,13 @@ def _options(values: object, where: str, path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{where} is not a table")
     _only(values, OPTIONS, where)
+    for name, value in values.items():
+        if isinstance(value, list) and name not in REPEATABLE:
+            raise UsageError(f"{where}.{name} is a list, and one value is wanted")
     found = {OPTIONS[name]: _value(value, f"{where}.{name}") for name, value in values.items()}
+    line = found.get("cmdline")
+    if isinstance(line, str) and line.startswith("@") and not line.startswith("@@"):
+        found["cmdline"] = f"@{_path(line[1:], path)}"
     if "initrds" in found:
         found["initrds"] = tuple(_path(one, path) for one in _texts(found["initrds"], f"{where}.initrd"))
     if "options" in found:

@@ -95,6 +95,9 @@ def test_names_are_understood_where_routes_and_kernels_are(project: Path, capsys
         ("[kernels]\na = 1", "kernels.a is not a path"),
         ("[routes]\na = [1]", "routes.a is not a list of texts"),
         ("[options]\nmemory = {}", "options.memory is neither"),
+        ('[options]\nappend = ["a", "b"]', "options.append is a list, and one value is wanted"),
+        ("[options]\nseed = []", "options.seed is a list, and one value is wanted"),
+        ("[comparisons.a]\nuntil = ['entry']", "comparisons.a.until is a list, and one value is wanted"),
         ("[comparisons]\na = 1", "comparisons.a is not a table"),
         ("[", "is not TOML"),
     ],
@@ -104,3 +107,17 @@ def test_a_damaged_file_is_one_sentence(text: str, sentence: str, tmp_path: Path
     with pytest.raises(UsageError) as refused:
         find_project(tmp_path)
     assert sentence in f"{refused.value.sentence} {refused.value.hint}"
+
+
+def test_what_may_be_repeated_is_a_list(tmp_path: Path) -> None:
+    (tmp_path / "efishim.toml").write_text('[options]\ninitrd = ["a", "b"]\noption = ["x.y=1", "x.z=2"]\n')
+    assert find_project(tmp_path).options == {
+        "initrds": (str(tmp_path / "a"), str(tmp_path / "b")),
+        "options": ("x.y=1", "x.z=2"),
+    }
+
+
+@pytest.mark.parametrize(("written", "meant"), [("@line.txt", "@{}/line.txt"), ("@@home", "@@home"), ("@/line", "@/line")])
+def test_the_file_of_a_command_line_lies_beside_the_project(written: str, meant: str, tmp_path: Path) -> None:
+    (tmp_path / "efishim.toml").write_text(f'[options]\nappend = "{written}"\n')
+    assert find_project(tmp_path).options == {"cmdline": meant.format(tmp_path)}
