@@ -95,7 +95,8 @@ def test_a_name_is_no_pattern(tmp_path: Path) -> None:
 
 
 def test_a_new_file_that_somebody_takes_for_stale_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, made = tempfile.mkstemp, []
+    real = tempfile.mkstemp
+    made: list[tuple[int, Path]] = []
 
     def seen(**words: Any) -> tuple[int, str]:
         """Somebody else has the first one locked, and the second is removed already."""
@@ -124,7 +125,8 @@ def test_without_locks_a_file_is_written_all_the_same(tmp_path: Path, monkeypatc
 
 
 def test_a_new_folder_that_somebody_takes_for_stale_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, taken = fcntl.flock, []
+    real = fcntl.flock
+    taken: list[Path] = []
 
     def late(lock: Any, how: int) -> None:
         if not taken:
