@@ -11,13 +11,12 @@ import atexit
 import dataclasses
 import importlib
 import queue
-import shutil
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import MilestonePoint
 from efishim.lab.record.values import decode_value, encode_value
 from efishim.lab.running import Failure, MatrixProgress, Reporter, Result, attempt, dispatch, longest_first
+from efishim.temporary import folder
 
 if TYPE_CHECKING:
     from efishim.plugins import Registry
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SCHEME = "dask://"
 CONNECT_SECONDS = "20s"
 POLL_SECONDS = 0.2
+FILES = "efishim-files-"
+"""Begins the names of the folders that workers have for their files."""
 TRIES = 3
 """How often a run is begun again whose files were lost with the workers that had them."""
 
@@ -69,8 +71,25 @@ def run_on_cluster(
         return []
     with _connected(scheduler) as client:
         ours = _identity(registry)
-        _require_same(client.run(_identity_here), ours)
-        return _Runs(client, plans, progress, interrupt, ours).run()
+        _require_same(_asked(client, scheduler), ours)
+        try:
+            return _Runs(client, plans, progress, interrupt, ours).run()
+        except OSError as error:  # so are Dask's TimeoutError and CommClosedError
+            raise ClusterError(f"the cluster at {scheduler} was lost: {_line(error)}") from error
+
+
+def _asked(client: Any, scheduler: str) -> Mapping[str, str]:
+    """What the workers say they are. One without efishim, or with one that does not know the question, raises anything."""
+    try:
+        found: Mapping[str, str] = client.run(_identity_here)
+    except Exception as error:
+        hint = "install the same packages there, or stop that worker"
+        raise ClusterError(f"a worker of {scheduler} cannot be asked: {_line(error)}", hint=hint) from error
+    return found
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
@@ -94,7 +113,7 @@ def _connected(scheduler: str) -> Iterator[Any]:
 def _identity(registry: Registry) -> str:
     """Names the software and the plugins of this process; empty when they have no name."""
     found, others = software(), plugins(registry, observers=False)
-    return f"{found.digest} {others}" if found is not None and others is not None else ""
+    return f"{found.digest} {others}" if found is not None and found.unchanged() and others is not None else ""
 
 
 def _identity_here() -> str:
@@ -104,8 +123,13 @@ def _identity_here() -> str:
 
 
 def _require_same(theirs: Mapping[str, str], ours: str) -> None:
+    if not ours:
+        raise ClusterError(
+            "this machine's software or one of its plugins cannot be named, so that no worker can have the same",
+            hint="was it edited just now? plugins have to come from installed packages",
+        )
     for worker, identity in sorted(theirs.items()):
-        if not ours or identity != ours:
+        if identity != ours:
             raise ClusterError(
                 f"the worker {worker} has another efishim, Unicorn, Python or plugins than this machine",
                 hint="install the same packages there, or stop that worker",
@@ -184,9 +208,8 @@ class _Runs:
         try:
             result = dataclasses.replace(future.result(), plan=plan)  # not the worker's, whose files lie elsewhere
         except Exception as error:  # noqa: BLE001 - whatever Dask raises when it gives a run up
-            text = " ".join(str(error).split())[:200]
             hint = "the workers may have too little memory"
-            result = Result(plan, failure=Failure(f"the cluster lost the run: {text}", hint, MachineError.exit_status))
+            result = Result(plan, failure=Failure(f"the cluster lost the run: {_line(error)}", hint, MachineError.exit_status))
         self._results[index] = result
         self._progress.finished(index, result)
 
@@ -277,8 +300,9 @@ class _Stop:
 def _stored(sha256: str, data: bytes) -> Path:
     """A file in a folder of this process, where nobody else writes."""
     if _Worker.folder is None:
-        _Worker.folder = Path(tempfile.mkdtemp(prefix="efishim-"))
-        atexit.register(shutil.rmtree, _Worker.folder, ignore_errors=True)
+        stack = ExitStack()
+        _Worker.folder = stack.enter_context(folder(FILES, Path(tempfile.gettempdir())))
+        atexit.register(stack.close)
     path = _Worker.folder / sha256
     if not path.exists():
         partial = path.with_suffix(".partial")

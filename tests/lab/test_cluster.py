@@ -9,7 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import efishim_firmware_stubs
@@ -17,6 +18,7 @@ import pytest
 
 from efishim.errors import UsageError
 from efishim.lab import cluster as module
+from efishim.lab.cache.software import Software
 from efishim.lab.cluster import ClusterError, address
 from efishim.lab.matrix import run_matrix
 from efishim.lab.plan.arguments import Words, make_plan
@@ -177,6 +179,77 @@ def test_software_without_a_name_fits_to_nothing() -> None:
     for theirs, ours in (("x", "y"), ("", "")):
         with pytest.raises(ClusterError):
             module._require_same({"tcp://a:1": theirs}, ours)
+
+    with pytest.raises(ClusterError, match="this machine's software"):
+        module._require_same({"tcp://a:1": "x"}, "")
+
+
+class Asked:
+    """A client whose workers raise what they are given, or have the same software."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def run(self, function: Callable[[], str]) -> dict[str, str]:
+        if self.error is not None:
+            raise self.error
+        return {"tcp://a:1": function()}
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, client: Asked) -> None:
+    monkeypatch.setattr(module, "_connected", lambda _: nullcontext(client))
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module named 'efishim'"), OSError("gone"), AttributeError("no such")]
+)
+def test_a_worker_that_cannot_answer_is_one_sentence(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, Asked(error))
+    with pytest.raises(ClusterError, match=f"a worker of tcp://h:1 cannot be asked: {error}") as caught:
+        run_matrix(plans(tmp_path)[:1], jobs=1, progress=Quiet(), registry=REGISTRY, on="dask://h:1")
+    assert "the same packages" in caught.value.hint
+
+
+def test_a_cluster_that_goes_away_is_one_sentence_and_a_defect_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, Asked())
+    for error, expected in ((TimeoutError(), ClusterError), (OSError("in: closed"), ClusterError), (KeyError("x"), KeyError)):
+
+        def run(_: object, error: Exception = error) -> list[Result]:
+            raise error
+
+        monkeypatch.setattr(module._Runs, "run", run)
+        with pytest.raises(expected, match="the cluster at tcp://h:1 was lost: |x"):
+            run_matrix(plans(tmp_path)[:1], jobs=1, progress=Quiet(), registry=REGISTRY, on="dask://h:1")
+
+
+def test_software_that_was_edited_since_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module._identity(REGISTRY)
+    monkeypatch.setattr(Software, "unchanged", lambda _: False)
+    assert module._identity(REGISTRY) == ""
+
+
+STORING = """
+import os, sys
+from efishim.lab import cluster
+print(cluster._stored("name", b"data"), flush=True)
+if sys.argv[1:]:
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_files_of_a_worker_go_with_it_or_with_the_next(tmp_path: Path) -> None:
+    def store(*words: str) -> Path:
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", STORING, *words], env=environment, stdout=subprocess.PIPE, text=True, check=False
+        )
+        return Path(done.stdout.strip())
+
+    left = store("killed")
+    assert left.read_bytes() == b"data"
+    assert left.parent.parent == tmp_path
+    assert store().name == "name"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

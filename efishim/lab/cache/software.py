@@ -27,8 +27,8 @@ LIBRARIES = ("construct", "pefile", "lz4", "zstandard", "lzallright", "msgspec",
 """Taken at their version's word."""
 
 NOT_LOADED = frozenset({".a", ".h", ".pyc", ".md"})
-UNICORN_PLACE = "LIBUNICORN_PATH"
-"""Environment variable of Unicorn's binding: a directory with another libunicorn."""
+PLACES = {"LIBUNICORN_PATH": "libunicorn*", "LIBCAPSTONE_PATH": "libcapstone*"}
+"""Environment variables of the bindings: directories with other libraries, and their names in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,10 @@ class Software:
 
     def unchanged(self) -> bool:
         """Is what lies on the disk still what was hashed? So it would be said of a mistake, not of somebody who hides it."""
-        return _seen() == self.seen
+        try:
+            return _seen() == self.seen
+        except OSError:
+            return False
 
 
 @lru_cache(maxsize=1)
@@ -84,9 +87,10 @@ def _files() -> Iterator[tuple[str, Path]]:
         for path in sorted(root.rglob("*")):
             if path.suffix not in NOT_LOADED and "__pycache__" not in path.parts and path.is_file():
                 yield f"{package}/{path.relative_to(root).as_posix()}", path
-    chosen = os.environ.get(UNICORN_PLACE)
-    for path in sorted(Path(chosen).glob("libunicorn*")) if chosen else ():
-        yield f"{UNICORN_PLACE}/{path.name}", path
+    for variable, names in PLACES.items():
+        chosen = os.environ.get(variable)
+        for path in sorted(Path(chosen).glob(names)) if chosen else ():
+            yield f"{variable}/{path.name}", path
 
 
 def _root(package: str) -> Path:

@@ -54,10 +54,18 @@ def test_each_byte_counts_and_what_is_not_run_does_not(packages: Path) -> None:
     assert digest() != after
 
 
-def test_another_libunicorn_by_the_environment_counts(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "name", "stranger"),
+    [("LIBUNICORN_PATH", "libunicorn.so.2", "libcapstone.so.5"), ("LIBCAPSTONE_PATH", "libcapstone.so.5", "libunicorn.so.2")],
+)
+def test_another_library_by_the_environment_counts(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, variable: str, name: str, stranger: str
+) -> None:
     before = digest()
-    (packages / "libunicorn.so.2").write_bytes(b"another build")
-    monkeypatch.setenv(module.UNICORN_PLACE, str(packages))
+    monkeypatch.setenv(variable, str(packages))
+    (packages / stranger).write_bytes(b"not loaded from here")
+    assert digest() == before
+    (packages / name).write_bytes(b"another build")
     assert digest() != before
 
 
@@ -74,6 +82,15 @@ def test_code_that_was_edited_since_it_was_hashed_is_noticed(packages: Path) -> 
     assert found is not None
     assert found.unchanged()
     (packages / "ours" / "__init__.py").write_text("x = 12\n")
+    assert not found.unchanged()
+
+
+def test_code_that_is_gone_is_changed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    software.cache_clear()
+    found = software()
+    software.cache_clear()
+    assert found is not None
+    monkeypatch.setattr(module, "ENGINES", ("nobody_has_this",))
     assert not found.unchanged()
 
 
