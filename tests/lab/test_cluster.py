@@ -218,7 +218,7 @@ def test_a_cluster_that_goes_away_is_one_sentence_and_a_defect_is_none(tmp_path:
             raise error
 
         monkeypatch.setattr(module._Runs, "run", run)
-        with pytest.raises(expected, match="the cluster at tcp://h:1 was lost: |x"):
+        with pytest.raises(expected, match=r"the cluster at tcp://h:1 was lost: |x"):
             run_matrix(plans(tmp_path)[:1], jobs=1, progress=Quiet(), registry=REGISTRY, on="dask://h:1")
 
 
