@@ -28,8 +28,8 @@ def command(state: State, /, action: str, form: str) -> int:
     """Show what efishim keeps on this machine, or remove the records.
 
     A run is decided by its plan, the files that it names, the plugins, and the builds of efishim and Unicorn. Its record is
-    kept under a hash of all of these, and used again by run, compare, baseline, study and surface; --no-cache makes the run
-    again. Runs that the host ended, and those of a debugger, are not kept.
+    kept under a hash of all of these, and used again by run, compare, matrix, baseline, study and surface; --no-cache makes
+    the run again. Runs that the host ended, and those of a debugger, are not kept.
 
     Records take at most EFISHIM_CACHE_SIZE bytes (1G; 0 keeps none), and the one that was not used for longest goes first.
     All caches lie in EFISHIM_CACHE, or in efishim's directory in the user's cache.
