@@ -89,6 +89,7 @@ def command(
     from efishim.cli.out import print_json, table
     from efishim.lab.cache.records import own_records
     from efishim.lab.plan.plan import shell_word
+    from efishim.report.files import OutputError
     from efishim.report.matrix_folder import MatrixFolder
     from efishim.report.matrix_table import grid, markdown
 
@@ -111,7 +112,10 @@ def command(
     report = markdown(found.cells, " ".join(("efishim matrix", *(shell_word(kernel) for kernel in kernels))))
     place.write("matrix.md", report.encode())
     if parquet:
-        write(place.path, found.records)
+        try:
+            write(place.path, found.records)
+        except OSError as error:
+            raise OutputError(f"the tables in {folder} cannot be written: {error.strerror or error}") from error
     if form == "json":
         print_json([cell.row() for cell in found.cells])
     elif form == "markdown":

@@ -78,7 +78,11 @@ def find_project(start: Path) -> Project:
     """The project of a directory. Raises UsageError for a file that is damaged or has what is not known."""
     for folder in (start, *start.parents):
         path = folder / NAME
-        if path.is_file():
+        try:
+            there = path.is_file()
+        except PermissionError:
+            there = False  # in a directory that may not be searched
+        if there:
             text = read_file(path, LIMIT, "project file", UsageError).decode("utf-8", "replace")
             return read_project(parse_toml(text, str(path), UsageError), path)
     return Project()

@@ -71,17 +71,29 @@ class MatrixFolder:
         """Write a record; one that the host cut short is there to be looked at, and made again by the next matrix."""
         name, key = place(plan), key_in(plan, registry)
         data = encode(record)
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / name, data)
+        self._put(name, data)
         self._kept.pop(name, None)
         if key is not None and repeatable(record):
             self._kept[name] = Kept(name, key, hashlib.sha256(data).hexdigest())
         index = Index(records=sorted(self._kept.values(), key=lambda one: one.file))
-        write_atomically(self.path / INDEX, msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
+        self._put(INDEX, msgspec.json.format(msgspec.json.encode(index), indent=1) + b"\n")
 
     def write(self, name: str, data: bytes) -> None:
         """Something else that belongs beside the records."""
-        write_atomically(self.path / name, data)
+        self._put(name, data)
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Who made the folder may be somebody else: no link in it leads the file elsewhere."""
+        target = self.path / name
+        inside = (target, *target.parents)[: len(Path(name).parts)]
+        try:
+            for one in inside:
+                if one.is_symlink():
+                    raise OutputError(f"{one} is a symbolic link", hint="remove it")
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{target.parent} cannot be made: {error.strerror or error}") from error
+        write_atomically(target, data)
 
     def _index(self) -> Index:
         """What is no index counts for none: then all runs are made."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,18 @@ def test_a_dash_is_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["run", "--until", "entry", "--record", "-", "--format", "json"]) == 2
     assert main(["run", "--record", "-", "--save-profile", "-"]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [check_writable, check_directory])
+def test_a_place_that_cannot_be_asked_about_is_one_sentence(
+    check: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="too long"):
+        check(str(tmp_path / ("x" * 300)))
+
+    def unsearchable(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", unsearchable)
+    with pytest.raises(UsageError, match="x cannot be written: Permission denied"):
+        check(str(tmp_path / "x"))

@@ -121,3 +121,16 @@ def test_what_may_be_repeated_is_a_list(tmp_path: Path) -> None:
 def test_the_file_of_a_command_line_lies_beside_the_project(written: str, meant: str, tmp_path: Path) -> None:
     (tmp_path / "efishim.toml").write_text(f'[options]\nappend = "{written}"\n')
     assert find_project(tmp_path).options == {"cmdline": meant.format(tmp_path)}
+
+
+def test_a_directory_that_may_not_be_searched_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "efishim.toml").write_text("[options]\nseed = 1\n")
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.parent.name == "closed":
+            raise PermissionError
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert find_project(tmp_path / "closed").options == {"seed": "1"}
