@@ -8,11 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from efishim.disk.make import make_disk
+from efishim.disk.medium import Medium
 from efishim.firmware.calling.functions import SERVICES, Function, by_full_name
 from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.memory.memory_map import MemoryType
 from efishim.plugins import load_plugins
 from efishim.wire.guids import (
+    EFI_BLOCK_IO_PROTOCOL_GUID,
+    EFI_DISK_IO_PROTOCOL_GUID,
     EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID,
     EFI_LOAD_FILE2_PROTOCOL_GUID,
     EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID,
@@ -53,6 +57,8 @@ INTERFACES = {
     "SimpleTextInputEx": EFI_SIMPLE_TEXT_INPUT_EX_PROTOCOL_GUID,
     "GraphicsOutput": EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID,
     "MemoryAttribute": EFI_MEMORY_ATTRIBUTE_PROTOCOL_GUID,
+    "BlockIo": EFI_BLOCK_IO_PROTOCOL_GUID,
+    "DiskIo": EFI_DISK_IO_PROTOCOL_GUID,
     "SimpleFileSystem": EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
     "File": EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID,
     **{function.table: str(one.guid) for one in load_plugins().firmware_protocols for function in one.functions},
@@ -107,9 +113,10 @@ def test_jumping_into_the_firmware_s_own_stubs_ends_the_run(lab: Lab) -> None:
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_protocols(name: str) -> None:
     """Protocol functions find their stubs by the log; they are called through their interfaces elsewhere."""
-    lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",), files=(("file", b"contents"),))
-    lab.shim.load(IMAGE)
     function = PROTOCOLS[name]
+    disk = Medium(make_disk({"\\file": b"contents"}), writable=True) if function.table in ("BlockIo", "DiskIo") else None
+    lab = Lab(gop=True, strict_nx=True, initrds=(b"initrd",), files=(("file", b"contents"),), disk=disk)
+    lab.shim.load(IMAGE)
     interface = lab.interface(INTERFACES[function.table])
     if function.table == "File":
         root = lab.cell()
@@ -119,8 +126,10 @@ def test_protocols(name: str) -> None:
     index = places.index(function.name)
     if function.table in ("SimpleTextInput", "SimpleTextInputEx") and index >= 2:
         index += 1  # WaitForKey lies between
-    if function.table in ("SimpleFileSystem", "File"):
+    if function.table in ("SimpleFileSystem", "File", "DiskIo"):
         index += 1  # Revision comes first
+    if function.table == "BlockIo":
+        index += 2  # Revision and Media come first
     address = lab.value(interface + 8 * index)
     for first, value in product((interface, *WILD), WILD):
         status = lab.board.call(address, first, *([value] * 9))
