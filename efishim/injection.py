@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 MEMORY = "memory"
-"""All allocations together: memory that runs out does not care who asks for it."""
+"""All allocations together: memory that runs out is missing for every caller."""
 
 _GROUPS = MappingProxyType({"BootServices.AllocatePages": MEMORY, "BootServices.AllocatePool": MEMORY})
 

@@ -55,7 +55,7 @@ sections_option = click.option(
     "--sections",
     metavar="NAME[,NAME...]",
     callback=_sections,
-    help="Only these: run, milestones, told, calls, hardware, log, userspace, code. [default: all]",
+    help="Only these sections: run, milestones, told, calls, hardware, log, userspace, code. [default: all]",
 )
 jobs_option = click.option(
     *("-j", "--jobs"),

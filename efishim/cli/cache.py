@@ -31,7 +31,7 @@ def command(state: State, /, action: str, form: str) -> int:
     kept under a hash of all of these, and used again by run, compare, matrix, baseline, study and surface; --no-cache makes
     the run again. Runs that the host ended, and those of a debugger, are not kept.
 
-    Records take at most EFISHIM_CACHE_SIZE bytes (1G; 0 keeps none), and the one that was not used for longest goes first.
+    Records take at most EFISHIM_CACHE_SIZE bytes (1G; 0 keeps none), and the least recently used one is removed first.
     All caches lie in EFISHIM_CACHE, or in efishim's directory in the user's cache.
 
     \b

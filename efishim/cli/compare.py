@@ -153,12 +153,12 @@ def command(
         require_form(form)
         return tell_versions([(records[0], records[1])], form, output, verbose=verbose)
     if status and not no_cache:
-        state.talk.line("the runs that ended are kept: the same command goes on with the others")
+        state.talk.line("finished runs are kept: repeat the command to make the others")
     if not rules_file:
         hold_to_counter_cases(rules, records)
     comparison = build(records, skipped, rules)
     for path in not_followed(comparison, records):
-        state.talk.warning(f"branches in the code of {path} were not followed: the image is not at hand, or has no symbols")
+        state.talk.warning(f"branches in the code of {path} were not followed: the image was not found, or has no symbols")
     if rules_used:
         document(used(comparison), "text", output)
     else:
@@ -213,7 +213,7 @@ def _records(
         split_route(state.registry, routes[0], words["platform"])  # a wrong name is the better reason
         raise UsageError(f"{routes[0]} alone has nothing to be compared with", hint="give -r twice or more, or not at all")
     if len(subjects) > 1:
-        raise UsageError("one kernel is compared with itself, or two with each other", hint="or give records, FILE.json")
+        raise UsageError("compare takes one kernel, or two to compare with each other", hint="or give records, FILE.json")
     from efishim.cli.matrix import run_routes
 
     kernel, (no_cache, on) = subjects[0] if subjects else None, where

@@ -67,7 +67,7 @@ def route_of_project(context: click.Context, _parameter: click.Parameter, name: 
         return None
     found = _state(context).project.expanded((name,))
     if len(found) != 1:
-        raise UsageError(f"{name} stands for {len(found)} routes, and one is wanted", hint=f"choose one: {', '.join(found)}")
+        raise UsageError(f"{name} stands for {len(found)} routes, but one is needed", hint=f"choose one: {', '.join(found)}")
     return found[0]
 
 

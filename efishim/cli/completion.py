@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
-@click.option("--install", is_flag=True, help="Write the script where the shell looks for it, and say where that is.")
+@click.option("--install", is_flag=True, help="Write the script where the shell looks for it, and print its path.")
 @click.pass_context
 def command(context: click.Context, shell: str, install: bool) -> None:
     """Print a shell completion script, or install it.

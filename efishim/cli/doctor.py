@@ -127,10 +127,10 @@ def _records() -> Finding:
     except EfishimError as error:
         return Finding("records", Health.FAILED, error.sentence)
     if cache is None:
-        return Finding("records", Health.OFF, "each run is made again: EFISHIM_CACHE_SIZE is 0")
+        return Finding("records", Health.OFF, "no records are kept: EFISHIM_CACHE_SIZE is 0")
     store = cache.store
     if store.folder.exists() and not store.private():
-        return Finding("records", Health.OFF, f"each run is made again: others can write to {store.folder}, or it is not yours")
+        return Finding("records", Health.OFF, f"no records are kept: others can write to {store.folder}, or it is not yours")
     used = store.usage()
     limit = format_size(store.limit)
     return Finding("records", Health.OK, f"{used.files} kept with {used.size >> 20} MiB of at most {limit} in {store.folder}")

@@ -23,7 +23,7 @@ BRIEF = 8
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format.")
 @click.pass_obj
 def command(state: State, /, word: str, form: str) -> None:
-    """Explain a FACT or a RULE: what it means, what may explain a difference of it, the source, and what it does not explain.
+    """Explain what a FACT means and which rules may explain a difference in it, or a RULE with its sources and limits.
 
     FACT is a path as `efishim compare` prints it. RULE is the name of a comparison rule, as `compare` and `compare
     --rules-used` print it, or of an ABI rule, as `efishim rules` lists them.

@@ -16,7 +16,8 @@ def fault_option(function: Decorated) -> Decorated:
         "--fail",
         metavar="SERVICE[:N[+]]=STATUS",
         multiple=True,
-        help="Make the N-th call of a firmware service fail, with + each later one, too; repeatable. SERVICE is as in the call "
-        "log, an `int 15h/E820` of a BIOS, a hypercall such as memory_op.9, or memory for all allocations. [default N: 1]",
+        help="Make the N-th call of SERVICE fail, with + also each later one; repeatable. SERVICE is a firmware service as in "
+        "the call log, a BIOS call such as `int 15h/E820`, a hypercall such as memory_op.9, or memory for all allocations. "
+        "[default N: 1]",
     )
     return option(function)

@@ -58,7 +58,7 @@ def fill(state: State, wanted: Wanted, folder: MatrixFolder) -> Filled:
     plans, names, cells = _plans(state, wanted)
     common = twice(plans)
     if common is not None:
-        raise UsageError(f"two runs would have the same record, {common}", hint="name each kernel, route and platform once")
+        raise UsageError(f"two runs would write the same file, {common}", hint="name each kernel, route and platform once")
     records = {plan: folder.find(plan, state.registry) for plan in plans}
     missing = [plan for plan in plans if records[plan] is None]
     shown = [f"{names[plan]}, {route_name(plan)}" for plan in missing]

@@ -25,7 +25,7 @@ def loader_options(function: Decorated) -> Decorated:
             "--disk",
             metavar="IMAGE",
             type=complete.FILE,
-            help="Boot what firmware boots from this disk image (GPT, MBR or FAT); without KERNEL, look for it there.",
+            help="Boot from this disk image (GPT, MBR or FAT) as firmware does; without KERNEL, look for the kernel there.",
         ),
         click.option(
             "--loader",

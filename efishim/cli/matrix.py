@@ -38,7 +38,7 @@ FORMATS = ("text", "markdown", "json")
     default=("pc",),
     show_default=True,
     shell_complete=complete.platform,
-    help="A machine to emulate, for routes that name none; repeatable.",
+    help="The machine to emulate on routes that name none; repeatable.",
 )
 @click.option(
     *("-o", "--output", "folder"),
@@ -46,13 +46,13 @@ FORMATS = ("text", "markdown", "json")
     default="matrix",
     show_default=True,
     type=complete.FILE,
-    help="The folder to fill, or to go on with.",
+    help="Write the records to DIR, and resume a matrix that is already there.",
 )
 @click.option("--parquet", is_flag=True, help="Also write the records as tables for DuckDB, Polars and others.")
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 256), metavar="N", help="Run up to N boots in parallel. [default: one per processor]"
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table on stdout.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @no_cache_option
 @on_option
@@ -73,12 +73,12 @@ def command(
     on: str | None,
     **words: Any,
 ) -> int:
-    """Boot each KERNEL through each route on each platform, and keep the records in a folder with a table over all.
+    """Boot each KERNEL through each route on each platform, and save the records and a summary table in a folder.
 
-    A matrix that was cut short goes on where it was: what is in the folder, whole and of the same runs, is not made again.
+    Repeat the command to resume a matrix that was cut short: runs whose intact records are in the folder are not repeated.
     The folder has the records (records/KERNEL/PROVIDER-ENTRY-PLATFORM.json), an index (matrix.json) and the report (matrix.md).
 
-    Exit status: 0 every run reached its goal, 1 otherwise. A route that does not apply to a kernel is no run.
+    Exit status: 0 every run reached its goal, 1 otherwise. Routes that do not apply to a kernel do not count.
 
     \b
         efishim matrix vmlinuz-6.1 vmlinuz-6.12 -r hvmlite/efi -r hvmlite/pvh --platform pc --platform hvmlite

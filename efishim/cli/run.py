@@ -228,8 +228,8 @@ def command(
     Before the first instruction of the image, the handover is checked against the specification of the entry. Violated rules
     are printed after the run, each with what was found and the section of the specification.
 
-    --loader starts a real boot loader in place of the kernel, from a disk that is made for the run, and --disk what firmware
-    starts from a disk image. The record is about the kernel from its first instruction on, at the entry that the loader used.
+    --loader starts the kernel through a real boot loader on a disk that is made for the run; --disk starts what firmware would
+    start from a disk image. The record is about the kernel from its first instruction on, at the entry that the loader used.
 
     --from DUMP continues from a dump of another machine that stands at the kernel's entry, and takes entry, command line,
     ramdisk and RAM size from it. Without KERNEL, the kernel's image is recovered from its memory.
@@ -331,7 +331,7 @@ def _plan(state: State, dump: str | None, kernel: str | None, progress: Progress
         return plan_of(state, kernel, progress, chosen)
     if route is not None:
         raise UsageError(
-            "--from continues from the dump, through no route", hint="-e ENTRY says at which entry the dump stands"
+            "-r has no meaning with --from, which continues from the dump", hint="-e ENTRY says at which entry the dump stands"
         )
     progress.phase("reading the dump")
     find = None if kernel is None else lambda: find_image(kernel, progress, state.registry)

@@ -1,4 +1,4 @@
-"""Standard output and standard error that may fail: the disk is full, the reader is gone, or nobody opened them.
+"""Standard output and standard error that may fail: the disk is full, the reader is gone, or they are closed.
 
 A run of minutes is not lost because of that. What cannot be written is dropped from then on; the command ends as it would,
 with its record, and then says what was wrong.
@@ -97,7 +97,7 @@ class Console:
 
 
 class Unheard:
-    """Also set when nobody reads the console any more, of a run of which nothing else is kept."""
+    """An interruption that is also set once the reader of the console has gone, for runs whose only result is the console."""
 
     def __init__(self, interruption: Interrupt, streams: Streams) -> None:
         self._interruption = interruption

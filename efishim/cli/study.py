@@ -55,7 +55,7 @@ SUFFIXES = {".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
 @click.option("--records", "keep", metavar="DIR", type=complete.FILE,
               help="Save records in DIR, and reuse those already there instead of booting again.")  # fmt: skip
 @click.option("--evidence", metavar="DIR", type=complete.FILE,
-              help="Write the evidence to DIR, a Markdown file for each section, and to FILE the page of result.")  # fmt: skip
+              help="Write the evidence to DIR, one Markdown file per section, and only the results to FILE.")  # fmt: skip
 @no_cache_option
 @on_option
 @click.option("--date", default="", metavar="TEXT", help="Date to print in the document. [default: none]")

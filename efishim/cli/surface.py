@@ -64,13 +64,13 @@ HEARTBEAT = 10.0
     help="Save the smallest firmware found as a profile for `efishim run --profile`.",
 )
 @click.option(
-    "--faults", "failing", is_flag=True, help="Make each call of the boot fail once instead, and tell what KERNEL does."
+    "--faults", "failing", is_flag=True, help="Make each call of the boot fail once instead, and report what KERNEL does."
 )
 @click.option(
     "--resume",
     metavar="FILE",
     type=complete.FILE,
-    help="Go on with an interrupted --faults, from what it wrote with --format json.",
+    help="Resume an interrupted --faults search from the JSON document that it wrote.",
 )
 @click.option(
     "-j",
@@ -106,8 +106,8 @@ def command(
     error, one by one and together, until nothing more can go. The result is verified: it boots, and removing anything
     else stops the boot. Ctrl-C prints what is known so far.
 
-    With --faults nothing is removed: one call at a time fails with a status that its specification has, then all allocations
-    from one on, then hypercalls. KERNEL goes on, says so, or dies silently.
+    With --faults nothing is removed. One call at a time fails with a status from its specification, then all allocations from
+    a given one on, then hypercalls; the report says whether KERNEL goes on, says so, or dies silently.
 
     The default KERNEL is the embedded probe kernel, which has no userspace: its goal is shutdown. The default command
     line is console=ttyS0 cryptomgr.notests, because every trial is a boot and Linux spends most of it on crypto self-tests.

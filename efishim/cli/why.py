@@ -58,16 +58,16 @@ def command(
 ) -> int:
     """Find out by experiment why KERNEL ends differently through two routes.
 
-    Both routes are booted to the point where they meet, startup_64 of the kernel proper, and brought to one clock there. The
+    Both routes are booted to the convergence, startup_64 of the kernel proper, where both machines get the same clock. The
     whole difference of state is listed as named items: fields of boot_params, kernel variables, tables, registers, devices.
-    Then items are taken over from one side to the other, single ones and groups, and the kernel runs on: what it does
-    differently is what the item causes. First of all it is shown that with all items taken over the run is the other
-    side's, to the byte of its record.
+    Then items are taken over from one side to the other, alone and in groups, and the kernel runs on: what it then does
+    differently is caused by these items. A first run shows that one side with all items of the other gives the other's
+    record, to the byte.
 
     KASLR is off (nokaslr is added to the command line), so that the kernel lies at one place. Given two records, the runs
     that made them are repeated.
 
-    Exit status: 0 every difference has a cause, 1 otherwise, or the machine has hidden state.
+    Exit status: 0 every difference has a cause, 1 one has none or the machine has hidden state.
 
     \b
         efishim why vmlinuz hvmlite/efi hvmlite/pvh

@@ -21,7 +21,7 @@ with_option = click.option(
     *("--with", "taken"),
     metavar="ITEM@ROUTE",
     multiple=True,
-    help="Tell the kernel what another route tells it: at startup_64 take this item over from there; see `efishim why`.",
+    help="Take ITEM over from ROUTE at startup_64, as if this boot path had set it; repeatable; see `efishim why`.",
 )
 
 
@@ -54,7 +54,7 @@ def made(
         raise UsageError("--with has no meaning with a debugger: most of such a run is made before it")
     names, routes = zip(*(_parted(one) for one in taken), strict=True)
     if len(set(routes)) > 1:
-        raise UsageError("all items of --with come from one route", hint=f"there are {' and '.join(sorted(set(routes)))}")
+        raise UsageError("all items of --with must come from one route", hint=f"there are {' and '.join(sorted(set(routes)))}")
     provider, entry, platform = split_route(registry, routes[0], plan.platform)
     donor = replace(plan, provider=provider, entry=entry, platform=platform, options=_without_provider(plan))
     progress.phase("running")

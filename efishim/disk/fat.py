@@ -102,20 +102,20 @@ class FatVolume:
         if value >= end:
             return 0
         if not FIRST_CLUSTER <= value < self.clusters + FIRST_CLUSTER:
-            raise DiskError(f"a file of the FAT volume goes on in cluster {value:#x}, which it has not")
+            raise DiskError(f"a file of the FAT volume continues in cluster {value:#x}, which does not exist")
         return value
 
     def chain(self, first: int) -> Iterator[int]:
         """The clusters of a file. Raises DiskError for a chain that leaves the volume or comes back to itself."""
         if first and not FIRST_CLUSTER <= first < self.clusters + FIRST_CLUSTER:
-            raise DiskError(f"a file of the FAT volume begins in cluster {first:#x}, which it has not")
+            raise DiskError(f"a file of the FAT volume begins in cluster {first:#x}, which does not exist")
         met, cluster = 0, first
         while cluster:
             if met % STEPS == 0:
                 self._spend(1)
             met += 1
             if met > self.clusters:
-                raise DiskError("a file of the FAT volume goes round in a loop")
+                raise DiskError("a file of the FAT volume has a cluster chain that loops")
             yield cluster
             cluster = self._next(cluster)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from efishim.plugins import Registry
 
 SHORT_ENTRIES = frozenset({"pvh", "multiboot", "multiboot2"})
-"""Doors behind the decompressor; all others make the guest unpack its kernel, which takes longer."""
+"""Entries past the decompressor; all others make the guest unpack its kernel, which takes longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def _lines(found: Versions, *, verbose: bool) -> Iterator[str]:
         if not side.met:
             yield f"the {word} kernel did not reach its goal; its last milestone is {side.reached or 'none'}"
     yield ""
-    yield from columns([("", "new", "gone", "changed", "and with any other build"), *map(_counts, found.sections)])
+    yield from columns([("", "new", "gone", "changed", "in any other build"), *map(_counts, found.sections)])
     for section in found.sections:
         yield from _section(section, verbose=verbose)
     yield ""

@@ -48,7 +48,7 @@ def conclusion(answer: Answer) -> str:
         return "The machine has hidden state: with all items taken over the run is not the other side's. Nothing is attributed."
     explained = len(answer.effects) - left
     return (
-        f"{counted(len(answer.items), 'item')} in which the machines differ, {len(active)} of them do something; "
+        f"The machines differ in {counted(len(answer.items), 'item')}, of which {len(active)} have an effect; "
         f"{explained:,} of {counted(len(answer.effects), 'difference')} have a cause, {left:,} have none."
     )
 
@@ -57,7 +57,7 @@ def _words(answer: Answer) -> Iterator[str]:
     one, other = answer.routes
     yield f"Why {answer.version or answer.image} ends differently through {one} and {other}"
     yield ""
-    yield f"The ways meet at startup_64. Both go on from there at instruction {answer.insns:,} and {answer.virtual_ns:,} ns."
+    yield f"The routes converge at startup_64. Both go on at instruction {answer.insns:,} and {answer.virtual_ns:,} ns."
     for check in answer.sanity:
         if check.same:
             yield f"Sanity: {check.into} with every item of {check.of} does what {check.of} does, to the byte of the record."
@@ -126,7 +126,7 @@ def _idle(answer: Answer) -> Iterator[str]:
     idle = [item for item in answer.items if item.idle]
     if idle:
         yield ""
-        yield "of no consequence: taken over in either direction the kernel does the same; * to the byte of the record"
+        yield "of no consequence: taken over in either direction, they change no fact; with * not a byte of the record"
         yield from (f"  {item.name}{'*' if item.exact else ''}{_values(item)}" for item in idle)
     odd = [item for item in answer.items if not item.idle and not item.switches]
     if odd:

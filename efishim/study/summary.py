@@ -68,8 +68,8 @@ def answer(found: Sequence[Reuse]) -> list[str]:
     untold = [one for one in found if one not in told]
     word = "Yes" if not bad else "For some of them" if good else "No"
     text = (
-        f"{word}: on {len(good)} of {len(told)} kernels the hvm_start_info with which the PVH entry comes to userspace brings "
-        "it up through the EFI entry too, on the same machine, behind a firmware that is code of the guest"
+        f"{word}: on {len(good)} of {len(told)} kernels userspace comes up from the same hvm_start_info through the PVH "
+        "entry and through the EFI entry, on the same machine, with firmware that runs as code in the guest"
     )
     text += "".join(f", not with {one.kernel}, which comes through the EFI entry {_as_far(one)}" for one in bad)
     text += "".join(f"; nothing can be told of {one.kernel}: {_reason(one)}" for one in untold)

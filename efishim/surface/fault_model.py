@@ -32,7 +32,7 @@ class Ending(StrEnum):
     RETURNS = "returns to the firmware"
     """It goes back with a status, be that an error or not, and says nothing: the firmware's boot manager may."""
     DIES = "dies silently"
-    """It does not reach the goal, and nobody hears why."""
+    """It does not reach the goal, and prints nothing about it."""
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

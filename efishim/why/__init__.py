@@ -1,1 +1,1 @@
-"""Causes by experiment: what of the state at which two ways meet makes which difference behind it."""
+"""Causes by experiment: which items of the state at the convergence of two routes cause which later differences."""

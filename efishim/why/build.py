@@ -34,7 +34,7 @@ def plain_plan(plan: Plan) -> Plan:
 def require_comparable(one: Plan, other: Plan) -> None:
     """Raises UsageError for plans of which something else differs than the way in, or that end before they meet."""
     if one.until not in BEHIND:
-        raise UsageError(f"the ways meet at startup_64, and the runs end at {one.until.value}", hint="leave out --until")
+        raise UsageError(f"the routes converge at startup_64, but the runs end at {one.until.value}", hint="leave out --until")
     for what, mine, theirs in (
         ("image", one.image.sha256, other.image.sha256),
         ("platform", one.platform, other.platform),
@@ -44,7 +44,7 @@ def require_comparable(one: Plan, other: Plan) -> None:
     ):
         if mine != theirs:
             raise UsageError(
-                f"the two runs have another {what}", hint="only the way in may differ: what differs else is its own cause"
+                f"the two runs differ in {what}", hint="only the route may differ: anything else is a cause of its own"
             )
 
 

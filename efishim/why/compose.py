@@ -1,4 +1,4 @@
-"""A hand-over composed by hand: a run in which one route's kernel is told some of what another route tells it."""
+"""A handover composed by hand: a run in which a kernel gets some items of the state that another route leaves."""
 
 from __future__ import annotations
 
@@ -76,5 +76,5 @@ def named(name: str, items: Sequence[Item]) -> list[Item]:
     found = [item for item in items if wanted & set(item.name.split(TOGETHER))]
     if not found:
         known = ", ".join(item.name for item in items)
-        raise UsageError(f"the two ways do not differ in {name!r}", hint=f"they differ in: {known}" if known else "")
+        raise UsageError(f"the two routes do not differ in {name!r}", hint=f"they differ in: {known}" if known else "")
     return found

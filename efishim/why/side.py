@@ -88,9 +88,9 @@ def arrive(plan: Plan, registry: Registry, *, interrupt: Interrupt | None = None
     limits = RunLimits(machine, timeout=plan.timeout, interrupt=interrupt, seconds=seconds)
     stop = machine.run(max_insns=plan.max_insns, poll=limits, overdue=limits.overdue)
     if stop.reason != MEETING:
-        raise RouteError(f"{plan.route} does not come to startup_64: {stop.reason}", hint=stop.detail)
+        raise RouteError(f"{plan.route} does not reach startup_64: {stop.reason}", hint=stop.detail)
     if machine.memory.find(machine.cpu.get("rsi"), BootParams.SIZE) is None:
-        raise RouteError(f"{plan.route} comes to startup_64 with no boot_params where RSI points to")
+        raise RouteError(f"{plan.route} reaches startup_64 without boot_params at the address in RSI")
     names.image_base = names.image_size = 0  # behind the meeting point nothing of the image around the kernel runs
     names.symbols = image.symbols
     side = Side(plan, image, machine, booted, names, milestones, console)
@@ -106,7 +106,7 @@ def meet(one: Side, other: Side) -> Start:
         raise RouteError(
             "the kernel lies "
             f"{one.names.physical_slide or 0:#x} and {other.names.physical_slide or 0:#x} above where it is linked",
-            hint="both ways have to put it at one place: give nokaslr",
+            hint="both routes have to load it at the same address: give nokaslr",
         )
     insns = -(-max(one.machine.insns, other.machine.insns) // FOUR) * FOUR
     moment = Start(insns, max(one.machine.now(), other.machine.now()))

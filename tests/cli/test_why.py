@@ -57,8 +57,8 @@ def test_a_way_against_itself_differs_in_nothing(kernel: str, tmp_path: Path, ca
     ("words", "said"),
     [
         (["--with", "efi_info"], "is no item of a route"),
-        (["--with", "efi_info@hvmlite/pvh"], "the two ways do not differ in 'efi_info'"),
-        (["--with", "efi_info@hvmlite/pvh", "--until", "startup_64"], "the ways meet at startup_64"),
+        (["--with", "efi_info@hvmlite/pvh"], "the two routes do not differ in 'efi_info'"),
+        (["--with", "efi_info@hvmlite/pvh", "--until", "startup_64"], "the routes converge at startup_64"),
         (["--with", "a@hvmlite/pvh", "--with", "b@hvmlite/efi"], "come from one route"),
     ],
 )

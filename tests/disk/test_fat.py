@@ -68,8 +68,8 @@ def test_the_older_kinds_are_read(bits: int, last: int) -> None:
 @pytest.mark.parametrize(
     ("fat", "size", "sentence"),
     [
-        ({2: 0}, 1000, "goes on in cluster 0x0"),
-        ({2: 0xF00}, 1000, "goes on in cluster 0xf00"),
+        ({2: 0}, 1000, "continues in cluster 0x0"),
+        ({2: 0xF00}, 1000, "continues in cluster 0xf00"),
         ({2: 0xFFF}, 1000, "is 488 bytes shorter"),
         ({2: 0xFFF}, 1 << 31, "more than its FAT volume"),
     ],
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_followed_is_one_sentence(fat: dict[int, int], siz
 
 def test_a_file_that_goes_round_in_a_loop_ends() -> None:
     volume = opened(small(12, fat={2: 3, 3: 2}, root=b""))
-    with pytest.raises(DiskError, match="goes round in a loop"):
+    with pytest.raises(DiskError, match="has a cluster chain that loops"):
         list(volume.chain(2))
 
 

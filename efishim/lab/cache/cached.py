@@ -26,8 +26,8 @@ def run_cached(
     interrupt: Interrupt | None = None,
     debug: DebugRequest | None = None,
 ) -> Record:
-    """As `run_plan`, with which it shares its arguments and what it raises. A record of the cache is told as its run was:
-    milestones, then the console. Who wants to look inside (`debug`) gets a run, and it is not kept.
+    """As `run_plan`, with which it shares its arguments and what it raises. A cached record is reported as its run was:
+    milestones, then the console. With `debug` the run is always made, and its record is not kept.
     """
     usable = cache if debug is None else None
     found = usable.find(plan, registry, console=console is not None) if usable is not None else None
@@ -44,7 +44,7 @@ def run_cached(
 
 def told(record: Record, progress: Progress, console: Callable[[bytes], None] | None) -> None:
     """What is heard of a run, of one that was made before."""
-    progress.note("this run was made before, and here is its record; --no-cache makes it again")
+    progress.note("this run was made before, so its record is reused; --no-cache boots again")
     for point in record.milestones:
         progress.milestone(point)
     if console is not None and record.console:

@@ -18,7 +18,7 @@ FORMAT = 1
 def key_of(plan: Plan, software: str, plugins: str) -> str:
     """64 hexadecimal digits for a plan that is run by this software with these plugins.
 
-    Every field of the plan counts, those that it gets tomorrow too; files count by their hash and, because records say it, by
+    Every field of the plan counts, including those added later; files count by their hash and, because records say it, by
     the name that the user gave them. Raises TypeError for a plan with something in it that has no form here.
     """
     text = json.dumps([FORMAT, software, plugins, _plain(plan)], sort_keys=True)

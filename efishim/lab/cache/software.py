@@ -39,7 +39,7 @@ class Software:
     seen: tuple[tuple[int, int, int], ...]
 
     def unchanged(self) -> bool:
-        """Is what lies on the disk still what was hashed? So it would be said of a mistake, not of somebody who hides it."""
+        """Are the files still those that were hashed? This finds mistakes, not attempts to hide a change."""
         try:
             return _seen() == self.seen
         except OSError:

@@ -61,14 +61,14 @@ def plan_loader(
 
 def _program(registry: Registry, loader: Loader, sources: tuple[str, ...]) -> Blob:
     """The first of the sources that is there; what the last one says when none is. Raises ImageError."""
-    error = ImageError(f"the loader {loader.name} says nowhere where its program is")
+    error = ImageError(f"the loader {loader.name} names no source of its program")
     for source in sources:
         if os.path.isabs(source) and not os.path.exists(source):
             continue
         try:
             return Blob.from_file(source) if os.path.isabs(source) else _fetch(registry, source)
         except ImageError as failure:
-            error = ImageError(f"the program of the loader {loader.name} cannot be had: {failure.sentence}", hint=failure.hint)
+            error = ImageError(f"the program of the loader {loader.name} is missing: {failure.sentence}", hint=failure.hint)
     raise error
 
 

@@ -85,9 +85,9 @@ def test_a_program_that_is_not_installed_is_fetched(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_nowhere_is_one_sentence() -> None:
-    with pytest.raises(EfishimError, match="the program of the loader simple cannot be had: shop:package is nowhere"):
+    with pytest.raises(EfishimError, match="the program of the loader simple is missing: shop:package is nowhere"):
         files("simple", Program(BOOT, ("/no/such/file", "shop:package")))
-    with pytest.raises(EfishimError, match="says nowhere"):
+    with pytest.raises(EfishimError, match="names no source"):
         files("simple", Program(BOOT, ("/no/such/file",)))
     with pytest.raises(EfishimError, match="no program"):
         files("simple")
