@@ -116,6 +116,11 @@ def _plans(state: State, subjects: tuple[str, ...], words: dict[str, Any], *, qu
     return plans[0], plans[1]
 
 
+def _is_embedded(label: str) -> bool:
+    """Is it the label of a program of efishim's own?"""
+    return label.startswith("embedded:")
+
+
 def _of_record(state: State, path: str) -> Plan:
     """The plan that a record was made from."""
     from efishim.cli.kernel import find_image
@@ -126,8 +131,7 @@ def _of_record(state: State, path: str) -> Plan:
 
     record = read_record(path)
     options, route = record.options, record.route
-    embedded = "embedded:"
-    default = all(one.path.startswith(embedded) for one in options.initrds)
+    default = all(_is_embedded(one.path) for one in options.initrds)
     chosen = Words(
         provider=route.provider,
         entry=route.entry,
@@ -142,7 +146,7 @@ def _of_record(state: State, path: str) -> Plan:
         epoch=options.epoch,
         options=tuple(f"{name}={value}" for name, value in options.options.items()),
     )
-    name = None if record.image.path.startswith(embedded) else record.image.path
+    name = None if _is_embedded(record.image.path) else record.image.path
     plan = make_plan(state.registry, lambda: find_image(name, NoProgress(), state.registry), chosen)
     if plan.image.sha256 != record.image.sha256:
         raise UsageError(f"{printable(plan.image.label)} is not the image that {path} was made with")

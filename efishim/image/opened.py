@@ -190,7 +190,7 @@ def open_image(data: bytes, *, path: str, cache: KernelCache | None = None) -> I
     if not image.formats:
         problem = bzimage_problem or pe_problem or elf_problem or "this is neither a Linux kernel, PE, ELF nor Multiboot"
         raise ImageError(f"{path} is not an image that can be booted: {problem}", hint=hint(data))
-    if not image.entries and (machine := other_machine(data)):
+    if (machine := other_machine(data)) and not image.entries:  # in this order: a kernel is unpacked for its entries
         raise ImageError(f"{path} is an ELF file for {machine}", hint=NO_X86)
     return image
 
