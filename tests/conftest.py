@@ -83,7 +83,7 @@ def pytest_configure() -> None:
     """Let signals through to the programs that tests start: a shell that runs the tests in the background ignores Ctrl-C for
     all, and nohup(1) the end of the terminal. And let no test find a record of another's run.
     """
-    os.environ.setdefault("EFISHIM_CACHE_SIZE", "0")  # a test that boots something is there to see it boot
+    os.environ["EFISHIM_CACHE_SIZE"] = "0"  # a test that boots something is there to see it boot
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)

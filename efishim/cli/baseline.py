@@ -270,6 +270,8 @@ def _checks(place: Path, record: Record, names: Sequence[str]) -> list[Check]:
     saved = _saved(path)
     # What was not saved is not compared, unless it is asked for.
     asked = names if set(names) != set(SECTIONS) else tuple(name for name in SECTIONS if name in saved)
+    if not asked:
+        return [Check("run", (f"+{path.name} has no sections",))]
     return checks(written(saved), record, asked)
 
 
@@ -279,13 +281,15 @@ def _tell_skipped(talk: Talk, skipped: list[Skipped]) -> None:
 
 
 def _text(results: list[tuple[Record, list[Check]]]) -> str:
-    from efishim.compare.baseline import summary
+    from efishim.compare.baseline import SECTIONS, summary
 
     lines = []
     for record, found in results:
         name = f"{record.route.provider}/{record.route.entry}@{record.route.platform}"
         different = [one for one in found if one.diff]
         changed = f"differs from its baseline: {summary(found)}" if different else "matches its baseline"
+        left = [section for section in SECTIONS if section not in {one.section for one in found}]
+        changed += f" (not compared: {', '.join(left)})" if left else ""
         lines.append(f"{name}: {changed}")
         for one in different:
             lines += [f"  {one.section}", *(f"    {line}" for line in one.diff)]

@@ -69,14 +69,14 @@ def moved_by_kaslr(fact: Fact) -> bool:
     return fact.subject == CPU and any(registers.fullmatch(name) for name in fact.field[:1])
 
 
-_MOVED_MAPS = frozenset({efi_map(Stage.STARTUP_64), efi_map(Stage.START_KERNEL)})
+MOVED_MAPS = frozenset({efi_map(Stage.STARTUP_64), efi_map(Stage.START_KERNEL)})
 """Maps that show where the stub put the kernel; their pages are counted by type."""
 
 _MEMORY_LINE = re.compile(r"^(Memory: )\d+K(/\d+K available \(.*), \d+K reserved,")
 
 
 _MASKS = (
-    (re.compile(r"\b[0-9a-f]{40,64}\b"), "HASH"),  # of the key that a build makes for its modules (certs/Makefile)
+    (re.compile(r"(?<=kernel key: )[0-9a-f]{40}\b"), "HASH"),  # of the key that a build makes for its modules (certs/Makefile)
     (re.compile(r"(?<=memory: )\d+K$"), "NK"),  # freed, as large as the build made it (mm/page_alloc.c, free_reserved_area())
     (_MEMORY_LINE, r"\1N\2, N reserved,"),
 )
@@ -117,7 +117,7 @@ def checks(wanted: str, record: Record, names: Collection[str] = SECTIONS) -> li
     a text that is none.
     """
     before, after = parse(wanted), parse(text(record))
-    others = tuple(name for name in before if name not in SECTIONS)
+    others = tuple(name for name in {**before, **after} if name not in SECTIONS)
     return [
         Check(name, tuple(unified(before.get(name, []), after.get(name, []), CONTEXT)))
         for name in (*SECTIONS, *others)
@@ -178,7 +178,7 @@ def _told(record: Record) -> Iterator[str]:
     facts, maps = inputs(record)
     yield from (f"{fact} = {value}" for fact, value in facts.items() if not moved_by_kaslr(fact))
     for whole in sorted(maps, key=by_path):
-        if whole not in _MOVED_MAPS:
+        if whole not in MOVED_MAPS:
             yield from (f"{piece(whole, area.start, area.end)} = {area.label}" for area in maps[whole])
 
 

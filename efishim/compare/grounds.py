@@ -1,7 +1,7 @@
 """What code of one side rests on: from the branch that it lies behind back to something that the kernel was told.
 
 A branch tests variables, arguments and results of functions (branches.py). A variable differs because code that ran on one side
-only wrote it, an argument because such code called the function, a result because such code ran in it; a function is called
+wrote it, an argument because such code called the function, a result because such code ran in it; a function is called
 through a pointer because such code handed the pointer on. That code lies behind a branch of its own, and so on, until a branch
 tests a field of boot_params of which the two sides were told different things, or until the entry is reached. The image says
 what tests and writes what, the records what ran.

@@ -92,7 +92,8 @@ def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judg
     code = kernel_of(left) if left.image.sha256 == right.image.sha256 else None
     if code is None:
         return list(judged)
-    explained = [one for one in judged if one.verdict.kind is not Class.UNEXPLAINED]
+    # Rules of plugins (`DISTRIBUTION:NAME`) decide what no shipped rule does, and give no grounds to one.
+    explained = [one for one in judged if one.verdict.rule is not None and ":" not in one.verdict.rule.name]
     told = {fact for one in explained if one.side is Side.INPUTS for fact in (one.difference.fact, *one.difference.also)}
     goals = {
         one.difference.way: f"{one.difference.path} ({one.verdict.rule.name})"

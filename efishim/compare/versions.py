@@ -13,10 +13,13 @@ from typing import Any
 
 import msgspec
 
-from efishim.compare.baseline import CONTEXT, moved_by_kaslr, section_lines
+from efishim.compare.areas import piece
+from efishim.compare.baseline import CONTEXT, MOVED_MAPS, moved_by_kaslr, section_lines
+from efishim.compare.behaviour import behaviour
 from efishim.compare.facts import BOOT_PARAMS, Fact, Kind, Stage, by_path
 from efishim.compare.inputs import inputs
 from efishim.compare.lines import unified
+from efishim.compare.predicates.never import beyond_rules, is_grave
 from efishim.errors import UsageError
 from efishim.lab.record import Record
 
@@ -25,8 +28,19 @@ SCHEMA = 1
 CLONE = re.compile(r"(?:\.(?:constprop|isra|part|cold|llvm|lto_priv)(?:\.\d+)?)+$")
 """What GCC and Clang append to the name of a copy of a function."""
 
-TELLING = ("milestones", "told", "calls", "hardware")
+TELLING = ("milestones", "violations", "told", "calls", "hardware", "complaints")
 """Sections in which a change is one of the handover, or of what the kernel does about it."""
+
+
+OF_THE_BUILD = frozenset(
+    {
+        *("setup_sects", "root_flags", "syssize", "ram_size", "root_dev", "boot_flag", "jump", "header", "version"),
+        *("realmode_swtch", "start_sys_seg", "kernel_version", "setup_move_size", "code32_start", "initrd_addr_max"),
+        *("kernel_alignment", "relocatable_kernel", "min_alignment", "xloadflags", "cmdline_size", "payload_offset"),
+        *("payload_length", "pref_address", "init_size", "handover_offset", "kernel_info_offset"),
+    }
+)
+"""Fields of the setup header that a build writes and a boot loader only reads or moves (Documentation/arch/x86/boot.rst)."""
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +94,7 @@ class Versions(_Struct, frozen=True, kw_only=True):
 
     @property
     def same(self) -> bool:
-        """Did both get there, and is the same told, called and touched?"""
+        """Did both get there, is the same told, called and touched, and does the kernel complain of nothing else?"""
         return self.old.met and self.new.met and all(one.same for one in self.sections if one.name in TELLING)
 
 
@@ -95,11 +109,13 @@ def versions(old: Record, new: Record) -> Versions:
         new=_side(new),
         sections=[
             _lists("milestones", *(_of(one, "milestones") for one in (old, new))),
+            _lists("violations", *(_violations(one) for one in (old, new))),
             _told(old, new),
             _sequence("calls", *(_of(one, "calls") for one in (old, new))),
             _lists("hardware", *(_of(one, "hardware") for one in (old, new))),
             _lists("log", *(_of(one, "log") for one in (old, new))),
             _lists("userspace", *(_of(one, "userspace") for one in (old, new))),
+            _lists("complaints", *(_complaints(one) for one in (old, new))),
             _code(old, new),
         ],
     )
@@ -138,7 +154,7 @@ def _sequence(name: str, old: Sequence[str], new: Sequence[str]) -> Section:
 
 
 def _told(old: Record, new: Record) -> Section:
-    before, after = (inputs(one)[0] for one in (old, new))
+    before, after = (_facts(one) for one in (old, new))
     noise: Counter[str] = Counter()
     added, gone, changed = [], [], []
     for fact in sorted({*before, *after}, key=by_path):
@@ -157,11 +173,30 @@ def _told(old: Record, new: Record) -> Section:
     return Section(name="told", new=added, gone=gone, changed=changed, noise=dict(noise))
 
 
+def _facts(record: Record) -> dict[Fact, str]:
+    """What the kernel is told, with the ranges of its memory maps."""
+    facts, maps = inputs(record)
+    areas = {
+        piece(whole, one.start, one.end): one.label for whole, found in maps.items() if whole not in MOVED_MAPS for one in found
+    }
+    return {**facts, **areas}
+
+
+def _violations(record: Record) -> list[str]:
+    """Rules of the entry that do not hold."""
+    return [one.rule for one in record.abi or ()]
+
+
+def _complaints(record: Record) -> list[str]:
+    """Lines and firmware calls that no rule of a comparison would explain, nor a wide one."""
+    return [fact.path for fact in behaviour(record)[0] if is_grave(fact) or beyond_rules(fact)]
+
+
 def _noise(fact: Fact) -> str:
     """Why it differs between any two builds; empty for what does not."""
     if moved_by_kaslr(fact) or fact.kind is Kind.ADDRESS or fact.within(Stage.ENTRY, "cpu", "rip"):
         return "where things lie"
-    if fact.subject == BOOT_PARAMS and fact.field[:1] == ("hdr",):
+    if fact.subject == BOOT_PARAMS and fact.field[:1] == ("hdr",) and fact.field[-1] in OF_THE_BUILD:
         return "fields of the image's own setup header"
     return ""
 

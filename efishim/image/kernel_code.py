@@ -208,6 +208,8 @@ class KernelCode:
                     place, registers = (one.address + one.size + operand.mem.disp) & mask, set()
                 elif registers:
                     place = None
+                if operand.mem.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
+                    place = None  # a variable of each processor, or the thread's: too much code writes it
                 if one.id == x86.X86_INS_LEA:
                     addresses += [] if place is None else [place]
                 else:

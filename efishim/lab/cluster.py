@@ -158,6 +158,8 @@ class _Runs:
         distributed = importlib.import_module("distributed")
         self._client.subscribe_topic(self._topic, lambda event: self._events.put(_heard(event[1])))
         stop = distributed.Event(self._topic, client=self._client)
+        if self._interrupt is not None and self._interrupt.is_set():
+            stop.set()
         waiting = {self._begin(index): index for index in longest_first(self._plans)}
         try:
             while waiting:

@@ -35,9 +35,9 @@ def _lines(found: Versions, *, verbose: bool) -> Iterator[str]:
         yield from _section(section, verbose=verbose)
     yield ""
     yield (
-        "The same is told, called and touched."
+        "The same is told, called and touched, and nothing new is complained of."
         if found.same
-        else "What is told, called or touched changed, or a goal was missed."
+        else "What is told, called, touched or complained of changed, or a goal was missed."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import efishim
+from efishim.compare.areas import piece
 from efishim.compare.behaviour import behaviour
 from efishim.lab import collect
 from efishim.lab.observe.code_parts import CodeLayout, coverage
@@ -70,8 +71,12 @@ def run_on(side: Side) -> Record:
 
 def behind(record: Record) -> Behind:
     """What is compared of a record."""
-    facts, _ = behaviour(record)
+    facts, maps = behaviour(record)
+    areas = {piece(whole, one.start, one.end).path: one.label for whole, found in maps.items() for one in found}
     digest = hashlib.sha256(encode(record)).hexdigest()
     return Behind(
-        {fact.path: value for fact, value in facts.items()}, digest, record.outcome.reason.value, record.outcome.insns
+        {**{fact.path: value for fact, value in facts.items()}, **areas},
+        digest,
+        record.outcome.reason.value,
+        record.outcome.insns,
     )

@@ -11,7 +11,7 @@ from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Milestone
 from efishim.plugins import Registry
 from efishim.why.behind import Behind
-from efishim.why.causes import Way, causes, differing
+from efishim.why.causes import Way, causes, differing, is_switched
 from efishim.why.forks import CRASHED
 from efishim.why.items import difference
 from efishim.why.laboratory import LEFT_OVER, Laboratory
@@ -111,7 +111,7 @@ def _sanity(laboratory: Laboratory, truth: tuple[Behind, Behind], sides: tuple[S
         defects = []
         if result.digest.startswith(LEFT_OVER):
             defects.append(result.digest)
-        elif result.digest != wanted.digest:
+        elif CRASHED in (result, wanted) or result.digest != wanted.digest:
             changed = [name for name in {**result.facts, **wanted.facts} if result.facts.get(name) != wanted.facts.get(name)]
             defects.append(
                 f"the run ends with {result.outcome!r} after {result.insns:,} instructions, and not {wanted.insns:,}"
@@ -196,7 +196,7 @@ def _trials(laboratory: Laboratory, truth: tuple[Behind, Behind], sides: tuple[S
         if not taken:
             continue
         base, other = truth[into], truth[1 - into]
-        switched = [fact for fact in facts if result.facts.get(fact, "") == other.facts.get(fact, "")]
+        switched = [fact for fact in facts if is_switched(result, base, other, fact)]
         neither = [
             name
             for name in {**result.facts, **base.facts}

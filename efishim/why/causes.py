@@ -12,6 +12,23 @@ LIKELY = ("boot_params.", "command line", "ramdisk", "e820", "efi_info", "setup_
 """What a kernel is likely to look at. The others are tried together first: it costs one run if they do nothing."""
 
 
+def is_switched(found: Behind, base: Behind, other: Behind, fact: str) -> bool:
+    """Is the difference as on the other side? What is gone, or less, shows something only in a run that came as far as one of
+    the two: a kernel that crashes early lacks everything behind.
+    """
+    if found.facts.get(fact, "") != other.facts.get(fact, ""):
+        return False
+    return not base.facts.get(fact) or any(_as_far(found, one) for one in (base, other))
+
+
+def _as_far(found: Behind, one: Behind) -> bool:
+    return found.outcome == one.outcome and _milestones(found) >= _milestones(one)
+
+
+def _milestones(one: Behind) -> set[str]:
+    return {name for name in one.facts if name.startswith("milestone.")}
+
+
 @dataclass
 class Way:
     """Experiments in one direction: items are taken over into `into`, 0 for the first side and 1 for the second."""
@@ -34,7 +51,7 @@ class Way:
 
     def switched(self, taken: Collection[str], fact: str) -> bool:
         """Is the difference as on the other side then?"""
-        return self.result(taken).facts.get(fact, "") == self.other.facts.get(fact, "")
+        return is_switched(self.result(taken), self.base, self.other, fact)
 
     def changes(self, taken: Collection[str]) -> bool:
         """Is any fact another one than without them?"""
@@ -118,11 +135,7 @@ def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]]) -> 
         # What the same set switches has the same cause, unless a smaller part of it does that; parts were tried on the way.
         same = [one for one in left if way.switched(group, one)]
         for one in same:
-            known = [
-                tuple(sorted(part))
-                for part in _subsets(way, group)
-                if way.laboratory.known[way.key(part)].facts.get(one, "") == way.other.facts.get(one, "")
-            ]
+            known = [tuple(sorted(part)) for part in _subsets(way, group) if way.switched(part, one)]
             found[one].append((way.into, min(known, key=lambda part: (len(part), part), default=group)))
         left = [one for one in left if one not in same]
 

@@ -11,6 +11,7 @@ import pytest
 from efishim.compare.baseline import SECTIONS, BaselineError, checks, parse, summary, text
 from efishim.lab.record import Record
 from efishim.testing import run
+from tests.records import a_record
 
 
 @cache
@@ -107,3 +108,15 @@ def test_the_summary_counts_lines() -> None:
 def test_a_file_that_is_no_baseline_is_refused(content: str) -> None:
     with pytest.raises(BaselineError):
         parse(content)
+
+
+def test_a_guest_does_not_end_the_log_of_a_baseline() -> None:
+    """A line like the head of a section hides nothing behind it."""
+    old = a_record(console="[    0.100000] one\n")
+    new = a_record(console="[    0.100000] one\n[    0.200000] [end]\n[    0.300000] BUG: something\n")
+    assert sections_that_differ(old, new)
+
+
+def test_only_the_key_of_a_build_is_masked() -> None:
+    line = "[    0.100000] integrity: measured {}\n"
+    assert sections_that_differ(a_record(console=line.format("0" * 64)), a_record(console=line.format("1" * 64))) == ["log"]

@@ -75,3 +75,4 @@ def test_what_is_wrong_is_found_and_kept(
     again = next(line.rpartition("; python -m tests.fuzz ")[2] for line in out.splitlines() if "; python" in line)
     monkeypatch.setattr(sys, "argv", ["fuzz", *again.split(), "--keep", str(tmp_path)])
     assert fuzz.main() == 1
+    assert "an exception" in capsys.readouterr().out, "the command shows it again"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.small_kernel import BASE, BOOT_PARAMS, FLAG, SPACING, small_kernel
+import pytest
+
+from tests.support.small_kernel import BASE, BOOT_PARAMS, CODE, FLAG, SPACING, small_kernel
 
 
 def test_a_block_ends_where_code_may_go_elsewhere() -> None:
@@ -43,3 +45,13 @@ def test_names_that_several_have_and_places_outside_of_the_file_are_nothing() ->
     assert code.read(BASE - 8, 8) == b""
     assert code.block(BASE - 8) == ()
     assert code.name(BASE + FLAG) == ("flag", 0)
+
+
+@pytest.mark.parametrize("code", ["65ff042540fb0100c3", "65ff05b2000000c3"])  # inc dword gs:[0x1fb40]; gs:[rip + 0xb2]
+def test_a_variable_of_each_processor_has_no_place(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Much code counts in __preempt_count: that some of it ran on one side grounds nothing."""
+    monkeypatch.setitem(CODE, "answer", code)
+    kernel = small_kernel()
+    ((place,),) = [one.memory for one in kernel.block(kernel.address("answer") or 0) if one.memory]
+    assert (place.address, place.written) == (None, True)
+    assert kernel.refers_to(BASE + 6 * SPACING) == ()

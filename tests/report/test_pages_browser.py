@@ -28,8 +28,8 @@ from tests.surface.needy import needy_surface
 pytestmark = pytest.mark.slow
 
 WIDTHS = (400, 1280, 1400)
-AXE = "axe-playwright-python"
-"""A package that has axe.min.js in it."""
+AXE = "axe-playwright-python==0.1.8"
+"""A package that has axe.min.js in it. Another version would have other rules."""
 PATIENCE = 120.0
 FULL = os.environ.get("EFISHIM_FULL") == "1"
 LONG = pytest.mark.skipif(not FULL, reason="axe takes ten seconds of a processor for the page of compare: EFISHIM_FULL=1")
@@ -60,7 +60,8 @@ def pages(shared: Path) -> Pages:
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script. Skips, with the reason, where it cannot be had."""
     folder = tmp_path_factory.mktemp("axe")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(folder), AXE]
+    words = ["download", "-q", "--no-deps", "--only-binary", ":all:", "--retries", "1", "--timeout", "15"]
+    command = [sys.executable, "-m", "pip", *words, "-d", str(folder), AXE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:

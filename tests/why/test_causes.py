@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from efishim.why.behind import Behind
-from efishim.why.build import Question, find_out
+from efishim.why.build import Question, _sanity, find_out
+from efishim.why.causes import is_switched
+from efishim.why.forks import CRASHED
+from efishim.why.items import difference
+from efishim.why.laboratory import Laboratory
 from efishim.why.model import Answer
 from efishim.why.side import Side, Start, meet
 from tests.why import told
@@ -181,3 +185,26 @@ def test_state_that_no_item_has_is_a_defect(pair: Pair) -> None:
     assert not answer.items
     assert any("log.found interrupts on" in check.defects for check in answer.sanity)
     assert answer.unexplained
+
+
+def ended(outcome: str, *facts: str) -> Behind:
+    return Behind(dict.fromkeys(facts, "there"), "", outcome, 0)
+
+
+def test_a_run_that_crashed_early_has_switched_nothing_off() -> None:
+    base, other = ended("shutdown", "milestone.init", "log.a", "log.b"), ended("shutdown", "milestone.init", "log.c")
+    crashed = ended("triple fault", "log.c")
+    assert not is_switched(crashed, base, other, "log.a"), "it is gone because the run is"
+    assert is_switched(crashed, base, other, "log.c"), "what is there is there"
+    assert is_switched(ended("shutdown", "milestone.init", "log.b"), base, other, "log.a")
+    assert not is_switched(base, base, other, "log.a")
+    early = ended("triple fault", "log.c")
+    assert is_switched(ended("triple fault"), base, early, "log.a"), "the other side came no further"
+
+
+def test_two_crashes_are_not_the_same_record(pair: Pair) -> None:
+    laboratory = Laboratory(pair.one, pair.other, difference(pair.one, pair.other), pair.start, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Laboratory, "everything", lambda _self: [(True, CRASHED), (False, CRASHED)])
+        checks = _sanity(laboratory, (CRASHED, CRASHED), (pair.one, pair.other))
+    assert [one.same for one in checks] == [False, False]

@@ -85,7 +85,11 @@ def failed_call(fact: Fact) -> bool:
 
 def never_explained(evidence: Evidence) -> bool:
     """Is it something that no rule may explain?"""
-    fact = evidence.fact
+    return beyond_rules(evidence.fact)
+
+
+def beyond_rules(fact: Fact) -> bool:
+    """Is it a fact of which no rule may explain a difference?"""
     line = complaint(fact)
     if line and _NEVER.search(line):
         # Calibrations that fail on a busy host say so as well; whether they may is a question of that very line.

@@ -137,7 +137,7 @@ from efishim.lab.cache.store import Store
 store, number = Store(Path(sys.argv[1]), int(sys.argv[2])), int(sys.argv[3])
 print("begun", flush=True)
 for i in range(10**9):
-    store.put(f"{number}.{i % 50}", bytes(1 + 5000 * (i % 7)))
+    store.put(f"{number}.{i}", bytes(1 + 5000 * (i % 7)))  # never a name again: who looks does not hold the lock
 """
 
 
