@@ -109,7 +109,7 @@ def command(
     ramdisk of the routes are those of the dump, if not given.
 
     Exit status: 0 every run reached its goal and every difference is explained, 1 otherwise. Of two kernels: 0 both reached the
-    goal, and the same is told, called and touched.
+    goal, the same is told, called and touched, and nothing new is complained of.
 
     \b
         efishim compare vmlinuz -r hvmlite/efi -r hvmlite/pvh

@@ -126,7 +126,7 @@ def _idle(answer: Answer) -> Iterator[str]:
     idle = [item for item in answer.items if item.idle]
     if idle:
         yield ""
-        yield "of no consequence: taken over in either direction, together or alone, they change no fact; with * no byte of the record"
+        yield "of no consequence: taken over in either direction, together or alone, they change no fact; with *, no byte"
         yield from (f"  {item.name}{'*' if item.exact else ''}{_values(item)}" for item in idle)
     odd = [item for item in answer.items if not item.idle and not item.switches]
     if odd:

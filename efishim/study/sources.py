@@ -52,10 +52,15 @@ FADT_NO_VGA = said(
     RODRIGUEZ,
     "5 April 2016",
     LKML + "1604.0/03320.html",
-    "The HVMLite document talks about using ACPI_FADT_NO_VGA -- we don't use this yet upstream",
+    "The HVMLite document talks about using ACPI_FADT_NO_VGA -- we don't use this yet upstream but I have some "
+    "pending changes which should make it easy to integrate its use on HVMLite",
 )
 MINIMAL_STUBS = said(
-    RODRIGUEZ, "5 April 2016", LKML + "1604.0/03584.html", "Minimal EFI stubs for guests * GetMemoryMap() * ExitBootServices()"
+    RODRIGUEZ,
+    "5 April 2016",
+    LKML + "1604.0/03584.html",
+    "Minimal EFI stubs for guests * GetMemoryMap() * ExitBootServices() * EFI stubs which may be needed for guests * "
+    "Exit() * Variable operation functions",
 )
 STUBS_NOT_NEEDED = said(
     RODRIGUEZ,
@@ -67,7 +72,8 @@ ALREADY_DOES = said(
     RODRIGUEZ,
     "8 April 2016",
     LKML + "1604.1/00519.html",
-    "can an EFI entry be used instead given it already does exactly what the new small entry does ?",
+    "Its more of a hypothetical -- can an EFI entry be used instead given it already does exactly what the new small "
+    "entry does ?",
 )
 INSIDE_XEN = said(
     VRABEL,

@@ -17,12 +17,12 @@ BACKGROUND = (
 )
 LIMITS = (
     "This shows that it works and what it costs, not that it is the better way: one processor was measured, with no device but "
-    "a console, up to a small init and the power-off, and on an emulated hypervisor."
+    "a console, up to a small init and the power-off, on an emulated hypervisor, and not as dom0."
 )
 UNREAD = (
-    "Words in quotation marks were read in the message that is linked. Messages of Konrad Rzeszutek Wilk, Andrew Cooper and "
-    "Ard Biesheuvel were not in any archive that could be read: what is attributed to the thread without a message is "
-    "paraphrased, in nobody's name."
+    "Words in quotation marks were read in the message that is linked, which may be a reply that quotes them. Messages of "
+    "Konrad Rzeszutek Wilk, Andrew Cooper and Ard Biesheuvel were not in any archive that could be read: what is attributed "
+    "to the thread without a message is paraphrased, in nobody's name."
 )
 ORDER = (Verdict.SUPPORTED, Verdict.SOME, Verdict.REFUTED, Verdict.UNTESTED)
 SERVICES = 58

@@ -13,13 +13,14 @@ from efishim.compare.pair import compare
 from efishim.compare.rules import Class
 from efishim.lab.record import Milestone
 from tests.support.kernels import I386_6_1
+from tests.support.milestones import WITHOUT_LOADER
 from tests.support.runs import Finished, efishim_run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 CMDLINE = "console=ttyS0 one=two three"
-NATIVE = [one for one in Milestone if one not in (Milestone.EXIT_BOOT_SERVICES, Milestone.STARTUP_64)]
-EFI = [one for one in Milestone if one is not Milestone.STARTUP_64]
+NATIVE = [one for one in WITHOUT_LOADER if one not in (Milestone.EXIT_BOOT_SERVICES, Milestone.STARTUP_64)]
+EFI = [one for one in WITHOUT_LOADER if one is not Milestone.STARTUP_64]
 
 
 @pytest.fixture(scope="session")

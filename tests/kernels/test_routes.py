@@ -24,6 +24,7 @@ from efishim.lab.kernel_log import GRAVE, findings
 from efishim.lab.record import Milestone, Reason, Record
 from efishim.plugins import load_plugins
 from tests.support.kernels import DebianKernels, Flavour
+from tests.support.milestones import WITHOUT_LOADER
 from tests.support.runs import Finished, efishim_run
 
 pytestmark = pytest.mark.kernel
@@ -79,7 +80,7 @@ def check_whole(run: Finished) -> Record:
     record = run.record
     assert record.outcome.reason is Reason.SHUTDOWN
     names = [point.name for point in record.milestones]
-    expected = [name for name in Milestone if name is not Milestone.EXIT_BOOT_SERVICES or name in names]
+    expected = [name for name in WITHOUT_LOADER if name is not Milestone.EXIT_BOOT_SERVICES or name in names]
     assert names == expected
     assert run.init["/proc/cmdline"].lines[0].split()[-len(CMDLINE.split()) :] == CMDLINE.split()
     assert [finding.text for finding in findings(record.console) if finding.kind in GRAVE] == []

@@ -144,7 +144,7 @@ def idt_state(record: Record, first: LedgerEntry) -> str:
 EXPERIMENT = Experiment(
     "cpuid-early",
     "CPUID in early code",
-    '"We cannot use cpuid early" against "why can\'t you use cpuid": when does each route use it first, by whom, and for what?',
+    "Can CPUID be used early? When does each route use it first, by which code, and for what?",
     (EARLY,),
     needs,
     judge,

@@ -26,13 +26,13 @@ IN_SERVICES = re.compile(r"instructions in its services until their return: ([0-
 INSIDE = Statement(
     "emulate-in-hypervisor",
     sources.INSIDE_XEN,
-    "Entering a kernel through its EFI entry takes EFI emulation inside the hypervisor.",
+    "Entering the kernel of a guest that is not dom0 through its EFI entry takes EFI emulation inside the hypervisor.",
     "refuted if, on the very machine on which the PVH entry comes to userspace, the EFI entry does so behind a firmware that "
     "is guest code; supported if it does not; what that firmware used of the machine stands beside it",
 )
 CHEAP = Statement(
     "megabyte-and-second",
-    sources.UNIKERNEL_STYLE,
+    sources.OPEN_QUESTION,
     "A stripped-down EFI firmware costs a guest a megabyte of RAM or a second of boot time.",
     f"supported if /proc/meminfo has at least {MEGABYTE:,} KiB less than by the PVH entry, or the firmware runs for at least "
     f"{SECOND:,} instructions (a second at one in a nanosecond) up to power-off, decompression apart; refuted otherwise",
@@ -133,7 +133,10 @@ def _cost(guest: Record, pvh: Record) -> Table:
         ["instructions in services", amount(_services(guest)), "0"],
         ["instructions of the stub", amount(readings.part(guest, "stub")[1]), "0"],
         ["instructions of the decompressor", amount(readings.part(guest, "decompressor")[1]), "0"],
-        ["instructions to startup_64, all of these together", *("-" if one is None else amount(one) for one in end)],
+        [
+            "instructions to startup_64 (of those in services only the ones before it)",
+            *("-" if one is None else amount(one) for one in end),
+        ],
         ["calls", str(readings.called(guest)), "0"],
         ["memory while booting, KiB", str(sum(memory.get(kind, 0) for kind in GIVEN_BACK) // 1024), "0"],
         ["memory kept for good by the firmware, KiB", str(kept_by_firmware(guest)), "0"],

@@ -122,7 +122,7 @@ def _protocols(items: list[str]) -> list[str]:
 EXPERIMENT = Experiment(
     "minimum",
     "The minimum of services",
-    "The thread's sister proposal named two services as the minimum. Are they today, for this kernel?",
+    "The proposal named two services as the minimum. Are they today, for this kernel?",
     (MINIMUM, NOT_NEEDED),
     needs,
     judge,

@@ -21,8 +21,9 @@ REASONS = (
             sources.paraphrase("What of code like KASAN, which needs its setup before other code runs?"),
             "A kernel with KASAN boots through every entry.",
         ),
-        "no kernel with KASAN is built here; the kernel's history has a commit for the case, fbe5a6dfe492, which keeps memset, "
-        "instrumented with KASAN, out of xen_prepare_pvh since guests could not boot with it",
+        "no kernel with KASAN is built here; the kernel's history has commits for the case (fbe5a6dfe492, 416a33c9afce, "
+        "661362e3dcab), which keep memset and memcmp, instrumented with KASAN, out of the PVH entry since guests "
+        "could not boot with them",
     ),
     (
         _open(

@@ -1,4 +1,4 @@
-"""The EFI stub compared with the entry that GRUB 2 uses on a BIOS."""
+"""The EFI stub compared with the 64-bit entry and GRUB 2's boot_params."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ OTHERS = (early("grub/linux32"), EFI, PVH)
 MORE = Statement(
     "stub-does-more",
     sources.paraphrase("The entry of the EFI stub does more than that of GRUB 2."),
-    "Up to startup_64, decompression apart, the EFI stub does more than the 64-bit entry that GRUB 2 uses on a BIOS.",
+    "Up to startup_64, decompression apart, the EFI stub does more than the 64-bit entry with the boot_params that "
+    "GRUB 2 makes on a BIOS.",
     "supported if, up to startup_64 and without the blocks of the image that both run (decompression), the stub runs more "
-    "distinct blocks and calls more services of the firmware than GRUB's 64-bit entry",
+    "distinct blocks and calls more services of the firmware than that entry",
 )
 
 
@@ -93,7 +94,14 @@ def _table(subject: Subject, records: dict[Need, Record], apart: Mapping[Need, i
                 f"{_pages(calls) * 4} KiB",
             ]
         )
-    columns = ["route", "instructions to startup_64", "of them setup", "stub", "decompressor", "blocks, decompression apart"]
+    columns = [
+        "route",
+        "instructions to startup_64",
+        "in the whole run: setup",
+        "stub",
+        "decompressor",
+        "blocks, decompression apart",
+    ]
     return Table(
         title="What runs before startup_64",
         columns=[*columns, "blocks of the kernel proper", "firmware calls", "services", "pages asked of firmware"],
@@ -118,6 +126,8 @@ EXPERIMENT = Experiment(
     (
         "GRUB's own work, which makes boot_params before the entry, is done by the provider outside the guest and is not "
         "counted. Nor is the work of the firmware's services.",
+        "GRUB itself enters at the 32-bit entry on a BIOS, which is in the table; at the 64-bit one only its "
+        "64-bit EFI build does, since 2.12.",
         "Code of the image has no symbols, so that the blocks are counted and not named.",
     ),
 )
