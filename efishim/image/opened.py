@@ -137,7 +137,11 @@ class Image:
         return tuple(Entry(door.entry) for door in self.doors if door.applies)
 
     def require(self, entry: Entry) -> Door:
-        """The door of that name. Raises RouteError with the reason when the image lacks it."""
+        """The door of that name. Raises RouteError with the reason when the image lacks it, ImageError when it is for another
+        architecture.
+        """
+        if (machine := other_machine(self.data)) and not self.entries:
+            raise ImageError(f"{self.path} is an ELF file for {machine}", hint=NO_X86)
         door = next(door for door in self.doors if door.entry == entry)
         if not door.applies:
             have = ", ".join(self.entries) or "none that efishim knows"
@@ -190,8 +194,6 @@ def open_image(data: bytes, *, path: str, cache: KernelCache | None = None) -> I
     if not image.formats:
         problem = bzimage_problem or pe_problem or elf_problem or "this is neither a Linux kernel, PE, ELF nor Multiboot"
         raise ImageError(f"{path} is not an image that can be booted: {problem}", hint=hint(data))
-    if (machine := other_machine(data)) and not image.entries:  # in this order: a kernel is unpacked for its entries
-        raise ImageError(f"{path} is an ELF file for {machine}", hint=NO_X86)
     return image
 
 

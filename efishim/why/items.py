@@ -18,7 +18,7 @@ from efishim.wire.bootparams import BootParams
 
 CHUNK = 1 << 16
 WORD = 8
-FIRMWARE, RESOURCES = "firmware", "resources"
+FIRMWARE, RESOURCES = "EFI firmware", "resources"
 HOOKS = ("on_fetch_fault", "on_exception", "halt_ends", "_on_trap")
 """Attributes of the machine by which firmware of the host is called. They belong to EFI, as what it remembers does."""
 TIMERS = "device timers"

@@ -9,6 +9,7 @@ import pytest
 
 from efishim.cli import main
 from efishim.errors import ImageError
+from efishim.image.entries import Entry
 from efishim.image.mistaken import hint, other_machine
 from efishim.image.opened import open_image
 
@@ -48,7 +49,7 @@ def test_an_elf_file_for_another_machine_is_named() -> None:
 )
 def test_the_error_has_the_hint(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words) as refused:
-        open_image(data, path="x")
+        open_image(data, path="x").require(Entry.EFI)
     assert refused.value.hint
 
 
