@@ -132,6 +132,7 @@ def test_a_planted_cause_is_found(pair: Pair, plant: Plant) -> None:
     assert all(len(effect.causes) == 2 for effect in answer.effects), "in both directions"
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_what_does_nothing_is_told_from_what_acts(pair: Pair) -> None:
     acts, idle = PLANTS[0], Plant("boot_params.hdr.vid_mode", "", in_params(506, b"\3"))
@@ -148,6 +149,7 @@ PARTNERS = (
 )
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_a_pair_that_acts_only_together_is_found_as_one(pair: Pair) -> None:
     with planted(pair.other, *PARTNERS, PLANTS[3]):
@@ -161,6 +163,7 @@ def test_a_pair_that_acts_only_together_is_found_as_one(pair: Pair) -> None:
     assert not answer.unexplained
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_state_that_no_item_has_is_a_defect(pair: Pair) -> None:
     class Hidden:

@@ -35,6 +35,7 @@ def test_what_is_no_difference_is_refused() -> None:
         named("version", ITEMS)
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_record_says_what_was_changed() -> None:
     plan = told.plan()

@@ -41,6 +41,7 @@ def record() -> Record:
     return run(PROBE)
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_image_is_recognised_by_its_bytes_when_it_starts(record: Record) -> None:
     assert record.outcome.reason is Reason.SHUTDOWN
@@ -52,6 +53,7 @@ def test_the_image_is_recognised_by_its_bytes_when_it_starts(record: Record) -> 
     assert (record.milestones[1].at.symbol or "").startswith("image+")
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_record_names_what_lay_on_the_disk(record: Record) -> None:
     assert encode(decode(encode(record))) == encode(record)
@@ -63,6 +65,7 @@ def test_the_record_names_what_lay_on_the_disk(record: Record) -> None:
     assert " -p " not in record.reproduce
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_a_program_that_starts_nothing_is_said_so() -> None:
     record = run(IMAGE)
@@ -71,6 +74,7 @@ def test_a_program_that_starts_nothing_is_said_so() -> None:
     assert record.abi is None
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_a_disk_image_is_booted_as_it_is() -> None:
     record = run(b"", make_disk({BOOT: PROBE}))
