@@ -22,8 +22,9 @@ from efishim.provider import Handover, Loaded, Provider, native_structures
 from efishim.wire.linux_header import ENTRY64_OFFSET
 from efishim.wire.pe import MACHINE_X64
 
-RECOGNISED, UNTOUCHED = 32, 16
-"""Bytes at an entry by which an image is recognised; of the setup header those that no loader writes to."""
+RECOGNISED, LEAST, UNTOUCHED = 1024, 32, 16
+"""Most and fewest bytes at an entry by which an image is recognised, as kernels of one distribution begin alike; of the setup
+header those that no loader writes to."""
 REAL_MODE_ENTRY = 0x200
 """The jump at the start of the setup header, one paragraph-aligned segment behind the boot sector (boot.rst)."""
 PARAGRAPH = 16
@@ -68,7 +69,7 @@ class LoaderRun:
         return [] if self.entry else ["the loader did not start the kernel: nothing arrived at any of its entries"]
 
     def _met(self, candidate: _Candidate, address: int) -> None:
-        if self.entry:
+        if self.entry or address < candidate.offset:  # below, its beginning would have no address
             return
         for one in self._waiting:
             self._machine.watches.forget(one)
@@ -119,7 +120,7 @@ def _candidates(image: Image) -> Iterator[_Candidate]:
 
     def of_file(entry: Entry, offset: int, start: int) -> Iterator[_Candidate]:
         code = data[start + offset : start + offset + RECOGNISED]
-        if len(code) == RECOGNISED:
+        if len(code) >= LEAST:
             yield _Candidate(entry, code, offset)
 
     yield from _efi(image)
@@ -141,9 +142,11 @@ def _efi(image: Image) -> Iterator[_Candidate]:
         layout = layout_pe(image.data, pe)
     except ImageError:
         return
+    # What LoadImage relocates is not in memory as it is in the file.
+    moved = min((rva - pe.entry_rva for _, rva in layout.relocations if rva >= pe.entry_rva), default=RECOGNISED)
     for piece in layout.pieces:
         if piece.rva <= pe.entry_rva < piece.end:
             at = pe.entry_rva - piece.rva
-            code = bytes(piece.data[at : at + RECOGNISED])
-            if len(code) == RECOGNISED:
+            code = bytes(piece.data[at : at + min(RECOGNISED, max(moved, LEAST))])
+            if len(code) >= LEAST:
                 yield _Candidate(Entry.EFI, code, pe.entry_rva)

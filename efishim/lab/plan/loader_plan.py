@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from efishim.disk.fat import FatVolume, File
+from efishim.disk.fat import MOST_VOLUMES, FatVolume, File
 from efishim.disk.medium import LARGEST, DiskError, Medium
 from efishim.disk.partitions import read_partitions
 from efishim.errors import ImageError, UsageError
@@ -21,7 +22,25 @@ KERNEL = "\\vmlinuz"
 BOOT_FILE = "\\EFI\\BOOT\\BOOTX64.EFI"
 HEAD = 4096
 MOST_LOOKED_AT, DEEPEST = 2048, 8
-"""Files and directories of a disk that are looked at for a kernel."""
+"""Files and directories of a volume that are looked at for a kernel."""
+MOST_WORK = 1 << 22
+"""Operations of the host (as FatVolume counts them) in which a kernel is looked for."""
+MOST_NAMED = 8
+
+
+class _TooMuchWork(Exception):
+    """No DiskError, which is what one damaged file is."""
+
+
+class _Budget:
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def spend(self, operations: int) -> None:
+        """Raises _TooMuchWork."""
+        self._left -= operations
+        if self._left < 0:
+            raise _TooMuchWork
 
 
 def split_loader(registry: Registry, text: str) -> tuple[Loader, LoaderWay]:
@@ -83,42 +102,59 @@ def _fetch(registry: Registry, reference: str) -> Blob:
 
 def plan_disk(path: str) -> LoaderPlan:
     """A disk image. Raises ImageError."""
-    return LoaderPlan(DISK, disk=Blob.from_file(path, what="disk image", limit=LARGEST))
+    return LoaderPlan(DISK, disk=Blob.from_file(path, what="disk image that efishim takes", limit=LARGEST))
 
 
 def image_of_disk(path: str) -> Blob:
     """The kernel on a disk; of one without a kernel the program that firmware starts. Raises ImageError, DiskError; UsageError
     for a disk with several kernels.
     """
-    found: dict[str, Blob] = {}
-    program: Blob | None = None
-    for volume in volumes(Medium(plan_disk(path).disk.read())):  # type: ignore[union-attr]
-        for name, file in _walk(volume):
-            if is_bzimage(volume.head(file, HEAD)):
-                data = volume.read(file)
-                found.setdefault(Blob.embedded("", data).sha256, Blob.embedded(f"{name} on {path}", data))
-        if program is None and (boot := volume.find(BOOT_FILE)) is not None and not boot.directory:
-            program = Blob.embedded(f"{BOOT_FILE} on {path}", volume.read(boot))
+    medium = Medium(plan_disk(path).disk.read())  # type: ignore[union-attr]
+    try:
+        found, program = _look(medium, path)
+    except _TooMuchWork as error:
+        raise DiskError("the directories of the disk are too large to look for a kernel in them") from error
     if len(found) > 1:
-        names = ", ".join(one.label for one in found.values())
-        raise UsageError(f"the disk has {len(found)} kernels: {names}", hint="give the file of the one that it boots as KERNEL")
+        names = ", ".join([one.label for one in found.values()][:MOST_NAMED])
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise UsageError(
+            f"the disk has {len(found)} kernels: {names}{more}", hint="give the file of the one that it boots as KERNEL"
+        )
     image = next(iter(found.values()), program)
     if image is None:
         raise DiskError(f"{path} has no FAT volume with a kernel or with {BOOT_FILE}, so firmware would boot nothing from it")
     return image
 
 
-def volumes(medium: Medium) -> list[FatVolume]:
-    """The FAT volumes of a disk."""
+def _look(medium: Medium, path: str) -> tuple[dict[str, Blob], Blob | None]:
+    """The kernels of a disk by their SHA-256, and the program that firmware starts. Raises DiskError, _TooMuchWork."""
+    found: dict[str, Blob] = {}
+    program: Blob | None = None
+    total = 0
+    for volume in volumes(medium, _Budget(MOST_WORK).spend):
+        for name, file in _walk(volume):
+            if is_bzimage(volume.head(file, HEAD)):
+                total += file.size
+                if total > medium.size:
+                    raise DiskError("the kernels on the disk have more bytes together than it, so that they share clusters")
+                data = volume.read(file)
+                found.setdefault(Blob.embedded("", data).sha256, Blob.embedded(f"{name} on {path}", data))
+        if program is None and (boot := volume.find(BOOT_FILE)) is not None and not boot.directory:
+            program = Blob.embedded(f"{BOOT_FILE} on {path}", volume.read(boot))
+    return found, program
+
+
+def volumes(medium: Medium, spend: Callable[[int], None]) -> list[FatVolume]:
+    """The FAT volumes of a disk, as many as firmware uses; `spend` is told what reading them costs."""
     table = read_partitions(medium)
     places = [(one.start, one.blocks) for one in table.partitions] or [(0, medium.blocks)]
     found = []
     for start, blocks in places:
         try:
-            found.append(FatVolume(medium, start, blocks))
+            found.append(FatVolume(medium, start, blocks, spend))
         except DiskError:
             continue  # another file system, which the firmware reads as little
-    return found
+    return found[:MOST_VOLUMES]
 
 
 def _walk(volume: FatVolume) -> list[tuple[str, File]]:

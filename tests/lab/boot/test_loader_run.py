@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import efishim_firmware_stubs
 import pytest
 
 from efishim.disk.make import make_disk
 from efishim.errors import EfishimError
+from efishim.image.entries import Entry
 from efishim.image.opened import open_image
-from efishim.lab.boot.loader_run import _candidates
+from efishim.image.pe import layout_pe
+from efishim.lab.boot import loader_run
+from efishim.lab.boot.loader_run import LEAST, RECOGNISED, UNTOUCHED, LoaderRun, _candidates
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.plan.plan import Blob, Plan
@@ -97,6 +105,51 @@ def test_an_image_can_be_recognised_at_each_of_its_entries() -> None:
     assert set(found) == {"efi", "efi-handover", "linux32", "linux64", "linux16"} & set(image.entries)
     for one in found.values():
         assert one.code in PROBE
+        assert len(one.code) >= (UNTOUCHED if one.entry is Entry.LINUX16 else LEAST)
+
+
+def test_images_that_begin_alike_are_told_apart() -> None:
+    """Kernels of one distribution have the same first bytes at an entry."""
+    image = open_image(PROBE, path="probe")
+    for entry in (Entry.EFI, Entry.LINUX64, Entry.LINUX32):
+        one = next(one for one in _candidates(image) if one.entry is entry)
+        at = PROBE.index(one.code) + len(one.code) - 1
+        other = open_image(PROBE[:at] + bytes([PROBE[at] ^ 1]) + PROBE[at + 1 :], path="other")
+        assert len(one.code) > 64
+        assert one.code not in {another.code for another in _candidates(other)}
+
+
+def test_what_is_relocated_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = open_image(PROBE, path="probe")
+    pe = image.parts.pe
+    assert pe is not None
+    layout = layout_pe(image.data, pe)
+    for distance, size in ((-8, RECOGNISED), (100, 100), (8, LEAST), (RECOGNISED + 1, RECOGNISED)):
+        relocated = replace(layout, relocations=((10, pe.entry_rva + distance), (10, pe.entry_rva + 2 * RECOGNISED)))
+        monkeypatch.setattr(loader_run, "layout_pe", lambda data, pe, relocated=relocated: relocated)
+        code = next(one.code for one in _candidates(image) if one.entry is Entry.EFI)
+        whole = next(piece.data[pe.entry_rva - piece.rva :] for piece in layout.pieces if piece.rva <= pe.entry_rva < piece.end)
+        assert len(code) == min(size, len(whole))
+
+
+def test_code_below_where_the_image_would_begin_is_not_the_image() -> None:
+    class Watches:
+        """Remembers who waits."""
+
+        def __init__(self) -> None:
+            self.waiting: list[tuple[int, Callable[[int], None]]] = []
+
+        def add_code(self, mask: int, value: int, code: bytes, callback: Callable[[int], None]) -> None:
+            self.waiting.append((value, callback))
+
+    watches = Watches()
+    machine: Any = SimpleNamespace(watches=watches)
+    run = LoaderRun(machine, open_image(PROBE, path="probe"), machine, load_plugins())
+    run.follow(lambda: pytest.fail("nothing has arrived"))
+    for value, callback in watches.waiting:
+        if value:
+            callback(value - 1)
+    assert not run.entry
 
 
 def test_what_a_loader_leaves_no_choice_about_is_refused() -> None:

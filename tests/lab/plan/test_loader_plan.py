@@ -10,14 +10,18 @@ import efishim_firmware_stubs
 import pytest
 
 from efishim.disk.make import make_disk, make_volume
+from efishim.disk.medium import DiskError
 from efishim.errors import EfishimError, ImageError
 from efishim.hookspecs import hookimpl
+from efishim.lab.plan import loader_plan
 from efishim.lab.plan.arguments import Words
 from efishim.lab.plan.loader_plan import image_of_disk, plan_loader
 from efishim.lab.plan.plan import Blob
 from efishim.lab.plan.routes import route_words
 from efishim.plugins import Registry, load_plugins
 from efishim.provider import FoundImage, LoaderFile, LoaderRequest, LoaderWay, Program
+from efishim.wire.fat import DIRECTORY
+from tests.disk.test_fat import entry, small
 
 PROBE = efishim_firmware_stubs.probe_kernel()
 BOOT = "\\EFI\\BOOT\\BOOTX64.EFI"
@@ -114,6 +118,45 @@ def test_a_disk_with_several_kernels_or_none_is_one_sentence(tmp_path: Path) -> 
     for data, sentence in ((several, "the disk has 2 kernels"), (make_volume({}), "nothing"), (bytes(4096), "nothing")):
         with pytest.raises(EfishimError, match=sentence):
             image_of_disk(disk(tmp_path, data))
+
+
+def test_an_error_names_a_few_of_many_kernels(tmp_path: Path) -> None:
+    several = make_volume({f"\\k{number}": PROBE + bytes([number]) for number in range(10)})
+    with pytest.raises(EfishimError, match=r"has 10 kernels: \\k0 on .*and 2 more") as error:
+        image_of_disk(disk(tmp_path, several))
+    assert error.value.sentence.count(" on ") == 8
+
+
+def test_kernels_that_share_clusters_are_one_sentence(tmp_path: Path) -> None:
+    """Directory entries cost 32 bytes, whatever the size of the file that they all name."""
+    kernel = PROBE.ljust(400 * 512, b"\0")
+    clusters = len(kernel) // 512
+    fat = {number: number + 1 for number in range(2, 2 + clusters - 1)} | {1 + clusters: 0xFFFF}
+    rows = [entry(b"K%-10d" % number, 2, len(kernel)) for number in range(16)]
+    for root, sentence in ((rows[:1], ""), (rows, "share clusters")):
+        data = small(16, fat=fat, root=b"".join(root), data=kernel)
+        if sentence:
+            assert len(kernel) * len(rows) > len(data)
+            with pytest.raises(DiskError, match=sentence):
+                image_of_disk(disk(tmp_path, data))
+        else:
+            assert image_of_disk(disk(tmp_path, data)).read() == kernel
+
+
+def test_directories_that_contain_themselves_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fat = {number: number + 1 for number in range(2, 101)} | {101: 0xFFF}
+    data = small(12, fat=fat, root=entry(b"D          ", 2, 0, DIRECTORY), data=b"\xe5".ljust(32, b"\0") * 1600)
+    with pytest.raises(DiskError, match="nothing"):
+        image_of_disk(disk(tmp_path, data))
+    monkeypatch.setattr(loader_plan, "MOST_WORK", 1000)
+    with pytest.raises(DiskError, match="too large to look for a kernel in them"):
+        image_of_disk(disk(tmp_path, data))
+
+
+def test_a_disk_image_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_plan, "LARGEST", 4096)
+    with pytest.raises(ImageError, match="disk image that efishim takes"):
+        image_of_disk(disk(tmp_path, bytes(4097)))
 
 
 def test_a_route_may_be_a_loader() -> None:
