@@ -106,7 +106,7 @@ def test_the_same_kernel_twice_is_refused(tmp_path: Path, capsys: pytest.Capture
         names.append(str(tmp_path / folder / "kernel"))
         Path(names[-1]).write_bytes(efishim_firmware_stubs.probe_kernel())
     assert main(["matrix", *names, *WORDS, "-o", str(tmp_path / "m")]) == 2
-    assert "the same record" in capsys.readouterr().err
+    assert "the same file" in capsys.readouterr().err
 
 
 @pytest.fixture
