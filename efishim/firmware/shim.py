@@ -128,7 +128,7 @@ class Shim:
             system_table=self.tables.system,
         )
         self.images.offers = config.overrides.has_protocol
-        self.environment.explain = Violations(self.images, self.memory_map, self.log.calls).explain
+        self.environment.explain = Violations(self.images, self.memory_map, self.log).explain
         self.exit = ExitServices(board, self.memory_map, self.events, self.images, self.tables)
         self.dispatcher.gate = self.exit.gate
         self.variables = VariableStore()

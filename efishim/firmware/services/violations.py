@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from efishim.firmware.calling.call_log import CallLog
 from efishim.firmware.memory.memory_map import MemoryMap, MemoryType
 from efishim.firmware.services.images import Images
-from efishim.logged_call import LOOKUPS, LoggedCall
+from efishim.logged_call import LOOKUPS
 from efishim.wire.x86 import PF_I, PF_P, PF_W
 
 NULL_END = 0x1000
@@ -18,11 +17,10 @@ _NAMES = {int(kind): kind.name for kind in MemoryType}
 class Violations:
     """Explains page faults by their error code and address."""
 
-    def __init__(self, images: Images, memory_map: MemoryMap, calls: Sequence[LoggedCall] = ()) -> None:
-        """`calls` are those that were logged so far, in their order."""
+    def __init__(self, images: Images, memory_map: MemoryMap, log: CallLog) -> None:
         self._images = images
         self._map = memory_map
-        self._calls = calls
+        self._log = log  # and not its list: efishim.why takes a firmware over as it is, but for what was logged
 
     def explain(self, error: int, address: int) -> str:
         """The second half of a sentence, empty when it is neither about protection (SDM volume 3, 4.7) nor a null pointer."""
@@ -40,7 +38,7 @@ class Violations:
 
     def _null(self) -> str:
         """Who does not look at the status of a look-up goes on with the NULL that it left (UEFI 2.10, 7.3)."""
-        for call in reversed(self._calls):
+        for call in reversed(self._log.calls):
             if call.service in LOOKUPS and call.status not in ("EFI_SUCCESS", "EFI_BUFFER_TOO_SMALL", ""):
                 protocol = next((value for name, value in call.args if name == "Protocol"), "")
                 what = f"{call.service} of {protocol}" if protocol else call.service
