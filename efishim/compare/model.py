@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from efishim.canonical import canonical
 from efishim.compare.facts import Fact, Side, Stage, read_fact
 
 SCHEMA = 1
@@ -183,7 +184,7 @@ class Comparison(_Struct, frozen=True, kw_only=True):
 
 def encode(comparison: Comparison) -> bytes:
     """Canonical JSON: sorted keys, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.Encoder(order="sorted", enc_hook=_plain).encode(comparison), indent=2) + b"\n"
+    return canonical(comparison, _plain)
 
 
 def decode(text: str | bytes) -> Comparison:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
+from efishim.canonical import canonical
 from efishim.compare.areas import piece
 from efishim.compare.baseline import CONTEXT, MOVED_MAPS, moved_by_kaslr, section_lines
 from efishim.compare.behaviour import behaviour
@@ -222,5 +222,4 @@ def _functions(record: Record) -> Mapping[str, set[str]]:
 
 def encode(found: Iterable[Versions]) -> bytes:
     """Canonical JSON, a list with one document per route."""
-    text: Any = msgspec.json.Encoder(order="sorted").encode(list(found))
-    return bytes(msgspec.json.format(text, indent=2)) + b"\n"
+    return canonical(list(found))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import msgspec
-
+from efishim.canonical import canonical
 from efishim.report.figures import size
 from efishim.report.why_html import html
 from efishim.why.model import Answer, Cause, Effect, ItemAnswer
@@ -22,7 +21,7 @@ def renderers() -> Mapping[str, Callable[[Answer, bool], str]]:
 
 def json(answer: Answer) -> str:
     """For programs."""
-    return (msgspec.json.format(msgspec.json.encode(answer, order="sorted"), indent=2) + b"\n").decode("utf-8")
+    return canonical(answer).decode("utf-8")
 
 
 def text(answer: Answer, verbose: bool = False) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from efishim.canonical import canonical
+
 SCHEMA = 2
 """Number of this document's schema."""
 
@@ -225,7 +227,7 @@ def combine(verdicts: list[Verdict]) -> Verdict:
 
 def encode(study: Study) -> bytes:
     """Canonical JSON: sorted keys, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.Encoder(order="sorted").encode(study), indent=2) + b"\n"
+    return canonical(study)
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from efishim.canonical import canonical
 from efishim.errors import UsageError
 from efishim.lab.record import Count, Image, Name, Options, RouteName, Text, Tool
 from efishim.reading import read_file
@@ -78,13 +79,12 @@ class Faults(_Struct, frozen=True, kw_only=True):
         return [case for case in self.cases if case.ending is ending]
 
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Faults)
 
 
 def encode(faults: Faults) -> bytes:
     """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end."""
-    return msgspec.json.format(_ENCODER.encode(faults), indent=2) + b"\n"
+    return canonical(faults)
 
 
 def read(path: str) -> Faults:

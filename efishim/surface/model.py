@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from efishim.canonical import canonical
 from efishim.firmware.profile import Item
 from efishim.lab.record import Count, Image, Name, Options, RouteName, Text, Tool
 
@@ -137,13 +138,12 @@ class Surface(_Struct, frozen=True, kw_only=True):
         return [one for one in self.findings if one.mark is mark]
 
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Surface)
 
 
 def encode(surface: Surface) -> bytes:
     """The canonical bytes: keys sorted, two spaces of indentation, one newline at the end."""
-    return msgspec.json.format(_ENCODER.encode(surface), indent=2) + b"\n"
+    return canonical(surface)
 
 
 def decode(data: bytes) -> Surface:

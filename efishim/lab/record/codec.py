@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from efishim.canonical import canonical
 from efishim.errors import EfishimError
 from efishim.lab.record import schema1
 from efishim.lab.record.document import CONSOLE_LIMIT, SCHEMA, Record
@@ -48,18 +49,14 @@ def encode(record: Record) -> bytes:
     record = without_wall_clock(record)
     for cut in (lambda: record, lambda: _shortened(opened(record))):
         with suppress(RecordError, UnicodeEncodeError, OverflowError):
-            data = _canonical(cut())
+            data = canonical(cut(), encode_value)
             decode(data)
             return data
-    return _canonical(_shortened(clipped(msgspec.to_builtins(record, enc_hook=encode_value), Record)))
+    return canonical(_shortened(clipped(msgspec.to_builtins(record, enc_hook=encode_value), Record)), encode_value)
 
 
 def _shortened(document: dict[str, Any]) -> dict[str, Any]:
-    return shortened(document, lambda part: len(_canonical(part)), RECORD_LIMIT)
-
-
-def _canonical(value: Any) -> bytes:
-    return msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n"
+    return shortened(document, lambda part: len(canonical(part, encode_value)), RECORD_LIMIT)
 
 
 def encode_timed(record: Record) -> bytes:
