@@ -12,10 +12,15 @@ LONGEST = 80
 """Characters of a name that is looked at; comparing takes quadratic time."""
 
 
+def alternatives(name: str, known: Iterable[str], *, most: int = 1, likeness: float = LIKENESS) -> list[str]:
+    """The known names that are like this one, the most alike first; upper and lower case are the same."""
+    by_case = {one.lower(): one for one in known}
+    return [by_case[one] for one in get_close_matches(name[:LONGEST].lower(), by_case, most, likeness)]
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """The known name most like this one; empty if none is."""
-    found = get_close_matches(name[:LONGEST].lower(), list(known), 1, LIKENESS)
-    return found[0] if found else ""
+    return next(iter(alternatives(name, known)), "")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

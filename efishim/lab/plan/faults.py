@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
+from efishim.closest import alternatives
 from efishim.errors import UsageError
 from efishim.firmware.calling.status import Status
 from efishim.firmware.catalogue import FUNCTIONS, WITHOUT_STATUS
@@ -101,6 +101,5 @@ def _full_name(service: str, known: Collection[str]) -> str:
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    by_case = {name.lower(): name for name in known}
-    near = get_close_matches(word[:SHOWN].lower(), by_case, n=3, cutoff=0.8)
-    return f"did you mean {' or '.join(by_case[name] for name in near)}?" if near else ""
+    near = alternatives(word, known, most=3, likeness=0.8)
+    return f"did you mean {' or '.join(near)}?" if near else ""
