@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import coverage
 import hypothesis
@@ -13,10 +14,26 @@ import pytest
 
 from efishim.errors import EfishimError
 from efishim.image.cachedir import cache_directory
+from efishim.lab import run as run_module
+from efishim.lab.plan.plan import Plan
 from tests.support.installed import Installed, made_once
 from tests.support.kernels import DebianKernels, Flavour
 
 OFFLINE = "EFISHIM_OFFLINE"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The plans that are really run from here on, and not found in a cache."""
+    made: list[Any] = []
+    real = run_module.run_plan
+
+    def counted(plan: Plan, **words: Any) -> Any:
+        made.append(plan)
+        return real(plan, **words)
+
+    monkeypatch.setattr(run_module, "run_plan", counted)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from efishim.cli import main
-from efishim.lab import run as run_module
 
 RUN = ("run", "-p", "hvmlite", "-e", "pvh", "--until", "entry")
 
@@ -20,19 +19,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EFISHIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EFISHIM_CACHE_SIZE", "8M")
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    made: list[Any] = []
-    real = run_module.run_plan
-
-    def counted(plan: Any, **words: Any) -> Any:
-        made.append(plan)
-        return real(plan, **words)
-
-    monkeypatch.setattr(run_module, "run_plan", counted)
-    return made
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import pytest
 
 from efishim.cli import fill as fill_module
 from efishim.cli import main
-from efishim.lab import run as run_module
 from efishim.lab.record import decode
 
 WORDS = (
@@ -29,19 +28,6 @@ WORDS = (
     "--platform",
     "hvmlite",
 )
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    made: list[Any] = []
-    real = run_module.run_plan
-
-    def counted(plan: Any, **words: Any) -> Any:
-        made.append(plan)
-        return real(plan, **words)
-
-    monkeypatch.setattr(run_module, "run_plan", counted)
-    return made
 
 
 def matrix(folder: Path, capsys: pytest.CaptureFixture[str], *more: str, status: int = 0) -> list[dict[str, Any]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import efishim_firmware_stubs
 import pytest
 
-from efishim.lab import run as run_module
 from efishim.lab.cache.cached import run_cached
 from efishim.lab.cache.records import RecordCache
 from efishim.lab.cache.store import Store
@@ -51,20 +49,6 @@ class Heard(NoProgress):
 @pytest.fixture
 def cache(tmp_path: Path) -> RecordCache:
     return RecordCache(Store(tmp_path / "records", 1 << 24))
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """The plans that were really run."""
-    made: list[Plan] = []
-    real = run_module.run_plan
-
-    def counted(plan: Plan, **words: Any) -> Any:
-        made.append(plan)
-        return real(plan, **words)
-
-    monkeypatch.setattr(run_module, "run_plan", counted)
-    return made
 
 
 def test_the_second_run_is_the_first_ones_record(cache: RecordCache, runs: list[Plan]) -> None:
