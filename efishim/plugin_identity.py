@@ -13,7 +13,7 @@ OURS = "efishim"
 """The distribution that the shipped plugins come with; its version stands beside `tool`."""
 
 FILE_LIMIT = 4096
-"""Most files of a plugin that are hashed."""
+"""Most files of a plugin that are hashed. One with more has no hash: the rest could be anything."""
 IGNORED = frozenset({"__pycache__"})
 
 
@@ -55,27 +55,42 @@ def module_of(plugin: object) -> str:
 
 
 def sha256_of(plugin: object) -> str:
-    """Over the files of the top-level Python package that the plugin's module belongs to, or over the module's one file.
-    Empty when its files cannot be found or read.
+    """Over the files of the top-level Python package that the plugin's module belongs to, or over the module's one file. Of a
+    namespace package all portions count, whoever brought them: a plugin can import from each. Empty when its files cannot be
+    found or read, or are too many to be looked at.
     """
     import hashlib  # noqa: PLC0415 - a hundredth of a second that --help saves
 
-    module = module_of(plugin)
-    top = module.partition(".")[0]
-    source = getattr(sys.modules.get(top), "__file__", None) or getattr(sys.modules.get(module), "__file__", None)
-    if not source:
-        return ""
-    root = Path(source)
     digest = hashlib.sha256()
     try:
-        files = [root]
-        if root.name == "__init__.py":
-            root = root.parent
-            files = sorted(path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.parts))[:FILE_LIMIT]
-        for path in files:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            name = path.relative_to(root).as_posix() if path != root else path.name
-            digest.update(f"{content}  {name}\n".encode())
+        for name, path in _files(module_of(plugin)):
+            digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n".encode())
     except (OSError, UnicodeError):
         return ""
     return digest.hexdigest()
+
+
+def _files(module: str) -> list[tuple[str, Path]]:
+    """What is hashed, with names that do not depend on where it is installed. Raises FileNotFoundError when the module is in
+    none of the places where its package is said to be.
+    """
+    package = sys.modules.get(module.partition(".")[0])
+    own = getattr(sys.modules.get(module), "__file__", None)
+    source = getattr(package, "__file__", None)
+    if source:
+        root = Path(source)
+        return _below(root.parent) if root.name == "__init__.py" else [(root.name, root)]
+    # A namespace package has no file of its own, and portions in several folders (PEP 420).
+    found = [one for place in getattr(package, "__path__", ()) for one in _below(Path(place))]
+    if own is None or Path(own) not in {path for _, path in found}:
+        raise FileNotFoundError(module)
+    if len(found) > FILE_LIMIT:
+        raise OSError(f"{module} has more than {FILE_LIMIT} files")
+    return found
+
+
+def _below(root: Path) -> list[tuple[str, Path]]:
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.relative_to(root).parts))
+    if len(paths) > FILE_LIMIT:
+        raise OSError(f"{root} has more than {FILE_LIMIT} files")
+    return [(path.relative_to(root).as_posix(), path) for path in paths]

@@ -324,24 +324,22 @@ class Registry:
         hooks = {"efishim_firmware_protocols": protocols, "efishim_observers": observers}
         plugins = [owner for (hook, _), owner in self._owners.items() if hooks.get(hook)]
         plugins += [self.owner(hook, name) for hook, name in chosen]
-        found = []
-        for name in sorted(set(plugins) & self._distributions.keys()):
-            one = Identity(name, *self._distributions[name], "")
-            if one.foreign:
-                found.append(replace(one, sha256=sha256_of(self._manager.get_plugin(name))))
-        return tuple(found)
+        found = (self._identity(name) for name in sorted(set(plugins) & self._distributions.keys()))
+        return tuple(one for one in found if one.foreign)
 
     def loaded(self) -> tuple[tuple[Plugin, Identity], ...]:
         """The plugins that were loaded, by name, with who each is; the files of efishim's own are not hashed."""
         if self._loaded is None:
-            found = []
-            for plugin in self.plugins:
-                one = Identity(plugin.name, *self._distributions[plugin.name], "")
-                if one.foreign:
-                    one = replace(one, sha256=sha256_of(self._manager.get_plugin(plugin.name)))
-                found.append((plugin, one))
-            self._loaded = tuple(found)
+            self._loaded = tuple((plugin, self._identity(plugin.name)) for plugin in self.plugins)
         return self._loaded
+
+    def unchanged(self) -> bool:
+        """Are the files of other packages' plugins still those that `loaded` hashed? What runs was read from them before."""
+        return self.loaded() == tuple((plugin, self._identity(plugin.name)) for plugin in self.plugins)
+
+    def _identity(self, name: str) -> Identity:
+        one = Identity(name, *self._distributions[name], "")
+        return replace(one, sha256=sha256_of(self._manager.get_plugin(name))) if one.foreign else one
 
     def _pick(self, hook: str, things: Mapping[str, Thing], name: str) -> Thing:
         if name in things:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from efishim import plugin_identity
 from efishim.plugin_identity import Identity, distribution_of, module_of, sha256_of
 
 
@@ -48,6 +49,48 @@ def test_a_plugin_of_one_file_is_that_file(tmp_path: Path, monkeypatch: pytest.M
     assert sha256_of(plugin) == first
     (tmp_path / "single_plugin.py").write_text("X = 2\n")
     assert sha256_of(plugin) != first
+
+
+@pytest.fixture
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two portions of a namespace package, as two distributions install them."""
+    for portion, name in (("one", "mine"), ("two", "helper")):
+        (tmp_path / portion / "hashed_space" / name).mkdir(parents=True)
+        (tmp_path / portion / "hashed_space" / name / "code.py").write_text("X = 1\n")
+        monkeypatch.syspath_prepend(tmp_path / portion)
+    for name in [name for name in sys.modules if name.startswith("hashed_space")]:
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "changed", ["one/hashed_space/mine/code.py", "one/hashed_space/new.py", "two/hashed_space/helper/code.py"]
+)
+def test_every_portion_of_a_namespace_package_counts(namespace: Path, changed: str) -> None:
+    """A plugin imports from each of them, so a change of any may be one of what it does."""
+    plugin = importlib.import_module("hashed_space.mine.code")
+    first = sha256_of(plugin)
+    assert len(first) == 64
+    (namespace / "one" / "beside.py").write_text("")
+    assert sha256_of(plugin) == first, "what lies beside the namespace is not in it"
+    (namespace / changed).write_text("X = 2\n")
+    assert len(sha256_of(plugin)) == 64
+    assert sha256_of(plugin) != first
+
+
+def test_a_module_that_is_in_no_portion_has_no_hash(namespace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = importlib.import_module("hashed_space.mine.code")
+    monkeypatch.setattr(plugin, "__file__", str(namespace / "elsewhere.py"))
+    assert sha256_of(plugin) == ""
+
+
+def test_more_files_than_are_looked_at_have_no_hash(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash of some of them would be the same for another package."""
+    plugin = importlib.import_module("hashed_plugin")
+    monkeypatch.setattr(plugin_identity, "FILE_LIMIT", 2)
+    assert len(sha256_of(plugin)) == 64
+    (package / "third.py").write_text("")
+    assert sha256_of(plugin) == ""
 
 
 def test_files_that_are_gone_have_no_hash(package: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from efishim.errors import ImageError
 from efishim.image.budget import Budget
 from efishim.image.bzimage import BzImage
-from efishim.image.cachedir import write_atomically
+from efishim.image.cachedir import read_own, write_atomically
 from efishim.image.elf import (
     Elf,
     Note,
@@ -234,8 +234,8 @@ T = TypeVar("T")
 class KernelCache:
     """Facts and symbols of kernels, remembered below a directory; without one, found anew each time.
 
-    What cannot be read, is damaged or is of another format is found anew and written again; that a cache cannot be
-    written is no error.
+    What cannot be read, is damaged, of another format or not this user's alone is found anew and written again; that a
+    cache cannot be written is no error.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -276,7 +276,7 @@ class KernelCache:
         if path is None:
             return None
         try:
-            content = path.read_bytes()
+            content = read_own(path)
             digest, body = content[:32], content[32:]
             if hashlib.sha256(body).digest() != digest:
                 return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import lzma
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,9 @@ from lz4 import block as lz4_block
 
 from efishim.compare.baseline import parse, text
 from efishim.compare.rules import parse_rules
+from efishim.disk.fat import MOST_VOLUMES, FatVolume
+from efishim.disk.medium import DiskError, Medium
+from efishim.disk.partitions import read_partitions
 from efishim.dump.entry import entry_of
 from efishim.dump.found import image_in
 from efishim.dump.opened import open_dump
@@ -27,7 +32,13 @@ from efishim.lab.abi.of_dump import check_dump
 from efishim.lab.plan.faults import parse_fault
 from efishim.lab.record import decode, encode, without_wall_clock
 from efishim.surface import fault_model, model
+from efishim.wire.disk import BLOCK, GPT_ESP, GptEntry, GptHeader
+from efishim.wire.fat import DIRECTORY
+from efishim.wire.guids import guid_bytes
+from tests.disk.test_fat import entry, small
+from tests.disk.test_partitions import gpt, mbr
 from tests.fuzz.fuzz_image import one_sentence, open_everything
+from tests.fuzz.mutations import MOST
 from tests.image.test_hostile import SEEDS as IMAGES
 from tests.records import a_record
 from tests.support.cores import Core, Stopped, described
@@ -146,6 +157,74 @@ def _open_described(data: bytes) -> None:
         _open(path)
 
 
+# -- disks ------------------------------------------------------------------------------------------------------
+
+MOST_OPENED = 64
+"""Files of a volume that are read, in the order in which they are found."""
+
+
+def _disks() -> Seeds:
+    """A volume alone, and one as a partition. FAT12: a change of a FAT32 volume would mostly fall into empty clusters."""
+    root = entry(b"DIR        ", 2, 0, DIRECTORY) + entry(b"FILE       ", 3, 1000)
+    fat12 = small(
+        12, fat={0: 0xFF8, 1: 0xFFF, 2: 0xFFF, 3: 4, 4: 0xFFF}, root=root, data=entry(b"IN         ", 4, 9).ljust(512, b"\0")
+    )
+    blocks = len(fat12) // BLOCK
+    guid = guid_bytes(GPT_ESP)
+    wide = [
+        GptEntry(type_guid=guid, unique_guid=b"u" * 16, starting_lba=40, ending_lba=59),
+        GptEntry(type_guid=guid, starting_lba=60, ending_lba=61),
+    ]
+    by_mbr = mbr((0xEF, 1, blocks), (0x83, blocks + 1, 1)) + fat12 + bytes(BLOCK)
+    assert read_partitions(Medium(by_mbr)).partitions
+    return {"fat12": fat12, "gpt": bytes(gpt(wide)), "mbr": by_mbr}
+
+
+def _walk(data: bytes) -> None:
+    """As the firmware does: partitions, volumes, directories, files."""
+    for one in (data, _with_sums(data)):
+        _walk_one(Medium(one))
+
+
+def _with_sums(data: bytes) -> bytes:
+    """With the sums of the primary GPT as they have to be, or else hardly a mutation would get past them."""
+    disk = bytearray(data)
+    if len(disk) >= 2 * BLOCK:
+        header = GptHeader.parse(bytes(disk[BLOCK : 2 * BLOCK]))
+        at, size = header.partition_entry_lba * BLOCK, header.number_of_entries * header.size_of_entry
+        header.entries_crc32, header.header_crc32 = zlib.crc32(disk[at : at + min(size, MOST)]), 0
+        summed = bytearray(disk[BLOCK : 2 * BLOCK])
+        summed[: GptHeader.SIZE] = header.build()[: GptHeader.SIZE]
+        header.header_crc32 = zlib.crc32(summed[: header.header_size])
+        disk[BLOCK : BLOCK + GptHeader.SIZE] = header.build()[: GptHeader.SIZE]
+    return bytes(disk)
+
+
+def _walk_one(medium: Medium) -> None:
+    table = read_partitions(medium)
+    places = [(one.start, one.blocks) for one in table.partitions] or [(0, medium.blocks)]
+    for start, blocks in places[:MOST_VOLUMES]:
+        assert medium.holds(start * BLOCK, blocks * BLOCK), (start, blocks)
+        with suppress(DiskError):
+            _open_files(FatVolume(medium, start, blocks))
+
+
+def _open_files(volume: FatVolume) -> None:
+    _ = volume.label
+    volume.find("\\dir\\in")
+    todo = [volume.root]
+    for _ in range(MOST_OPENED):
+        if not todo:
+            return
+        file = todo.pop(0)
+        with suppress(DiskError):
+            if file.directory:
+                todo += volume.files(file)
+            else:
+                volume.head(file, BLOCK)
+                assert len(volume.read(file)) == file.size
+
+
 # -- documents --------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +268,7 @@ def targets() -> Mapping[str, Target]:
         "deb": Target(_only_sentences(_extract), _debs),
         "core": Target(_only_sentences(_open_core), _cores),
         "dump": Target(_only_sentences(_open_described), _describing),
+        "disk": Target(_only_sentences(_walk), _disks),
         "record": Target(_only_sentences(_record), _documents),
         "profile": Target(_only_sentences(read_profile), shipped),
         "rules": Target(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from efishim.disk.fat import FatVolume
+from efishim.disk.medium import Medium
+from efishim.disk.partitions import read_partitions
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import targets as known
 from tests.fuzz.mutations import MOST, mutated
@@ -25,6 +28,19 @@ def test_the_seeds_are_well(name: str) -> None:
     for key, data in targets()[name].seeds().items():
         said = targets()[name].work(data)
         assert (name, key) in REFUSED or said in ("", "bzImage", "pe", "elf"), (key, said)
+
+
+def test_the_disks_among_the_seeds_are_read() -> None:
+    """The target takes every refusal of a volume, so only this says that its seeds are ones."""
+    seeds = targets()["disk"].seeds()
+    for name, count in (("fat12", 0), ("mbr", 2), ("gpt", 2)):
+        medium = Medium(seeds[name])
+        table = read_partitions(medium)
+        assert (len(table.partitions), table.problems) == (count, ()), name
+        if name != "gpt":
+            start, blocks = (table.partitions[0].start, table.partitions[0].blocks) if count else (0, medium.blocks)
+            found = FatVolume(medium, start, blocks).find("dir\\in")
+            assert found is not None, name
 
 
 @pytest.mark.slow

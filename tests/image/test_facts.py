@@ -134,6 +134,30 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     assert {path: path.read_bytes() for path in cache_files(tmp_path)} == contents
 
 
+@pytest.mark.parametrize("kind", ["group", "others", "link", "pipe", "owner"])
+def test_what_somebody_else_can_have_written_is_found_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The hash in a file of the cache is computed by whoever writes it."""
+    cache = KernelCache(tmp_path)
+    expected = cache.facts(source())
+    place = next(path for path in cache_files(tmp_path) if path.suffix == ".facts")
+    forged = msgspec.msgpack.encode(msgspec.structs.replace(expected, entry=0x666))
+    place.write_bytes(with_hash(forged))
+    assert cache.facts(source()).entry == 0x666, "a file of one's own is believed"
+    match kind:
+        case "group":
+            place.chmod(0o620)
+        case "others":
+            place.chmod(0o602)
+        case "link":
+            place.symlink_to(place.rename(tmp_path / "elsewhere"))
+        case "pipe":
+            place.unlink()
+            os.mkfifo(place)
+        case "owner":
+            monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
+    assert cache.facts(source()) == expected
+
+
 def test_a_cache_of_another_format_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     KernelCache(tmp_path).facts(source())
     monkeypatch.setattr(facts_module, "CACHE_FORMAT", 999)

@@ -68,7 +68,7 @@ class RecordCache:
         """Keep the record of a run of the plan that was made just now, if it may be used again."""
         key = key_in(plan, registry) if repeatable(record) and belongs(record, plan) else None
         found = software()
-        if key is None or found is None or not found.unchanged():
+        if key is None or found is None or not found.unchanged() or not registry.unchanged():
             return False
         try:
             body = encode_timed(record)

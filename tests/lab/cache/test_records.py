@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Milestone, Outcome, Reason, Record, encode
 from efishim.lab.salvage import FAILED
 from efishim.plugins import load_plugins
+from tests.lab.cache.test_software import registry
 from tests.records import a_record
 
 REGISTRY = load_plugins()
@@ -158,6 +161,23 @@ def test_a_console_that_cannot_be_had_to_the_byte_is_not_given_as_one(cache: Rec
 def test_code_that_changed_while_it_ran_keeps_nothing(cache: RecordCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("efishim.lab.cache.software._seen", lambda: ())
     assert not cache.keep(PLAN, record_of(PLAN), REGISTRY)
+
+
+def test_a_plugin_that_changed_while_it_ran_keeps_nothing(
+    cache: RecordCache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What ran was read before the change, and the next process would take its record for one of the new code."""
+    source = tmp_path / "edited_plugin.py"
+    source.write_text("X = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "edited_plugin", raising=False)
+    theirs = registry(importlib.import_module("edited_plugin"), "their-package")
+    assert cache.find(PLAN, theirs) is None
+    assert cache.keep(PLAN, record_of(PLAN), theirs)
+    source.write_text("X = 2\n")
+    assert not cache.keep(PLAN, record_of(PLAN), theirs)
+    source.write_text("X = 1\n")
+    assert cache.keep(PLAN, record_of(PLAN), theirs)
 
 
 def test_a_plan_without_a_key_is_run() -> None:
