@@ -1,4 +1,4 @@
-"""The options of `run` about a boot loader in front of the kernel."""
+"""The options of `run` about what is loaded besides the kernel: a boot loader in front of it, and modules."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def loader_options(function: Decorated) -> Decorated:
             metavar="LOADER[:WAY]",
             shell_complete=complete.loader,
             help="Let a real boot loader start the kernel, from a disk made for this run; see docs/loaders.md.",
+        ),
+        click.option(
+            "--module",
+            "modules",
+            metavar="FILE[=CMDLINE]",
+            multiple=True,
+            type=complete.FILE,
+            help="Module with a command line of its own, for multiboot, multiboot2 and pvh; repeatable, in place of -i.",
         ),
     ):
         function = option(function)

@@ -132,12 +132,14 @@ def _of_record(state: State, path: str) -> Plan:
     record = read_record(path)
     options, route = record.options, record.route
     default = all(_is_embedded(one.path) for one in options.initrds)
+    modules = any(one.cmdline for one in options.initrds)
     chosen = Words(
         provider=route.provider,
         entry=route.entry,
         platform=route.platform,
         cmdline="@" + options.cmdline if options.cmdline.startswith("@") else options.cmdline,
-        initrds=() if default else tuple(one.path for one in options.initrds),
+        initrds=() if default or modules else tuple(one.path for one in options.initrds),
+        modules=tuple(f"{one.path}={one.cmdline or ''}" for one in options.initrds) if modules else (),
         no_initrd=not options.initrds,
         memory=f"{options.memory >> 20}M",
         max_insns=str(options.max_insns),

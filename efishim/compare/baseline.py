@@ -163,6 +163,7 @@ def _run(record: Record) -> Iterator[str]:
     yield f"route = {route.provider}/{route.entry}@{route.platform}"
     yield f"cmdline = {options.cmdline}"
     yield from (f"initrd[{index}].sha256 = {one.sha256}" for index, one in enumerate(options.initrds))
+    yield from (f"initrd[{index}].cmdline = {one.cmdline}" for index, one in enumerate(options.initrds) if one.cmdline)
     yield f"memory = {options.memory}"
     yield f"until = {options.until.value}"
     yield f"epoch = {options.epoch}"

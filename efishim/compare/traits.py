@@ -125,7 +125,7 @@ def changed(left: Record, right: Record) -> frozenset[str]:
         "platform": left.route.platform != right.route.platform,
         "image": left.image.sha256 != right.image.sha256,
         "cmdline": a.cmdline != b.cmdline,
-        "initrds": [one.sha256 for one in a.initrds] != [one.sha256 for one in b.initrds],
+        "initrds": [(one.sha256, one.cmdline) for one in a.initrds] != [(one.sha256, one.cmdline) for one in b.initrds],
         "memory": a.memory != b.memory,
         "seed": a.seed != b.seed,
         "epoch": a.epoch != b.epoch,

@@ -34,6 +34,9 @@ REAL_MODE_VECTORS = 0x3FF
 TOP_OF_MODULES = 0x7FFF_F000
 """Below what every Linux since 2.6.24 takes (`initrd_addr_max`)."""
 
+Contents = tuple[tuple[bytes, bytes], ...]
+"""Modules: each one's bytes and its command line."""
+
 
 def put_image(machine: Machine, plan: LoadPlan) -> None:
     """Copy an image to where its plan says. Raises MachineError when it says a place without memory."""
@@ -47,22 +50,23 @@ def put_image(machine: Machine, plan: LoadPlan) -> None:
         raise MachineError(f"the image cannot be put into memory: {error}") from error
 
 
-def put_modules(machine: Machine, arena: Arena, contents: tuple[bytes, ...], alignment: int, below: int) -> tuple[Module, ...]:
+def put_modules(machine: Machine, arena: Arena, contents: Contents, alignment: int, below: int) -> tuple[Module, ...]:
     """Put modules into guest memory, one behind the other from a page boundary on, as high as they may be.
 
     Raises ProviderError when there is no room.
     """
     offsets, end = [], 0
-    for content in contents:
+    for content, _ in contents:
         end = -(-end // alignment) * alignment
         offsets.append(end)
         end += len(content)
     if not contents:
         return ()
     base = arena.place(max(end, 1), align=PAGE, below=below, high=True, what="the initial ramdisks")
-    for offset, content in zip(offsets, contents, strict=True):
+    placed = tuple(zip(offsets, contents, strict=True))
+    for offset, (content, _) in placed:
         machine.memory.write(base + offset, content)
-    return tuple(Module(base + offset, len(content)) for offset, content in zip(offsets, contents, strict=True))
+    return tuple(Module(base + offset, len(content), words) for offset, (content, words) in placed)
 
 
 def enter(machine: Machine, state: CpuState, arena: Arena) -> None:

@@ -21,6 +21,7 @@ from efishim.lab.boot.faults import inject
 from efishim.lab.boot.firmware_protocols import install_protocols, traced_protocols
 from efishim.lab.boot.guest_shim import GuestShim, open_guest_shim, shim_symbols
 from efishim.lab.boot.loader_run import LoaderRun
+from efishim.lab.boot.told_modules import require_told
 from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.plan.plan import Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, shim_options
@@ -225,7 +226,7 @@ def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     plan = plan_load(shim, ImageEntry.PVH, arena)
     native_entry.put_image(machine, plan)
     loaded = Loaded(plan.base, plan.size, plan.entry_point)
-    modules = _modules(bench, (bench.image.data, *initrds))
+    modules = _modules(bench, (bench.image.data, *initrds), (b"",) * (1 + len(initrds)))
     request = replace(_request(bench, loaded, modules), image=shim.data)
     handover = _produce(bench, request, arena)
     protocols = traced_protocols(bench.registry.firmware_protocols)
@@ -235,16 +236,18 @@ def _through_guest_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     )
 
 
-def _modules(bench: Bench, contents: tuple[bytes, ...]) -> tuple[Module, ...]:
+def _modules(bench: Bench, contents: tuple[bytes, ...], lines: tuple[bytes, ...]) -> tuple[Module, ...]:
     """Modules below what the kernel's header allows."""
     linux = bench.image.parts.bzimage
     top = linux.value("initrd_addr_max") if linux is not None else 0
     below = min(top + 1 if top else native_entry.TOP_OF_MODULES, native_entry.TOP_OF_MODULES)
-    return native_entry.put_modules(bench.machine, bench.arena, contents, module_alignment(bench.provider), below)
+    parts = tuple(zip(contents, lines, strict=True))
+    return native_entry.put_modules(bench.machine, bench.arena, parts, module_alignment(bench.provider), below)
 
 
 def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
     handover = bench.provider.produce(request, bench.machine.memory, arena)
+    require_told(bench.provider, request.modules, bench.machine.memory, handover)
     booted = bench.booted
     booted.handover, booted.modules = handover, request.modules
     try:
@@ -292,7 +295,7 @@ def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
             f"real-mode code needs a BIOS, and the platform {bench.platform.profile} has none", hint="try --platform pc"
         )
     loaded = _load(bench)
-    modules = _modules(bench, initrds)
+    modules = _modules(bench, initrds, tuple(blob.command_line for blob in bench.plan.initrds))
     if bench.shim_is_firmware and keeps_boot_services(bench.provider, _request(bench, loaded, modules)):
         _with_boot_services(bench, loaded, modules)
         return
@@ -341,7 +344,7 @@ def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
     handed_over = bench.entry.name == ImageEntry.EFI_HANDOVER
     loaded = _load(bench) if handed_over else None
     # Firmware of the machine itself is given the ramdisks by whoever starts it; a shim finds them in memory.
-    modules = _modules(bench, initrds) if handed_over or not own else ()
+    modules = _modules(bench, initrds, (b"",) * len(initrds)) if handed_over or not own else ()
     request = _request(bench, loaded, modules)
     handover = _produce(bench, request, arena)
     information = boot_information(bench.provider, request, machine.memory, handover, bench.firmware)

@@ -11,7 +11,7 @@ from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import FILE_LIMIT, read_profile
 from efishim.image.entries import Entry as ImageEntry
-from efishim.lab.plan import default_words
+from efishim.lab.plan import default_words, modules
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.faults import is_bios, is_efi, parse_faults
 from efishim.lab.plan.loader_plan import plan_disk, plan_loader, split_loader
@@ -31,6 +31,7 @@ class Words:
     platform: str = "pc"
     cmdline: str | None = None
     initrds: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     no_initrd: bool = False
     memory: str = "512M"
     until: str = Milestone.SHUTDOWN.value
@@ -80,8 +81,8 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         entry=entry.name,
         platform=platform.name,
         cmdline=b"" if words.cmdline is None else plans.parse_cmdline(words.cmdline),
-        initrds=_initrds(words),
-        default_initrd=not words.initrds and not words.no_initrd,
+        initrds=_initrds(words) if not words.modules else modules.read(words, entry),
+        default_initrd=not (words.initrds or words.modules or words.no_initrd),
         memory=plans.parse_memory(words.memory),
         options=options,
         profile=find_profile(words.profile, registry.profiles) if words.profile else None,
@@ -113,9 +114,10 @@ def _require_loader(registry: Registry, words: Words) -> None:
     what = "--disk" if words.disk is not None else "--loader"
     if words.loader is not None:
         split_loader(registry, words.loader)
-    refused: dict[str, object] = {"-p": words.provider, "-e": words.entry, "--shim": words.shim}
+    refused: dict[str, object] = {"-p": words.provider, "-e": words.entry, "--shim": words.shim, "--module": words.modules}
     if words.disk is not None:
-        refused |= {"--loader": words.loader, "-a": words.cmdline, "-i": words.initrds, "--no-initrd": words.no_initrd}
+        refused |= {"--loader": words.loader, "-a": words.cmdline, "-i": words.initrds}
+        refused |= {"--no-initrd": words.no_initrd}
     option = next((name for name, value in refused.items() if value), None)
     if option is not None:
         why = (

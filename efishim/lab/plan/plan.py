@@ -62,6 +62,8 @@ class Blob:
     size: int
     path: str | None = None
     data: bytes | None = None
+    command_line: bytes = b""
+    """Of a module that has one of its own."""
 
     @classmethod
     def from_file(cls, path: str | Path, *, label: str = "", what: str = "image", limit: int = BLOB_LIMIT) -> Blob:
@@ -108,7 +110,8 @@ class Blob:
 
     def as_file(self) -> File:
         """How a record names it."""
-        return File(path=printable(self.label), sha256=self.sha256, size=self.size)
+        told = printable(self.command_line) if self.command_line else UNSET
+        return File(path=printable(self.label), sha256=self.sha256, size=self.size, cmdline=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class Plan:
         if told:
             words += ["-a", b"@" + self.cmdline if self.cmdline.startswith(b"@") else self.cmdline]
         if not self.default_initrd and told:
-            words += [word for initrd in self.initrds for word in ("-i", initrd.label)] or ["--no-initrd"]
+            words += module_words(self.initrds) or ["--no-initrd"]
         words += ["-m", format_size(self.memory), "--until", self.until.value, "--max-insns", str(self.max_insns)]
         words += ["--seed", str(self.seed), "--epoch", str(self.epoch)]
         words += [word for name, value in self.options for word in ("--option", f"{name}={value}")]
@@ -218,6 +221,16 @@ class Plan:
         words += [word for one in self.without for word in ("--without", one[0] if one[1] == ABSENT else "=".join(one))]
         words += [word for one in self.fail for word in ("--fail", one)]
         return " ".join(shell_word(word) for word in words)
+
+
+def module_words(modules: tuple[Blob, ...]) -> list[str | bytes]:
+    """The options that give these ramdisks or modules; --module as soon as one has a command line, for it excludes -i."""
+    if not any(one.command_line for one in modules):
+        return [word for one in modules for word in ("-i", one.label)]
+    texts = [
+        b"=".join(part for part in (one.label.encode("utf-8", "surrogateescape"), one.command_line) if part) for one in modules
+    ]
+    return [word for text in texts for word in ("--module", text)]
 
 
 def option_group(options: tuple[tuple[str, str], ...], group: str) -> dict[str, str]:

@@ -118,6 +118,8 @@ class File(Part, frozen=True, kw_only=True):
     """Of the file."""
     size: Count
     """Bytes of the file."""
+    cmdline: Text | UnsetType = UNSET
+    """The command line of a module that was given one of its own."""
 
 
 class DumpUse(Part, frozen=True, kw_only=True):
