@@ -31,12 +31,14 @@ class Behind:
     insns: int
 
 
-def run_on(side: Side) -> Record:
-    """Let the machine go on to the end; the record of that. It is the machine's last run."""
+def run_on(side: Side, most: int | None = None) -> Record:
+    """Let the machine go on to the end, or until it has executed `most` instructions; the record of that. It is the machine's
+    last run.
+    """
     machine, names = side.machine, side.names
     plan = replace(side.plan, provider=WAY[0], entry=WAY[1], options=(), profile=None, without=(), shim=None, notes=())
     limits = RunLimits(machine, timeout=plan.timeout, interrupt=None, seconds=lambda: 0.0)
-    stop = machine.run(max_insns=plan.max_insns, poll=limits)
+    stop = machine.run(max_insns=plan.max_insns if most is None else min(most, plan.max_insns), poll=limits)
     if stop.reason == "shutdown":
         side.milestones.reach(Milestone.SHUTDOWN)
     points = side.milestones.points

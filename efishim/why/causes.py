@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from efishim.why.behind import Behind
 from efishim.why.laboratory import Laboratory, Names
 
+Found = TypeVar("Found")
+Search = Generator[list[Names], None, Found]
+"""A search that yields the experiments that have to be made before it can go on."""
+AHEAD = 2
+"""How many ways to leave something out are tried at once, for a second processor. The answer does not depend on `jobs`."""
 LIKELY = ("boot_params.", "command line", "ramdisk", "e820", "efi_info", "setup_data", "ACPI", "kernel variable", "device")
 """What a kernel is likely to look at. The others are tried together first: it costs one run if they do nothing."""
 
@@ -57,11 +63,11 @@ class Way:
         """Is any fact another one than without them?"""
         return self.result(taken).facts != self.base.facts
 
-    def screen(self, groups: Iterable[Sequence[str]]) -> None:
+    def screen(self, groups: Iterable[Sequence[str]]) -> Search[None]:
         """Split groups that change something until each item is known to do nothing, or stands alone."""
         level = [group for group in groups if group]
         while level:
-            self.laboratory.run(self.key(group) for group in level)
+            yield [self.key(group) for group in level]
             below: list[Sequence[str]] = []
             for group in level:
                 if not self.changes(group):
@@ -75,8 +81,9 @@ class Way:
                     below += [group[:half], group[half:]]
             level = below
 
-    def smallest(self, fact: str, among: Sequence[str]) -> tuple[str, ...] | None:
+    def smallest(self, fact: str, among: Sequence[str]) -> Search[tuple[str, ...] | None]:
         """Of these items a set that switches the difference and of which none can be left out; None if all of them do not."""
+        yield [self.key(among)]
         if not self.switched(among, fact):
             return None
         kept = list(among)
@@ -84,9 +91,11 @@ class Way:
         while step:
             at = 0
             while at < len(kept):
-                fewer = kept[:at] + kept[at + step :]
-                if fewer and self.switched(fewer, fact):
-                    kept = fewer
+                ahead = [kept[:one] + kept[one + step :] for one in range(at, len(kept), step)][:AHEAD]
+                ahead = [fewer for fewer in ahead if fewer]
+                yield [self.key(fewer) for fewer in ahead]
+                if ahead and self.switched(ahead[0], fact):
+                    kept = ahead[0]
                 else:
                     at += step
             step //= 2
@@ -107,28 +116,43 @@ def differing(one: Behind, other: Behind) -> list[str]:
 
 def causes(ways: Sequence[Way], facts: Sequence[str]) -> dict[str, list[tuple[int, tuple[str, ...]]]]:
     """For each difference the smallest sets of items that switch it, with the side that they were taken over into."""
-    for way in ways:
-        way.screen(groups_of(way.laboratory))
+    laboratory = ways[0].laboratory
+    side_by_side(laboratory, [way.screen(groups_of(laboratory)) for way in ways])
     found: dict[str, list[tuple[int, tuple[str, ...]]]] = {fact: [] for fact in facts}
     for way in ways:
         for name in sorted(way.active):
             for fact in facts:
                 if way.switched((name,), fact):
                     found[fact].append((way.into, (name,)))
-    for way in ways:
-        _together(way, found)
+    side_by_side(laboratory, [_together(way, found) for way in ways])
     return found
 
 
-def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]]) -> None:
+def side_by_side(laboratory: Laboratory, searches: Sequence[Search[None]]) -> None:
+    """Carry the searches out, each a step at a time; the experiments of a step are made together."""
+    going = list(searches)
+    while going:
+        wanted: list[Names] = []
+        still = []
+        for search in going:
+            try:
+                wanted += next(search)
+            except StopIteration:
+                continue
+            still.append(search)
+        laboratory.run(wanted)
+        going = still
+
+
+def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]]) -> Search[None]:
     """What no single item switches in this direction."""
     left = [fact for fact, known in found.items() if all(into != way.into for into, _ in known)]
     everything = sorted(way.laboratory.all)
     while left:
         fact = left[0]
         among = sorted(way.active)
-        group = way.smallest(fact, among) if among else None
-        group = group or way.smallest(fact, everything)
+        group = (yield from way.smallest(fact, among)) if among else None
+        group = group or (yield from way.smallest(fact, everything))
         if group is None:
             left = left[1:]
             continue

@@ -13,6 +13,10 @@ from efishim.why.take import left_over, take
 
 Names = frozenset[str]
 LEFT_OVER = "left over: "
+PATIENCE = 2
+"""An experiment ends when it has run so many times the instructions of the longer plain run: the kernel hangs then."""
+SPARE = 1 << 20
+"""Instructions more, so that a short run does not come near its end, where blocks are counted in another way."""
 
 
 class Laboratory:
@@ -28,6 +32,7 @@ class Laboratory:
         self.defects: tuple[str, ...] = ()
         self.on_run: Callable[[int], None] = lambda _count: None
         self._start, self._jobs = start, jobs
+        self._most: int | None = None
         self._on_first = first.has_firmware or not second.has_firmware
 
     def run(self, experiments: Iterable[Names]) -> None:
@@ -46,6 +51,7 @@ class Laboratory:
         """Both sides as they are, each on its own machine."""
         one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, lambda: self.on_run(1))
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
+        self._most = self._start.insns + PATIENCE * (max(one.insns, other.insns) - self._start.insns) + SPARE
         return one, other
 
     def everything(self) -> list[tuple[bool, Behind]]:
@@ -61,7 +67,7 @@ class Laboratory:
         taken = seconds if on_first else self.all - seconds
         take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
         left = left_over(recipient, donor) if check else []
-        found = behind(run_on(recipient))
+        found = behind(run_on(recipient, self._most))
         return found if not left else Behind(found.facts, LEFT_OVER + ", ".join(left[:8]), found.outcome, found.insns)
 
 
