@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
     from efishim.lab.plan.plan import Plan
+    from efishim.lab.record import Record
 
 FORMATS = ("text", "json", "html")
 """As in efishim.report.whys, whose import would take a while. A test compares."""
@@ -124,8 +127,9 @@ def _is_embedded(label: str) -> bool:
 def _of_record(state: State, path: str) -> Plan:
     """The plan that a record was made from."""
     from efishim.cli.kernel import find_image
+    from efishim.firmware.profile import ABSENT
     from efishim.lab.plan.arguments import Words, make_plan
-    from efishim.lab.plan.plan import printable
+    from efishim.lab.plan.plan import format_size, printable
     from efishim.lab.progress import NoProgress
     from efishim.lab.record import read_record
 
@@ -141,18 +145,49 @@ def _of_record(state: State, path: str) -> Plan:
         initrds=() if default or modules else tuple(one.path for one in options.initrds),
         modules=tuple(f"{one.path}={one.cmdline or ''}" for one in options.initrds) if modules else (),
         no_initrd=not options.initrds,
-        memory=f"{options.memory >> 20}M",
+        memory=format_size(options.memory),
+        until=options.until.value,
         max_insns=str(options.max_insns),
         timeout=options.timeout,
         seed=options.seed,
         epoch=options.epoch,
         options=tuple(f"{name}={value}" for name, value in options.options.items()),
+        system_map=options.system_map.path if options.system_map else None,
+        no_observers=not options.observers,
+        profile=options.profile.path if options.profile else None,
+        without=tuple(name if answer == ABSENT else f"{name}={answer}" for name, answer in (options.without or {}).items()),
+        fail=tuple(options.fail or ()),
+        shim=options.shim.value if options.shim else None,
     )
     name = None if _is_embedded(record.image.path) else record.image.path
     plan = make_plan(state.registry, lambda: find_image(name, NoProgress(), state.registry), chosen)
     if plan.image.sha256 != record.image.sha256:
         raise UsageError(f"{printable(plan.image.label)} is not the image that {path} was made with")
+    _require_same(plan, record, path)
     return plan
+
+
+def _require_same(plan: Plan, record: Record, path: str) -> None:
+    """Raises UsageError for a record of a run that cannot be repeated here, for example of one behind a boot loader."""
+    made = plan.record_options()
+    other = [name for name in made.__struct_fields__ if getattr(made, name) != getattr(record.options, name)]
+    if not other and plan.reproduce() == record.reproduce:
+        return
+    if not other:
+        again = Counter(shlex.split(plan.reproduce()))
+        other = [word for word in (Counter(_split(record.reproduce)) - again) if word.startswith("-")] or ["its command"]
+    raise UsageError(
+        f"why cannot repeat the run of {path}: it differs in {', '.join(other)}",
+        hint="give the kernel and two routes: efishim why vmlinuz hvmlite/efi hvmlite/pvh",
+    )
+
+
+def _split(command: str) -> list[str]:
+    """The words of a command of a record, which may be anything."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,4 +66,50 @@ def test_a_way_against_itself_differs_in_nothing(kernel: str, tmp_path: Path, ca
 )
 def test_what_cannot_be_taken_over(kernel: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["run", kernel, "-r", "hvmlite/pvh", "-m", "64M", "-q", *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture(scope="module")
+def record(kernel: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "one.json"
+    run_command_line(["run", kernel, "-r", "hvmlite/pvh", "-m", "64M", "-q", "--no-observers", "--record", str(path)])
+    return path
+
+
+@pytest.mark.slow
+def test_the_runs_of_two_records_are_repeated(record: Path, tmp_path: Path) -> None:
+    output = tmp_path / "why.json"
+    assert run_command_line(["why", str(record), str(record), "-q", "-j", "1", "--format", "json", "-o", str(output)]) == 0
+    assert json.loads(output.read_text())["routes"] == ["hvmlite/pvh@pc", "hvmlite/pvh@pc"]
+
+
+def with_item(record: dict[str, Any]) -> None:
+    record["reproduce"] += " --with e820@hvmlite/efi"
+
+
+def other_ramdisk(record: dict[str, Any]) -> None:
+    record["options"]["initrds"][0]["sha256"] = "0" * 64
+
+
+def no_command(record: dict[str, Any]) -> None:
+    record["reproduce"] = "it's gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_item, "it differs in --with"),
+        (other_ramdisk, "it differs in initrds"),
+        (no_command, "it differs in its command"),
+    ],
+)
+def test_a_run_that_cannot_be_repeated_is_not_taken_for_another_one(
+    record: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(record.read_text())
+    change(content)
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(content))
+    assert run_command_line(["why", str(record), str(changed), "-q"]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
