@@ -21,6 +21,7 @@ from efishim.cli.loader_options import loader_options, plan_of
 from efishim.cli.out import document
 from efishim.cli.outputs import STDOUT, check_writable, deliver
 from efishim.cli.plugin_options import plugin_options
+from efishim.cli.ramdisk_options import ramdisk_options
 from efishim.cli.streams import Console, Unheard
 from efishim.cli.with_items import made, with_option
 from efishim.closest import suggestion
@@ -86,14 +87,7 @@ MILESTONES = ("loader", "entry", "exit_boot_services", "startup_64", "start_kern
     metavar="CMDLINE",
     help="Kernel command line; @FILE reads it from FILE. [default: console=ttyS0 for a kernel]",
 )
-@click.option(
-    *("-i", "--initrd", "initrds"),
-    metavar="FILE",
-    multiple=True,
-    type=complete.FILE,
-    help="Initial ramdisk; repeatable. [default: the embedded reporting init for a kernel]",
-)
-@click.option("--no-initrd", is_flag=True, help="Boot without an initial ramdisk.")
+@ramdisk_options
 @click.option(
     "-m", "--memory", envvar="EFISHIM_MEMORY", default="512M", show_default=True, metavar="SIZE", help="Guest RAM, 64M to 64G."
 )
