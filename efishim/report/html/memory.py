@@ -28,10 +28,7 @@ GAP = 22.0
 
 PAGE = 0x1000
 MAX_EDGES = 400
-TICK_DISTANCE = 76.0
-LEVELS = 4
-"""Rows of letters above each other in the picture of places."""
-
+TICK_DISTANCE = 90.0
 LEVEL_HEIGHT = 15
 MARK_WIDTH = 13.0
 
@@ -169,7 +166,7 @@ class Axis:
         for edge in sorted(self.edges, key=lambda edge: (-_roundness(edge), edge)):
             x = self.x(edge)
             if all(abs(x - other) >= TICK_DISTANCE for other, _ in kept):
-                kept.append((x, _address(edge)))
+                kept.append((x, f"{edge:#x}"))
         return tuple(sorted(kept))
 
 
@@ -191,15 +188,6 @@ def _covered(areas: Sequence[Area], edges: Sequence[int]) -> list[bool]:
 
 def _roundness(edge: int) -> int:
     return 64 if edge == 0 else (edge & -edge).bit_length()
-
-
-def _address(edge: int) -> str:
-    if not edge:
-        return "0"
-    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if edge % (1 << shift) == 0 and edge >> shift < 10000:
-            return f"{edge >> shift} {unit}"
-    return f"{edge:#x}"
 
 
 def memory(comparison: Comparison, records: Sequence[Record], limits: Limits) -> MemoryView | None:
@@ -313,7 +301,7 @@ def _told(view: BootView) -> Iterator[_Thing]:
 
 
 def _place_lane(axis: Axis, key: str, name: str, things: Sequence[_Thing]) -> PlaceLane:
-    ends = [-MARK_WIDTH] * LEVELS
+    ends: list[float] = []
     spots = []
     for thing in sorted(things, key=lambda thing: (thing.start, thing.letter)):
         if not thing.start or thing.start > axis.edges[-1]:
@@ -323,7 +311,8 @@ def _place_lane(axis: Axis, key: str, name: str, things: Sequence[_Thing]) -> Pl
         x = min(x, axis.width - MARK_WIDTH)
         level = next((i for i, end in enumerate(ends) if end <= x), None)
         if level is None:
-            level = ends.index(min(ends))
+            level = len(ends)
+            ends.append(0.0)
         ends[level] = x + width + 1
         text = f"{thing.name} at {thing.start:#x}" + (f", {size(int(thing.length))}" if thing.length else "")
         spots.append(Spot(thing.letter, round(x, 1), round(width, 1), level * LEVEL_HEIGHT, text))

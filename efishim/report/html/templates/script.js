@@ -63,13 +63,4 @@
   }
   window.addEventListener("hashchange", reveal);
   reveal();
-
-  var closed = [];
-  window.addEventListener("beforeprint", function () {
-    closed = Array.prototype.filter.call(document.querySelectorAll("details"), function (one) { return !one.open; });
-    closed.forEach(function (one) { one.open = true; });
-  });
-  window.addEventListener("afterprint", function () {
-    closed.forEach(function (one) { one.open = false; });
-  });
 }());
