@@ -15,7 +15,9 @@ Search = Generator[list[Names], None, Found]
 AHEAD = 2
 """How many ways to leave something out are tried at once, for a second processor. The answer does not depend on `jobs`."""
 LIKELY = ("boot_params.", "command line", "ramdisk", "e820", "efi_info", "setup_data", "ACPI", "kernel variable", "device")
-"""What a kernel is likely to look at. The others are tried together first: it costs one run if they do nothing."""
+"""What a kernel is likely to look at. The others are tried together first: it costs one run if they do nothing. Of these so
+many do something that groups would cost more runs than single items.
+"""
 
 
 def is_switched(found: Behind, base: Behind, other: Behind, fact: str) -> bool:
@@ -81,11 +83,18 @@ class Way:
                     below += [group[:half], group[half:]]
             level = below
 
-    def smallest(self, fact: str, among: Sequence[str]) -> Search[tuple[str, ...] | None]:
-        """Of these items a set that switches the difference and of which none can be left out; None if all of them do not."""
-        yield [self.key(among)]
-        if not self.switched(among, fact):
-            return None
+    def narrow(self, fact: str, others: Collection[str]) -> Search[list[str]]:
+        """A small set of items that switches the difference: what does something in this direction, that and what does
+        something in the other one, or the smallest set of which it is known. All items together always do.
+        """
+        guesses = [guess for guess in (sorted(self.active), sorted({*self.active, *others})) if guess]
+        yield [self.key(guess) for guess in guesses]
+        made = (key if self.into == 0 else self.laboratory.all - key for key in self.laboratory.known)
+        enough = (sorted(taken) for taken in made if taken and self.switched(taken, fact))
+        return min(enough, key=lambda taken: (len(taken), taken))
+
+    def smallest(self, fact: str, among: Sequence[str]) -> Search[tuple[str, ...]]:
+        """Of these items, which switch the difference, a set that does and of which none can be left out."""
         kept = list(among)
         step = max(1, len(kept) // 2)
         while step:
@@ -103,9 +112,9 @@ class Way:
 
 
 def groups_of(laboratory: Laboratory) -> list[list[str]]:
-    """The items in two groups, by how likely they are to do anything."""
+    """What is tried at first: all that is unlikely to do anything together, and each other item alone."""
     likely = [name for name in sorted(laboratory.items) if name.startswith(LIKELY)]
-    return [[name for name in sorted(laboratory.items) if name not in likely], likely]
+    return [[name for name in sorted(laboratory.items) if name not in likely], *([name] for name in likely)]
 
 
 def differing(one: Behind, other: Behind) -> list[str]:
@@ -124,7 +133,8 @@ def causes(ways: Sequence[Way], facts: Sequence[str]) -> dict[str, list[tuple[in
             for fact in facts:
                 if way.switched((name,), fact):
                     found[fact].append((way.into, (name,)))
-    side_by_side(laboratory, [_together(way, found) for way in ways])
+    acting = sorted({name for way in ways for name in way.active})
+    side_by_side(laboratory, [_together(way, found, acting) for way in ways])
     return found
 
 
@@ -144,18 +154,12 @@ def side_by_side(laboratory: Laboratory, searches: Sequence[Search[None]]) -> No
         going = still
 
 
-def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]]) -> Search[None]:
-    """What no single item switches in this direction."""
+def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]], acting: Collection[str]) -> Search[None]:
+    """What no single item switches in this direction. `acting` do something alone, in this direction or the other one."""
     left = [fact for fact, known in found.items() if all(into != way.into for into, _ in known)]
-    everything = sorted(way.laboratory.all)
     while left:
-        fact = left[0]
-        among = sorted(way.active)
-        group = (yield from way.smallest(fact, among)) if among else None
-        group = group or (yield from way.smallest(fact, everything))
-        if group is None:
-            left = left[1:]
-            continue
+        among = yield from way.narrow(left[0], acting)
+        group = yield from way.smallest(left[0], among)
         # What the same set switches has the same cause, unless a smaller part of it does that; parts were tried on the way.
         same = [one for one in left if way.switched(group, one)]
         for one in same:
