@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from efishim.report.plain import plain_line
-from efishim.why.model import Answer, Effect
+from efishim.why.model import Answer, Effect, ItemAnswer
 
+READERS = 4
+"""Functions that are named as readers of an item."""
 ROW, WIDTH, LEFT, RIGHT = 26, 900, 330, 560
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
 svg{width:100%;height:auto}svg a:hover text,svg a:focus text{text-decoration:underline}svg path{stroke:#7a9cc6;fill:none}
@@ -28,11 +30,20 @@ def html(answer: Answer) -> str:
         body.append(f"<h2 id=item{number}>{_text(item.name)}</h2>{values}{_table(effects)}")
     together = [effect for effect in answer.effects if effect.causes and all(len(cause.items) > 1 for cause in effect.causes)]
     body.append(f"<h2 id=together>Only together</h2>{_table(together, sets=True)}")
-    idle = "".join(f"<li>{_text(item.name)}</li>" for item in answer.items if item.idle)
+    idle = "".join(f"<li>{_text(item.name + read_by(item))}</li>" for item in answer.items if item.idle)
     body.append(f"<h2 id=idle>Of no consequence</h2><ul>{idle}</ul>")
     body.append(f"<h2 id=left>Without a cause</h2>{_table(answer.unexplained)}")
     head = f"<meta charset=utf-8><title>{_text(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en>{head}{''.join(body)}</html>\n"
+
+
+def read_by(item: ItemAnswer) -> str:
+    """Who reads it, for what is a part of boot_params."""
+    if item.readers is None:
+        return ""
+    shown = ", ".join(item.readers[:READERS])
+    more = f" and {len(item.readers) - READERS} more" if len(item.readers) > READERS else ""
+    return f"; read by {shown}{more}" if shown else "; never read"
 
 
 def _text(value: str) -> str:

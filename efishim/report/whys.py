@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from efishim.canonical import canonical
 from efishim.report.figures import size
-from efishim.report.why_html import html
+from efishim.report.why_html import html, read_by
 from efishim.why.model import Answer, Cause, Effect, ItemAnswer
 
 FORMATS = ("text", "json", "html")
@@ -126,7 +126,7 @@ def _idle(answer: Answer) -> Iterator[str]:
     if idle:
         yield ""
         yield "of no consequence: taken over in either direction, together or alone, they change no fact; with *, no byte"
-        yield from (f"  {item.name}{'*' if item.exact else ''}{_values(item)}" for item in idle)
+        yield from (f"  {item.name}{'*' if item.exact else ''}{_values(item)}{read_by(item)}" for item in idle)
     odd = [item for item in answer.items if not item.idle and not item.switches]
     if odd:
         yield ""

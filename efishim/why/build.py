@@ -16,6 +16,7 @@ from efishim.why.forks import CRASHED
 from efishim.why.items import difference
 from efishim.why.laboratory import LEFT_OVER, Laboratory
 from efishim.why.model import Answer, Cause, Effect, ItemAnswer, Sanity, Trial
+from efishim.why.readers import Readers, readers_of
 from efishim.why.side import Side, Start, arrive, meet
 
 NOKASLR = b"nokaslr"
@@ -100,7 +101,8 @@ def find_out(question: Question) -> Answer:
     ways = [Way(laboratory, 0, truth[0], truth[1]), Way(laboratory, 1, truth[1], truth[0])]
     sound = all(check.same for check in sanity)
     found = causes(ways, facts) if sound and items else {fact: [] for fact in facts}
-    return _answer(question, laboratory, sanity, ways, facts, found)
+    read = laboratory.readers() if items else []
+    return _answer(question, laboratory, sanity, ways, facts, found, read)
 
 
 def _sanity(laboratory: Laboratory, truth: tuple[Behind, Behind], sides: tuple[Side, Side]) -> list[Sanity]:
@@ -143,6 +145,7 @@ def _answer(
     ways: list[Way],
     facts: list[str],
     found: dict[str, list[tuple[int, tuple[str, ...]]]],
+    read: list[Readers],
 ) -> Answer:
     sides, start, truth = question.sides, question.start, question.truth
     effects = [
@@ -165,6 +168,7 @@ def _answer(
             values=item.shown,
             idle=all(item.name in way.idle for way in ways),
             exact=all(item.name in way.exact for way in ways),
+            readers=readers_of(item, read),
             switches=tuple(switches.get(item.name, ())),
         )
         for item in laboratory.items.values()

@@ -7,12 +7,19 @@ import pickle
 import selectors
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from efishim.errors import MachineError
 from efishim.why.behind import Behind
 
 CRASHED = Behind({}, "crashed", "the emulator ended without an answer", 0)
 PIECE = 1 << 16
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Failed:
+    why: str
 
 
 @dataclass
@@ -22,11 +29,14 @@ class _Child:
     data: bytearray
 
 
-def in_forks(work: Sequence[Callable[[], Behind]], jobs: int, done: Callable[[], None] = lambda: None) -> list[Behind]:
+def in_forks(
+    work: Sequence[Callable[[], Result]], jobs: int, lost: Result, done: Callable[[], None] = lambda: None
+) -> list[Result]:
     """The results of each piece of work, every one done in a process of its own; at most `jobs` at a time. The work sees this
-    process's memory as it is now, and leaves it as it is. Raises MachineError with what the work raised.
+    process's memory as it is now, and leaves it as it is. A process that ends without a result gives `lost`. Raises
+    MachineError with what the work raised.
     """
-    results: list[Behind] = [CRASHED] * len(work)
+    results = [lost] * len(work)
     waiting = list(range(len(work)))
     with selectors.DefaultSelector() as selector:
         running: dict[int, _Child] = {}
@@ -47,7 +57,7 @@ def in_forks(work: Sequence[Callable[[], Behind]], jobs: int, done: Callable[[],
                         os.close(pipe)
                         del running[pipe]
                         os.waitpid(child.pid, 0)
-                        results[child.number] = _answer(bytes(child.data))
+                        results[child.number] = _answer(bytes(child.data), lost)
                         done()
         finally:
             for pipe, child in running.items():
@@ -57,16 +67,17 @@ def in_forks(work: Sequence[Callable[[], Behind]], jobs: int, done: Callable[[],
     return results
 
 
-def _answer(data: bytes) -> Behind:
+def _answer(data: bytes, lost: Result) -> Result:
     if not data:
-        return CRASHED
+        return lost
     found = pickle.loads(data)  # noqa: S301 - it comes from a fork of this very process
-    if isinstance(found, Behind):
-        return found
-    raise MachineError(str(found))
+    if isinstance(found, _Failed):
+        raise MachineError(found.why)
+    assert isinstance(found, type(lost))
+    return found
 
 
-def _fork(work: Callable[[], Behind]) -> tuple[int, int]:
+def _fork(work: Callable[[], object]) -> tuple[int, int]:
     read, write = os.pipe()
     pid = os.fork()
     if pid:
@@ -78,7 +89,7 @@ def _fork(work: Callable[[], Behind]) -> tuple[int, int]:
         try:
             answer: object = work()
         except Exception as error:  # noqa: BLE001 - it is raised in the parent
-            answer = f"an experiment failed: {error}"
+            answer = _Failed(f"an experiment failed: {error}")
         with os.fdopen(write, "wb") as stream:
             pickle.dump(answer, stream)
         status = 0

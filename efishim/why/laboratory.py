@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from efishim.why.behind import Behind, behind, run_on
-from efishim.why.forks import in_forks
+from efishim.why.forks import CRASHED, in_forks
 from efishim.why.pieces import Item
+from efishim.why.readers import Readers, readers
 from efishim.why.side import Side, Start
 from efishim.why.take import left_over, take
 
@@ -39,7 +40,7 @@ class Laboratory:
         """Make those that were not made before."""
         wanted = [one for one in dict.fromkeys(experiments) if one not in self.known]
         work = [partial(self._experiment, one, self._on_first) for one in wanted]
-        found = in_forks(work, self._jobs, lambda: self.on_run(1))
+        found = in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1))
         self.known.update(zip(wanted, found, strict=True))
 
     def result(self, experiment: Names) -> Behind:
@@ -49,16 +50,21 @@ class Laboratory:
 
     def plain(self) -> tuple[Behind, Behind]:
         """Both sides as they are, each on its own machine."""
-        one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, lambda: self.on_run(1))
+        one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, CRASHED, lambda: self.on_run(1))
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
         self._most = self._start.insns + PATIENCE * (max(one.insns, other.insns) - self._start.insns) + SPARE
         return one, other
+
+    def readers(self) -> list[Readers]:
+        """Which functions read each field of boot_params, side by side."""
+        nobody: Readers = {}
+        return in_forks([partial(readers, side) for side in self.sides], self._jobs, nobody, lambda: self.on_run(1))
 
     def everything(self) -> list[tuple[bool, Behind]]:
         """All items taken over, on the machine of the first side and on that of the second."""
         ways = [True, False]
         work = [partial(self._experiment, self.all if first else frozenset(), first, check=True) for first in ways]
-        return list(zip(ways, in_forks(work, self._jobs, lambda: self.on_run(1)), strict=True))
+        return list(zip(ways, in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1)), strict=True))
 
     def _experiment(self, seconds: Names, on_first: bool, check: bool = False) -> Behind:
         """In a fork: the machines are changed."""

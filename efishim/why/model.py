@@ -32,6 +32,9 @@ class ItemAnswer:
     """Taken over, alone or with others that do nothing, it changes no fact in either direction."""
     exact: bool
     """The records of these runs are those without it, to the byte."""
+    readers: tuple[str, ...] | None = None
+    """Functions of the kernel that read it from boot_params in a run without experiments, on either side; None for what is not
+    a part of boot_params."""
     switches: tuple[str, ...] = ()
     """Differences that it switches alone, in one direction at least."""
 

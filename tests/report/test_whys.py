@@ -25,6 +25,8 @@ ANSWER = Answer(
     virtual_ns=1,
     items=(
         ItemAnswer(name="efi_info", size=2048, values=("", ""), idle=False, exact=False, switches=("code.efi_init",)),
+        ItemAnswer(name="boot_params.a", size=2, values=("", ""), idle=True, exact=False, readers=("f", "g", "h", "i", "j")),
+        ItemAnswer(name="boot_params.b", size=2, values=("", ""), idle=True, exact=True, readers=()),
         ItemAnswer(name="register rax", size=8, values=("0x1", "0x0"), idle=True, exact=True),
     ),
     effects=(
@@ -43,6 +45,8 @@ def test_words() -> None:
     assert "    - code.efi_init  (when taken over into hvmlite/efi@pc only)\n" in text
     assert "only together: a and b\n" in text
     assert "  register rax*: 0x1, 0x0\n" in text
+    assert "  boot_params.a: 2 bytes; read by f, g, h, i and 1 more\n" in text
+    assert "  boot_params.b*: 2 bytes; never read\n" in text
     assert "alone in hvmlite/efi@pc: the run ends with 'kernel panic', and 900 facts" in text
 
 

@@ -138,6 +138,7 @@ def test_what_does_nothing_is_told_from_what_acts(pair: Pair) -> None:
     acts, idle = PLANTS[0], Plant("boot_params.hdr.vid_mode", "", in_params(506, b"\3"))
     with planted(pair.other, acts, idle):
         answer, _ = asked(pair)
+    assert {item.name: item.readers for item in answer.items} == {acts.item: ("startup_64",), idle.item: ()}
     assert {item.name: (item.idle, item.exact) for item in answer.items} == {acts.item: (False, False), idle.item: (True, True)}
     assert answer.sound
     assert not answer.unexplained
