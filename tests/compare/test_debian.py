@@ -26,7 +26,7 @@ from efishim.testing import run
 from tests.compare.changes import CHANGES
 from tests.compare.defects import DEFECTS
 from tests.compare.test_document_mutations import changed, document, leaves, other
-from tests.support.browser import browser
+from tests.support.browser import browser, pages_of
 from tests.support.pace import slowness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -35,6 +35,8 @@ RECORD_LIMIT = 3 << 20
 REPORT_LIMIT = 5 << 20
 OPENING_LIMIT = 2.0
 """Processor seconds of the thread that shows the page."""
+PAPER_LIMIT = 20
+"""Pages of A4."""
 LEAST_PICTURE = 50_000
 """Bytes of PNG: text and pictures, no empty page."""
 
@@ -88,7 +90,9 @@ def test_a_record_is_small(records: dict[str, Record]) -> None:
     assert {route: len(encode(record)) for route, record in records.items() if len(encode(record)) > RECORD_LIMIT} == {}
 
 
-def test_the_report_of_the_whole_matrix_is_small_and_opens_quickly(records: dict[str, Record], tmp_path: Path) -> None:
+def test_the_report_of_the_whole_matrix_is_small_opens_quickly_and_prints_on_few_pages(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
     found = tuple(records.values())
     page = render(build(found), found)
     assert len(page.encode()) < REPORT_LIMIT
@@ -96,6 +100,7 @@ def test_the_report_of_the_whole_matrix_is_small_and_opens_quickly(records: dict
         limit = OPENING_LIMIT * slowness()
         assert window.seconds_to_paint(enough=limit) <= limit
         picture = window.picture(1280, 2000)
+        assert pages_of(window.pdf()) < PAPER_LIMIT
         assert window.messages == []
     assert len(picture) > LEAST_PICTURE
 

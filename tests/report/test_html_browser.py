@@ -13,7 +13,7 @@ import pytest
 
 from efishim.compare.model import Row
 from tests.report.pages import document, hostile_report, report
-from tests.support.browser import Browser, Question, browser
+from tests.support.browser import Browser, Question, browser, pages_of
 from tests.support.pace import slowness
 
 pytestmark = pytest.mark.slow
@@ -242,10 +242,6 @@ def test_a_page_that_is_slow_is_seen(tmp_path: Path) -> None:
         window.pages["/small.html"] = small
         quick, slow = (window.seconds_to_paint(path) for path in ("/small.html", "/report.html"))
     assert slow > 4 * quick
-
-
-def pages_of(pdf: bytes) -> int:
-    return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
 def test_what_is_folded_is_not_printed(honest: Browser) -> None:

@@ -155,6 +155,11 @@ class Browser:
         return target.read_bytes()
 
 
+def pages_of(pdf: bytes) -> int:
+    """How many pages a document of Chromium's has."""
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
+
+
 @contextmanager
 def browser(report: str, folder: Path) -> Iterator[Browser]:
     """A browser for one report. Skips, with the reason, where there is none."""
