@@ -29,16 +29,32 @@ class Behind:
     digest: str
     outcome: str
     insns: int
+    virtual_ns: int = 0
 
 
-def run_on(side: Side, most: int | None = None) -> Record:
-    """Let the machine go on to the end, or until it has executed `most` instructions; the record of that. It is the machine's
-    last run.
-    """
+@dataclass(frozen=True)
+class Limit:
+    """When an experiment is given up: the kernel hangs. Instructions and nanoseconds of guest time since power-on."""
+
+    insns: int
+    when: int
+
+    def give_up(self, side: Side) -> None:
+        """Have the machine stop when it is time."""
+        said = "the kernel had far more time than in the runs without experiments"
+        side.machine.clock.at(self.when, lambda: side.machine.stop("endless loop", said))
+
+
+def run_on(side: Side, limit: Limit | None = None) -> Record:
+    """Let the machine go on to the end, or to the limit; the record of that. It is the machine's last run."""
     machine, names = side.machine, side.names
     plan = replace(side.plan, provider=WAY[0], entry=WAY[1], options=(), profile=None, without=(), shim=None, notes=())
     limits = RunLimits(machine, timeout=plan.timeout, interrupt=None, seconds=lambda: 0.0)
-    stop = machine.run(max_insns=plan.max_insns if most is None else min(most, plan.max_insns), poll=limits)
+    most = plan.max_insns
+    if limit is not None:
+        limit.give_up(side)
+        most = min(most, limit.insns)
+    stop = machine.run(max_insns=most, poll=limits)
     if stop.reason == "shutdown":
         side.milestones.reach(Milestone.SHUTDOWN)
     points = side.milestones.points
@@ -81,4 +97,5 @@ def behind(record: Record) -> Behind:
         digest,
         record.outcome.reason.value,
         record.outcome.insns,
+        record.outcome.virtual_ns,
     )

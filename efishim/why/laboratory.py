@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from efishim.why.behind import Behind, behind, run_on
+from efishim.lab.record import Reason
+from efishim.why.behind import Behind, Limit, behind, run_on
 from efishim.why.forks import CRASHED, in_forks
 from efishim.why.pieces import Item
 from efishim.why.readers import Readers, readers
@@ -15,9 +16,10 @@ from efishim.why.take import left_over, take
 Names = frozenset[str]
 LEFT_OVER = "left over: "
 PATIENCE = 2
-"""An experiment ends when it has run so many times the instructions of the longer plain run: the kernel hangs then."""
-SPARE = 1 << 20
-"""Instructions more, so that a short run does not come near its end, where blocks are counted in another way."""
+"""An experiment ends after so many times the instructions and the guest time of the longer plain run: the kernel hangs then."""
+MORE_INSNS, MORE_NS = 1 << 20, 30_000_000_000
+"""And this. A short run does not come near its end, where blocks are counted in another way; a driver may wait for a device
+that does not answer."""
 
 
 class Laboratory:
@@ -33,7 +35,7 @@ class Laboratory:
         self.defects: tuple[str, ...] = ()
         self.on_run: Callable[[int], None] = lambda _count: None
         self._start, self._jobs = start, jobs
-        self._most: int | None = None
+        self._limit: Limit | None = None
         self._on_first = first.has_firmware or not second.has_firmware
 
     def run(self, experiments: Iterable[Names]) -> None:
@@ -52,7 +54,13 @@ class Laboratory:
         """Both sides as they are, each on its own machine."""
         one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, CRASHED, lambda: self.on_run(1))
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
-        self._most = self._start.insns + PATIENCE * (max(one.insns, other.insns) - self._start.insns) + SPARE
+        if all(run.outcome == Reason.SHUTDOWN for run in (one, other)):
+            insns, when = (max(getattr(run, name) for run in (one, other)) for name in ("insns", "virtual_ns"))
+            start = self._start
+            self._limit = Limit(
+                start.insns + PATIENCE * (insns - start.insns) + MORE_INSNS,
+                start.when + PATIENCE * (when - start.when) + MORE_NS,
+            )
         return one, other
 
     def readers(self) -> list[Readers]:
@@ -73,7 +81,7 @@ class Laboratory:
         taken = seconds if on_first else self.all - seconds
         take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
         left = left_over(recipient, donor) if check else []
-        found = behind(run_on(recipient, self._most))
+        found = behind(run_on(recipient, self._limit))
         return found if not left else Behind(found.facts, LEFT_OVER + ", ".join(left[:8]), found.outcome, found.insns)
 
 
