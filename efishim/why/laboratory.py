@@ -35,7 +35,8 @@ class Laboratory:
         self.defects: tuple[str, ...] = ()
         self.on_run: Callable[[int], None] = lambda _count: None
         self._start, self._jobs = start, jobs
-        self._limit: Limit | None = None
+        self.limit: Limit | None = None
+        """Of experiments, once the plain runs were made and both shut down."""
         self._on_first = first.has_firmware or not second.has_firmware
 
     def run(self, experiments: Iterable[Names]) -> None:
@@ -57,7 +58,7 @@ class Laboratory:
         if all(run.outcome == Reason.SHUTDOWN for run in (one, other)):
             insns, when = (max(getattr(run, name) for run in (one, other)) for name in ("insns", "virtual_ns"))
             start = self._start
-            self._limit = Limit(
+            self.limit = Limit(
                 start.insns + PATIENCE * (insns - start.insns) + MORE_INSNS,
                 start.when + PATIENCE * (when - start.when) + MORE_NS,
             )
@@ -81,7 +82,7 @@ class Laboratory:
         taken = seconds if on_first else self.all - seconds
         take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
         left = left_over(recipient, donor) if check else []
-        found = behind(run_on(recipient, self._limit))
+        found = behind(run_on(recipient, self.limit))
         return found if not left else Behind(found.facts, LEFT_OVER + ", ".join(left[:8]), found.outcome, found.insns)
 
 
