@@ -16,7 +16,7 @@ from efishim.cli import complete
 from efishim.cli.out import document
 from efishim.cli.shared import PLAN_OPTIONS
 from efishim.cli.talk import moved
-from efishim.errors import UsageError
+from efishim.errors import RouteError, UsageError
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
@@ -81,12 +81,19 @@ def command(
     from efishim.cli.run import interruptible
     from efishim.report.whys import renderers
     from efishim.why.build import answer
+    from efishim.why.forks import Interrupted
 
     if output:
         check_writable(output)
     plans = _plans(state, subjects, words, quiet=quiet)
     with interruptible() as interruption, _progress(state.talk, quiet=quiet) as say:
-        found = answer(plans, state.registry, of=of, jobs=jobs or os.cpu_count() or 1, say=say, interrupt=interruption)
+        try:
+            found = answer(plans, state.registry, of=of, jobs=jobs or os.cpu_count() or 1, say=say, interrupt=interruption)
+        except (Interrupted, RouteError):
+            if not interruption.is_set():
+                raise
+            state.talk.error("interrupted: an unfinished search has no answer")
+            return interruption.exit_status
     document(renderers()[form](found, verbose), form, output)
     return 0 if found.sound and not found.unexplained else 1
 

@@ -113,7 +113,8 @@ class _Worker:
 
 def _begin(initializer: Callable[[Interrupt, Any], None], stop: Any, events: Any) -> None:
     """In each worker, once. A terminal sends its signals to everybody; only the parent decides what they mean."""
-    _die_with_parent()
+    parent = multiprocessing.parent_process()
+    die_with_parent(None if parent is None else parent.pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
@@ -121,12 +122,11 @@ def _begin(initializer: Callable[[Interrupt, Any], None], stop: Any, events: Any
     initializer(_Worker(), events)
 
 
-def _die_with_parent() -> None:
+def die_with_parent(parent: int | None) -> None:
     """Should the parent be killed, nobody is left to take the result (prctl(2), PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():
+    if parent is not None and parent != os.getppid():
         os._exit(1)  # it died before that
 
 

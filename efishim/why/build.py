@@ -60,13 +60,13 @@ def answer(
 ) -> Answer:
     """Why the runs of two plans end differently. `of` restricts the question to one difference; `say` hears what is done.
 
-    Raises UsageError, RouteError, MachineError and what preparing a run raises.
+    Raises UsageError, RouteError, MachineError, efishim.why.forks.Interrupted, and what preparing a run raises.
     """
     one, other = (plain_plan(plan) for plan in plans)
     require_comparable(one, other)
     say(f"booting to the meeting point: {one.route}, {other.route}")
     sides = arrive(one, registry, interrupt=interrupt), arrive(other, registry, interrupt=interrupt)
-    return find_out(Question(sides, meet(*sides), of=of, jobs=jobs, say=say))
+    return find_out(Question(sides, meet(*sides), of=of, jobs=jobs, say=say, interrupt=interrupt))
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Question:
     of: str | None = None
     jobs: int = 1
     say: Say = lambda _text: None
+    interrupt: Interrupt | None = None
     truth: tuple[Behind, Behind] = (CRASHED, CRASHED)
 
 
@@ -85,7 +86,7 @@ def find_out(question: Question) -> Answer:
     """Make the experiments. Raises as `answer`."""
     sides = question.sides
     items = difference(*sides)
-    laboratory = Laboratory(*sides, items, question.start, question.jobs)
+    laboratory = Laboratory(*sides, items, question.start, question.jobs, question.interrupt)
     made = 0
 
     def ran(count: int) -> None:

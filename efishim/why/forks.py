@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from efishim.errors import MachineError
+from efishim.lab.observe.limits import Interrupt
+from efishim.lab.workers import die_with_parent
 from efishim.why.behind import Behind
 
 CRASHED = Behind({}, "crashed", "the emulator ended without an answer", 0)
 PIECE = 1 << 16
+POLL_SECONDS = 0.2
+"""How often it is looked whether the user wants no more."""
 Result = TypeVar("Result")
+
+
+class Interrupted(Exception):
+    """The user wants no more experiments."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,15 @@ class _Child:
 
 
 def in_forks(
-    work: Sequence[Callable[[], Result]], jobs: int, lost: Result, done: Callable[[], None] = lambda: None
+    work: Sequence[Callable[[], Result]],
+    jobs: int,
+    lost: Result,
+    done: Callable[[], None] = lambda: None,
+    interrupt: Interrupt | None = None,
 ) -> list[Result]:
     """The results of each piece of work, every one done in a process of its own; at most `jobs` at a time. The work sees this
     process's memory as it is now, and leaves it as it is. A process that ends without a result gives `lost`. Raises
-    MachineError with what the work raised.
+    MachineError with what the work raised, and Interrupted, with every process ended.
     """
     results = [lost] * len(work)
     waiting = list(range(len(work)))
@@ -47,7 +59,9 @@ def in_forks(
                     pid, pipe = _fork(work[number])
                     running[pipe] = _Child(pid, number, bytearray())
                     selector.register(pipe, selectors.EVENT_READ)
-                for key, _ in selector.select():
+                if interrupt is not None and interrupt.is_set():
+                    raise Interrupted
+                for key, _ in selector.select(POLL_SECONDS):
                     pipe = key.fd
                     piece = os.read(pipe, PIECE)
                     child = running[pipe]
@@ -79,12 +93,14 @@ def _answer(data: bytes, lost: Result) -> Result:
 
 def _fork(work: Callable[[], object]) -> tuple[int, int]:
     read, write = os.pipe()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(write)
         return pid, read
     status = 1
     try:
+        die_with_parent(parent)
         os.close(read)
         try:
             answer: object = work()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from efishim.lab.observe.limits import Interrupt
 from efishim.lab.record import Reason
 from efishim.why.behind import Behind, Limit, behind, run_on
 from efishim.why.forks import CRASHED, in_forks
@@ -27,14 +28,16 @@ class Laboratory:
     the first's. It runs on the machine of the side whose firmware may be called, the first's when both or neither have any.
     """
 
-    def __init__(self, first: Side, second: Side, items: Sequence[Item], start: Start, jobs: int) -> None:
+    def __init__(
+        self, first: Side, second: Side, items: Sequence[Item], start: Start, jobs: int, interrupt: Interrupt | None = None
+    ) -> None:
         self.sides = first, second
         self.items = {item.name: item for item in items}
         self.all: Names = frozenset(self.items)
         self.known: dict[Names, Behind] = {}
         self.defects: tuple[str, ...] = ()
         self.on_run: Callable[[int], None] = lambda _count: None
-        self._start, self._jobs = start, jobs
+        self._start, self._jobs, self._interrupt = start, jobs, interrupt
         self.limit: Limit | None = None
         """Of experiments, once the plain runs were made and both shut down."""
         self._on_first = first.has_firmware or not second.has_firmware
@@ -43,7 +46,7 @@ class Laboratory:
         """Make those that were not made before."""
         wanted = [one for one in dict.fromkeys(experiments) if one not in self.known]
         work = [partial(self._experiment, one, self._on_first) for one in wanted]
-        found = in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1))
+        found = in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt)
         self.known.update(zip(wanted, found, strict=True))
 
     def result(self, experiment: Names) -> Behind:
@@ -53,7 +56,9 @@ class Laboratory:
 
     def plain(self) -> tuple[Behind, Behind]:
         """Both sides as they are, each on its own machine."""
-        one, other = in_forks([partial(_as_it_is, side) for side in self.sides], self._jobs, CRASHED, lambda: self.on_run(1))
+        one, other = in_forks(
+            [partial(_as_it_is, side) for side in self.sides], self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt
+        )
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
         if all(run.outcome == Reason.SHUTDOWN for run in (one, other)):
             insns, when = (max(getattr(run, name) for run in (one, other)) for name in ("insns", "virtual_ns"))
@@ -67,13 +72,15 @@ class Laboratory:
     def readers(self) -> list[Readers]:
         """Which functions read each field of boot_params, side by side."""
         nobody: Readers = {}
-        return in_forks([partial(readers, side) for side in self.sides], self._jobs, nobody, lambda: self.on_run(1))
+        return in_forks(
+            [partial(readers, side) for side in self.sides], self._jobs, nobody, lambda: self.on_run(1), self._interrupt
+        )
 
     def everything(self) -> list[tuple[bool, Behind]]:
         """All items taken over, on the machine of the first side and on that of the second."""
         ways = [True, False]
         work = [partial(self._experiment, self.all if first else frozenset(), first, check=True) for first in ways]
-        return list(zip(ways, in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1)), strict=True))
+        return list(zip(ways, in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt), strict=True))
 
     def _experiment(self, seconds: Names, on_first: bool, check: bool = False) -> Behind:
         """In a fork: the machines are changed."""
