@@ -20,7 +20,10 @@ CHUNK = 1 << 16
 WORD = 8
 FIRMWARE, RESOURCES = "EFI firmware", "resources"
 HOOKS = ("on_fetch_fault", "on_exception", "halt_ends", "_on_trap")
-"""Attributes of the machine by which firmware of the host is called. They belong to EFI, as what it remembers does."""
+"""Attributes of the machine by which firmware of the host is called. They belong to EFI or to the BIOS, as what that remembers
+does."""
+BIOS = "device BIOS"
+"""What a BIOS of the host's remembers, as the log of its calls."""
 TIMERS = "device timers"
 """What is planned. A device that planned something else goes together with it."""
 UNNAMED, KERNEL_IMAGE = "memory without a name", "kernel image"
@@ -301,16 +304,20 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
     mine, theirs = graph_of(one), graph_of(other)
     if (one.booted.shim is None) != (other.booted.shim is None):
         drafts.at(naming.EFI).values.append(Value((), FIRMWARE))
+    host = naming.EFI if one.booted.shim or other.booted.shim else BIOS
     for hook in HOOKS:
         a, b = (graph.by_path.get((hook,)) for graph in (mine, theirs))
         if _kind_of(a) != _kind_of(b) or (a is not None and mine.state((hook,)) != theirs.state((hook,))):
-            drafts.at(naming.EFI).values.append(Value((), hook))
+            drafts.at(host).values.append(Value((), hook))
     for path in {**dict.fromkeys(mine.by_path), **dict.fromkeys(theirs.by_path)}:
         if path not in mine.by_path or path not in theirs.by_path:
             continue  # it shows in the part of the object that has it
         a, b = mine.state(path), theirs.state(path)
         for part in _keys(a, b):
-            if a.get(part) == b.get(part) or path[0] in HOOKS:
+            if a.get(part) == b.get(part):
+                continue
+            if path[0] in HOOKS:
+                drafts.at(host).values.append(Value(path, part))
                 continue
             if path[0] == FIRMWARE:
                 drafts.at(naming.EFI).values.append(Value(path, part))

@@ -191,6 +191,27 @@ def test_state_that_no_item_has_is_a_defect(pair: Pair) -> None:
     assert answer.unexplained
 
 
+class Bios:
+    """Firmware of the host's that both machines have, and that remembers other calls."""
+
+    def __init__(self, *calls: str) -> None:
+        self.calls = list(calls)
+
+    def trap(self, *_: object) -> bool:
+        return False
+
+
+@pytest.mark.measured
+@pytest.mark.slow
+def test_what_a_bios_remembers_is_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = told.side(), told.side()
+    monkeypatch.setattr(one.machine, "_on_trap", Bios("int 15h").trap)
+    monkeypatch.setattr(other.machine, "_on_trap", Bios("int 15h", "int 10h").trap)
+    answer, _ = asked(Pair(one, other, meet(one, other)))
+    assert [item.name for item in answer.items] == ["device BIOS"]
+    assert answer.sound
+
+
 def ended(outcome: str, *facts: str) -> Behind:
     return Behind(dict.fromkeys(facts, "there"), "", outcome, 0)
 
