@@ -305,16 +305,19 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
     if (one.booted.shim is None) != (other.booted.shim is None):
         drafts.at(naming.EFI).values.append(Value((), FIRMWARE))
     host = naming.EFI if one.booted.shim or other.booted.shim else BIOS
+    whole = set()
     for hook in HOOKS:
-        a, b = (graph.by_path.get((hook,)) for graph in (mine, theirs))
-        if _kind_of(a) != _kind_of(b) or (a is not None and mine.state((hook,)) != theirs.state((hook,))):
+        mine_calls, theirs_calls = (graph.by_path.get((hook,)) for graph in (mine, theirs))
+        if _kind_of(mine_calls) != _kind_of(theirs_calls):
+            whole.add(hook)
+        if hook in whole or (mine_calls is not None and mine.state((hook,)) != theirs.state((hook,))):
             drafts.at(host).values.append(Value((), hook))
     for path in {**dict.fromkeys(mine.by_path), **dict.fromkeys(theirs.by_path)}:
         if path not in mine.by_path or path not in theirs.by_path:
             continue  # it shows in the part of the object that has it
         a, b = mine.state(path), theirs.state(path)
         for part in _keys(a, b):
-            if a.get(part) == b.get(part):
+            if a.get(part) == b.get(part) or path[0] in whole:
                 continue
             if path[0] in HOOKS:
                 drafts.at(host).values.append(Value(path, part))

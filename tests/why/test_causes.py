@@ -212,6 +212,17 @@ def test_what_a_bios_remembers_is_an_item(monkeypatch: pytest.MonkeyPatch) -> No
     assert answer.sound
 
 
+@pytest.mark.measured
+@pytest.mark.slow
+def test_firmware_that_only_one_machine_has_is_taken_over_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = told.side(), told.side()
+    monkeypatch.setattr(one.machine, "_on_trap", Bios("int 15h").trap)
+    monkeypatch.setattr(other.machine, "_on_trap", lambda *_: False)
+    answer, _ = asked(Pair(one, other, meet(one, other)))
+    assert [item.name for item in answer.items] == ["device BIOS"]
+    assert answer.sound
+
+
 def ended(outcome: str, *facts: str) -> Behind:
     return Behind(dict.fromkeys(facts, "there"), "", outcome, 0)
 
