@@ -330,12 +330,15 @@ class Registry:
     def loaded(self) -> tuple[tuple[Plugin, Identity], ...]:
         """The plugins that were loaded, by name, with who each is; the files of efishim's own are not hashed."""
         if self._loaded is None:
-            self._loaded = tuple((plugin, self._identity(plugin.name)) for plugin in self.plugins)
+            self._loaded = self._identities()
         return self._loaded
 
     def unchanged(self) -> bool:
         """Are the files of other packages' plugins still those that `loaded` hashed? What runs was read from them before."""
-        return self.loaded() == tuple((plugin, self._identity(plugin.name)) for plugin in self.plugins)
+        return self.loaded() == self._identities()
+
+    def _identities(self) -> tuple[tuple[Plugin, Identity], ...]:
+        return tuple((plugin, self._identity(plugin.name)) for plugin in self.plugins)
 
     def _identity(self, name: str) -> Identity:
         one = Identity(name, *self._distributions[name], "")

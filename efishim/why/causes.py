@@ -50,12 +50,16 @@ class Way:
     active: list[str] = field(default_factory=list)
 
     def key(self, taken: Collection[str]) -> Names:
-        """The experiment in which these items come from the other side."""
+        """The experiment in which these items come from the other side; the items of an experiment, just as well."""
         return frozenset(taken) if self.into == 0 else self.laboratory.all - frozenset(taken)
 
     def result(self, taken: Collection[str]) -> Behind:
         """Of that experiment."""
         return self.laboratory.result(self.key(taken))
+
+    def tried(self) -> list[Names]:
+        """The sets of items for which the experiment was made."""
+        return [taken for taken in map(self.key, self.laboratory.known) if taken]
 
     def switched(self, taken: Collection[str], fact: str) -> bool:
         """Is the difference as on the other side then?"""
@@ -89,8 +93,7 @@ class Way:
         """
         guesses = [guess for guess in (sorted(self.active), sorted({*self.active, *others})) if guess]
         yield [self.key(guess) for guess in guesses]
-        made = (key if self.into == 0 else self.laboratory.all - key for key in self.laboratory.known)
-        enough = (sorted(taken) for taken in made if taken and self.switched(taken, fact))
+        enough = (sorted(taken) for taken in self.tried() if self.switched(taken, fact))
         return min(enough, key=lambda taken: (len(taken), taken))
 
     def smallest(self, fact: str, among: Sequence[str]) -> Search[tuple[str, ...]]:
@@ -162,14 +165,8 @@ def _together(way: Way, found: dict[str, list[tuple[int, tuple[str, ...]]]], act
         group = yield from way.smallest(left[0], among)
         # What the same set switches has the same cause, unless a smaller part of it does that; parts were tried on the way.
         same = [one for one in left if way.switched(group, one)]
+        parts = [taken for taken in way.tried() if taken <= frozenset(group)]
         for one in same:
-            known = [tuple(sorted(part)) for part in _subsets(way, group) if way.switched(part, one)]
+            known = [tuple(sorted(part)) for part in parts if way.switched(part, one)]
             found[one].append((way.into, min(known, key=lambda part: (len(part), part), default=group)))
         left = [one for one in left if one not in same]
-
-
-def _subsets(way: Way, group: tuple[str, ...]) -> list[frozenset[str]]:
-    """Parts of a group, itself among them, for which the experiment was made."""
-    whole = frozenset(group)
-    made = (key if way.into == 0 else way.laboratory.all - key for key in way.laboratory.known)
-    return [taken for taken in made if taken and taken <= whole]

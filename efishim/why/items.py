@@ -305,12 +305,9 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
     if (one.booted.shim is None) != (other.booted.shim is None):
         drafts.at(naming.EFI).values.append(Value((), FIRMWARE))
     host = naming.EFI if one.booted.shim or other.booted.shim else BIOS
-    whole = set()
+    whole = {hook for hook in HOOKS if len({_kind_of(graph.by_path.get((hook,))) for graph in (mine, theirs)}) > 1}
     for hook in HOOKS:
-        mine_calls, theirs_calls = (graph.by_path.get((hook,)) for graph in (mine, theirs))
-        if _kind_of(mine_calls) != _kind_of(theirs_calls):
-            whole.add(hook)
-        if hook in whole or (mine_calls is not None and mine.state((hook,)) != theirs.state((hook,))):
+        if hook in whole or (mine.by_path.get((hook,)) is not None and mine.state((hook,)) != theirs.state((hook,))):
             drafts.at(host).values.append(Value((), hook))
     for path in {**dict.fromkeys(mine.by_path), **dict.fromkeys(theirs.by_path)}:
         if path not in mine.by_path or path not in theirs.by_path:
@@ -319,11 +316,8 @@ def _objects(one: Side, other: Side, drafts: _Drafts) -> None:
         for part in _keys(a, b):
             if a.get(part) == b.get(part) or path[0] in whole:
                 continue
-            if path[0] in HOOKS:
+            if path[0] in (FIRMWARE, *HOOKS):
                 drafts.at(host).values.append(Value(path, part))
-                continue
-            if path[0] == FIRMWARE:
-                drafts.at(naming.EFI).values.append(Value(path, part))
                 continue
             objects = not plain(a.get(part)) or not plain(b.get(part)) or _refers(a.get(part)) or _refers(b.get(part))
             draft = drafts.at(f"device {path[0].partition(' #')[0]}", *([TIMERS] if objects else ()))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.record import Reason
 from efishim.why.behind import Behind, Limit, behind, run_on
-from efishim.why.forks import CRASHED, in_forks
+from efishim.why.forks import CRASHED, Result, in_forks
 from efishim.why.pieces import Item
 from efishim.why.readers import Readers, readers
 from efishim.why.side import Side, Start
@@ -45,8 +46,7 @@ class Laboratory:
     def run(self, experiments: Iterable[Names]) -> None:
         """Make those that were not made before."""
         wanted = [one for one in dict.fromkeys(experiments) if one not in self.known]
-        work = [partial(self._experiment, one, self._on_first) for one in wanted]
-        found = in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt)
+        found = self._in_forks([partial(self._experiment, one, self._on_first) for one in wanted], CRASHED)
         self.known.update(zip(wanted, found, strict=True))
 
     def result(self, experiment: Names) -> Behind:
@@ -56,13 +56,10 @@ class Laboratory:
 
     def plain(self) -> tuple[Behind, Behind]:
         """Both sides as they are, each on its own machine."""
-        one, other = in_forks(
-            [partial(_as_it_is, side) for side in self.sides], self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt
-        )
+        one, other = self._in_forks([partial(_as_it_is, side) for side in self.sides], CRASHED)
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
         if all(run.outcome == Reason.SHUTDOWN for run in (one, other)):
-            insns, when = (max(getattr(run, name) for run in (one, other)) for name in ("insns", "virtual_ns"))
-            start = self._start
+            start, insns, when = self._start, max(one.insns, other.insns), max(one.virtual_ns, other.virtual_ns)
             self.limit = Limit(
                 start.insns + PATIENCE * (insns - start.insns) + MORE_INSNS,
                 start.when + PATIENCE * (when - start.when) + MORE_NS,
@@ -72,15 +69,16 @@ class Laboratory:
     def readers(self) -> list[Readers]:
         """Which functions read each field of boot_params, side by side."""
         nobody: Readers = {}
-        return in_forks(
-            [partial(readers, side) for side in self.sides], self._jobs, nobody, lambda: self.on_run(1), self._interrupt
-        )
+        return self._in_forks([partial(readers, side) for side in self.sides], nobody)
 
     def everything(self) -> list[tuple[bool, Behind]]:
         """All items taken over, on the machine of the first side and on that of the second."""
         ways = [True, False]
         work = [partial(self._experiment, self.all if first else frozenset(), first, check=True) for first in ways]
-        return list(zip(ways, in_forks(work, self._jobs, CRASHED, lambda: self.on_run(1), self._interrupt), strict=True))
+        return list(zip(ways, self._in_forks(work, CRASHED), strict=True))
+
+    def _in_forks(self, work: Sequence[Callable[[], Result]], lost: Result) -> list[Result]:
+        return in_forks(work, self._jobs, lost, lambda: self.on_run(1), self._interrupt)
 
     def _experiment(self, seconds: Names, on_first: bool, check: bool = False) -> Behind:
         """In a fork: the machines are changed."""
@@ -90,7 +88,7 @@ class Laboratory:
         take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
         left = left_over(recipient, donor) if check else []
         found = behind(run_on(recipient, self.limit))
-        return found if not left else Behind(found.facts, LEFT_OVER + ", ".join(left[:8]), found.outcome, found.insns)
+        return found if not left else replace(found, digest=LEFT_OVER + ", ".join(left[:8]))
 
 
 def _as_it_is(side: Side) -> Behind:
