@@ -79,9 +79,9 @@ def command(
     """
     from efishim.cli.outputs import check_writable
     from efishim.cli.run import interruptible
+    from efishim.lab.observe.limits import Interrupted
     from efishim.report.whys import renderers
     from efishim.why.build import answer
-    from efishim.why.forks import Interrupted
 
     if output:
         check_writable(output)

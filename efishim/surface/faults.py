@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from efishim.errors import UsageError
 from efishim.firmware.profile import Item, Kind
 from efishim.lab.cache.records import RecordCache
-from efishim.lab.observe.limits import Interrupt
+from efishim.lab.observe.limits import Interrupt, Interrupted
 from efishim.lab.plan.plan import Plan
 from efishim.lab.record import Reason, Record
 from efishim.plugins import Registry, load_plugins
@@ -17,7 +17,7 @@ from efishim.surface.fault_list import Possible, possible
 from efishim.surface.fault_model import Case, Ending, Faults
 from efishim.surface.model import Effect, Run
 from efishim.surface.surface import PATIENCE, SLACK, SurfaceError, reproduce, whole_run
-from efishim.surface.trials import Interrupted, NoSurfaceProgress, SurfaceProgress, Trial, Trials, trials
+from efishim.surface.trials import NoSurfaceProgress, SurfaceProgress, Trial, Trials, trials
 
 BATCH = 2
 """Faults that are tried together, for each job: what Ctrl-C may lose."""

@@ -10,7 +10,7 @@ from efishim.firmware.catalogue import FUNCTIONS
 from efishim.firmware.profile import ABSENT, PRESENT, Item, Kind, Profile
 from efishim.firmware.profile_files import write_profile
 from efishim.lab.cache.records import RecordCache
-from efishim.lab.observe.limits import Interrupt
+from efishim.lab.observe.limits import Interrupt, Interrupted
 from efishim.lab.plan.plan import Blob, Plan, shell_word
 from efishim.lab.record import Record
 from efishim.plugins import Registry, load_plugins
@@ -18,7 +18,7 @@ from efishim.surface.effects import effect
 from efishim.surface.model import Effect, Finding, Mark, Proof, Run, Surface
 from efishim.surface.offered import offered, require_shim
 from efishim.surface.search import REFUSALS, combine, ladder, weaken_further
-from efishim.surface.trials import Interrupted, NoSurfaceProgress, SurfaceProgress, Trials, trials
+from efishim.surface.trials import NoSurfaceProgress, SurfaceProgress, Trials, trials
 from efishim.surface.usage import Touched, touched
 
 PATIENCE = 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from efishim.errors import EfishimError, MachineError
 from efishim.firmware.profile import Item
-from efishim.lab.observe.limits import Interrupt
+from efishim.lab.observe.limits import Interrupt, Interrupted
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Reason, Record
 from efishim.lab.salvage import FAILED
@@ -30,10 +30,6 @@ PANIC = b"---[ end Kernel panic"
 """The last line of Linux (kernel/panic.c), after which it waits for ever or reboots: the trial need not."""
 
 Changes = Mapping[Item, str]
-
-
-class Interrupted(Exception):
-    """The user wants no more trials."""
 
 
 class SurfaceProgress(Protocol):

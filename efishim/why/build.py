@@ -60,7 +60,7 @@ def answer(
 ) -> Answer:
     """Why the runs of two plans end differently. `of` restricts the question to one difference; `say` hears what is done.
 
-    Raises UsageError, RouteError, MachineError, efishim.why.forks.Interrupted, and what preparing a run raises.
+    Raises UsageError, RouteError, MachineError, Interrupted, and what preparing a run raises.
     """
     one, other = (plain_plan(plan) for plan in plans)
     require_comparable(one, other)

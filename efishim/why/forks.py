@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from efishim.errors import MachineError
-from efishim.lab.observe.limits import Interrupt
+from efishim.lab.observe.limits import Interrupt, Interrupted
 from efishim.lab.workers import die_with_parent
 from efishim.why.behind import Behind
 
@@ -19,10 +19,6 @@ PIECE = 1 << 16
 POLL_SECONDS = 0.2
 """How often it is looked whether the user wants no more."""
 Result = TypeVar("Result")
-
-
-class Interrupted(Exception):
-    """The user wants no more experiments."""
 
 
 @dataclass(frozen=True)

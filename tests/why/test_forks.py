@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from efishim.errors import MachineError
-from efishim.why.forks import Interrupted, in_forks
+from efishim.lab.observe.limits import Interrupted
+from efishim.why.forks import in_forks
 
 LONG = 600.0
 PARENT = """

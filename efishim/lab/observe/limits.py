@@ -30,6 +30,10 @@ class Interrupt(Protocol):
         """True from then on."""
 
 
+class Interrupted(Exception):
+    """The user wants no more runs of a search."""
+
+
 class RunLimits:
     """Asked between slices of a run; gives the reason to end it, or None."""
 
