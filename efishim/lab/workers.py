@@ -123,7 +123,7 @@ def _begin(initializer: Callable[[Interrupt, Any], None], stop: Any, events: Any
 
 
 def die_with_parent(parent: int | None) -> None:
-    """Should the parent be killed, nobody is left to take the result (prctl(2), PR_SET_PDEATHSIG)."""
+    """In a child: should the parent be killed, the child ends too, as its result has no taker (prctl(2), PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and parent != os.getppid():

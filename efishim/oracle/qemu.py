@@ -5,10 +5,8 @@ One processor, no KVM, no default devices, no network. There is a display, becau
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -17,8 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
+from efishim.lab.workers import die_with_parent
 from efishim.oracle import tools
 from efishim.oracle.channels import Channels, Pipe
 from efishim.oracle.gdb import Gdb
@@ -27,7 +27,6 @@ from efishim.oracle.ram import SharedRam
 from efishim.oracle.scratch import scratch
 
 MIB = 1 << 20
-PR_SET_PDEATHSIG = 1
 START_SECONDS = 60.0
 """Host seconds for QEMU to start; what the guest is given begins after that."""
 LOG_LIMIT = 1 << 20
@@ -111,11 +110,6 @@ class Qemu:
             return False
 
 
-def _die_with_parent() -> None:
-    """In the child: should efishim be killed, QEMU must not go on alone (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @contextmanager
 def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
     """Start it, stopped, and end it in any case. `timeout` in host seconds from the first instruction on; `epoch` is what its
@@ -148,7 +142,7 @@ def started(boot: Boot, *, timeout: float, epoch: int) -> Iterator[Qemu]:
                 pass_fds=(ram.descriptor, serial_end, *inherited.values()),
                 env=os.environ | {"TMPDIR": str(folder)},
                 start_new_session=True,  # Ctrl-C is for efishim, which then ends QEMU itself
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread, and the function only makes a system call
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - one thread; only system calls
             )
             for _, theirs in pairs.values():
                 theirs.close()
