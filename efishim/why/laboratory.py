@@ -67,9 +67,10 @@ class Laboratory:
         return one, other
 
     def readers(self) -> list[Readers]:
-        """Which functions read each field of boot_params, side by side."""
-        nobody: Readers = {}
-        return self._in_forks([partial(readers, side) for side in self.sides], nobody)
+        """Which functions read each field of boot_params, side by side; nothing when one of the runs was lost."""
+        lost: Readers = {}
+        found = self._in_forks([partial(readers, side) for side in self.sides], lost)
+        return [] if any(one is lost for one in found) else found
 
     def everything(self) -> list[tuple[bool, Behind]]:
         """All items taken over, on the machine of the first side and on that of the second."""

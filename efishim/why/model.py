@@ -34,7 +34,7 @@ class ItemAnswer:
     """The records of these runs are those without it, to the byte."""
     readers: tuple[str, ...] | None = None
     """Functions of the kernel that read it from boot_params in a run without experiments, on either side; None for what is not
-    a part of boot_params."""
+    a part of boot_params, and when that run was lost."""
     switches: tuple[str, ...] = ()
     """Differences that it switches alone, in one direction at least."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from efishim.lab.observe.milestones import Moment
 from efishim.lab.observe.structure_watch import GIVEN, OWN, StructureWatch
@@ -37,10 +37,12 @@ def fields_read(consumed: Consumed) -> dict[str, tuple[str, ...]]:
     return {name: tuple(functions) for name, functions in found.items()}
 
 
-def readers_of(item: Item, sides: Iterable[Readers]) -> tuple[str, ...] | None:
-    """Who read the fields that an item differs in, on either side; None for an item that is not a part of boot_params."""
+def readers_of(item: Item, sides: Sequence[Readers]) -> tuple[str, ...] | None:
+    """Who read the fields that an item differs in, on either side; None for an item that is not a part of boot_params, and
+    when no run was watched.
+    """
     pieces = [(piece.start, piece.start + piece.size) for piece in item.pieces if piece.place is Place.BOOT_PARAMS]
-    if not pieces:
+    if not pieces or not sides:
         return None
     leaves = BootParams.leaves()
     names = {leaf.name for leaf in leaves for start, end in pieces if leaf.offset < end and start < leaf.offset + leaf.size}
