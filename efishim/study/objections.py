@@ -15,11 +15,7 @@ def _open(source: Source, statement: str, answer: str) -> Objection:
 
 
 OBJECTIONS = (
-    _answered(
-        sources.paraphrase("To use the EFI entry, EFI firmware has to be emulated in the hypervisor; who does that work?"),
-        "emulate-in-hypervisor",
-        "it is done as guest code, and counted",
-    ),
+    _answered(sources.EMULATE, "emulate-in-hypervisor", "it is done as guest code, and counted"),
     _answered(sources.INSIDE_XEN, "emulate-in-hypervisor", "for a guest none is needed inside Xen; a dom0 was not run"),
     _answered(
         sources.UNIKERNEL_STYLE,

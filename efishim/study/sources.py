@@ -12,6 +12,7 @@ LKML = "https://lkml.iu.edu/hypermail/linux/kernel/"
 WIKI = "https://kernelnewbies.org/KernelProjects/x86-xen-efi"
 
 RODRIGUEZ, DUNLAP, VRABEL, FLEMING = "Luis R. Rodriguez", "George Dunlap", "David Vrabel", "Matt Fleming"
+WILK = "Konrad Rzeszutek Wilk"
 UNREAD = "a message to linux-kernel"
 """The part of it that could be read does not name its author."""
 
@@ -74,6 +75,12 @@ ALREADY_DOES = said(
     LKML + "1604.1/00519.html",
     "Its more of a hypothetical -- can an EFI entry be used instead given it already does exactly what the new small "
     "entry does ?",
+)
+EMULATE = said(
+    WILK,
+    "14 April 2016",
+    LKML + "1604.1/05923.html",
+    "But to make that work you have to emulate EFI firmware in the hypervisor. Is that work you are signing up for?",
 )
 INSIDE_XEN = said(
     VRABEL,

@@ -21,8 +21,8 @@ LIMITS = (
 )
 UNREAD = (
     "Words in quotation marks were read in the message that is linked, which may be a reply that quotes them. Messages of "
-    "Konrad Rzeszutek Wilk, Andrew Cooper and Ard Biesheuvel were not in any archive that could be read: what is attributed "
-    "to the thread without a message is paraphrased, in nobody's name."
+    "Andrew Cooper and Ard Biesheuvel were not found in an archive that could be read: what is attributed to the thread "
+    "without a message is paraphrased, in nobody's name."
 )
 ORDER = (Verdict.SUPPORTED, Verdict.SOME, Verdict.REFUTED, Verdict.UNTESTED)
 SERVICES = 58
