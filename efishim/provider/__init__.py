@@ -31,7 +31,16 @@ from efishim.provider.defaults import (
     native_structures,
 )
 from efishim.provider.entries import EntryKind
-from efishim.provider.handover import BootRequest, CpuMode, CpuState, Handover, Loaded, Segment, Structure
+from efishim.provider.handover import (
+    BootRequest,
+    CpuMode,
+    CpuState,
+    Handover,
+    Loaded,
+    Segment,
+    Structure,
+    ramdisk_files,
+)
 from efishim.provider.information import (
     BootInformation,
     EfiFacts,
@@ -104,5 +113,6 @@ __all__ = [
     "module_alignment",
     "native_state",
     "native_structures",
+    "ramdisk_files",
     "text_at",
 ]

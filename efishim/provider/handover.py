@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ class BootRequest:
     """The provider's own options by name, without the group."""
     entry: str = ""
     """The entry that will be used."""
+    ramdisks: int = 0
+    """How many ramdisks the user gave, in memory (`modules`) or still with the machine's own firmware."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ class Handover:
     """The kernel is entered with EFI boot services alive: of `cpu_state` only `rip` and the registers count, the rest is as
     the firmware has it for its images (UEFI 2.10, 2.3.4).
     """
+    left: Mapping[str, int] = field(default_factory=dict)
+    """Registers that `cpu_state` shall have besides, by the names of CpuState: what the machine's firmware left in them."""
+    ramdisks_on_disk: bool = False
+    """The firmware has no ramdisk to offer (LoadFile2): the load options name files, as `ramdisk_files` calls them."""
+
+
+def ramdisk_files(count: int) -> tuple[str, ...]:
+    """The names of as many ramdisks on the device that an image comes from: `initrd.img`, `initrd1.img`."""
+    return tuple(f"initrd{number or ''}.img" for number in range(count))
 
 
 @dataclass(frozen=True, slots=True)

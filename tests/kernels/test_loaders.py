@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from efishim.compare.added import rules_of
+from efishim.compare.behind_loader import of_the_image
+from efishim.compare.pair import compare
+from efishim.compare.rules import Class
 from efishim.disk.make import make_disk
 from efishim.lab.record import Milestone, Reason
 from efishim.plugins import load_plugins
@@ -51,6 +55,25 @@ def test_a_loader_starts_the_stock_kernel(cloud_kernel: Path, shared: Path, load
         assert record.abi == []
     else:  # that version of SYSLINUX does not clear what it allocates for boot_params
         assert {one.rule for one in record.abi or ()} >= {"efi-handover/zero"}
+
+
+IMITATIONS = {
+    "systemd-boot:efi": ("-r", "firmware/efi"),
+    "grub-efi:efi": ("-r", "grub/efi", "--option", "grub.platform=efi", "--option", "grub.command=chainloader"),
+    "grub-efi:linux": ("-r", "grub/linux32", "--option", "grub.platform=efi"),
+}
+
+
+@pytest.mark.parametrize("loader", IMITATIONS)
+def test_an_imitation_does_what_its_original_does(cloud_kernel: Path, shared: Path, loader: str) -> None:
+    """To startup_64, where boot information, calls and processor can be compared; to power-off with EFISHIM_FULL=1."""
+    until = "shutdown" if FULL else "startup_64"
+    name = f"loader-{loader}-{Flavour.CLOUD_6_1}" if FULL else f"loader-{loader}"
+    real = efishim_run(shared / name, cloud_kernel, "--loader", loader, "--until", until).record
+    ours = efishim_run(shared / f"imitation-{loader}-{until}", cloud_kernel, *IMITATIONS[loader], "--until", until).record
+    pair = compare(ours, of_the_image(real), rules_of(load_plugins()))
+    assert [str(one.difference) for one in pair.of(Class.UNEXPLAINED)] == []
+    assert pair.of(Class.BY_DESIGN), "flags and registers of the loader at least"
 
 
 def test_an_entry_with_a_wrong_path_is_what_the_loader_says(

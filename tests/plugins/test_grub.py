@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import efishim_firmware_stubs
 import pytest
 from efishim_plugins.grub.provider import Grub
@@ -56,7 +58,7 @@ SMALL_EFI_TABLE = [
     (0x1F76C000, 0x12000, 3),
     (0xFFC00000, 0x400000, 2),
 ]
-EFI = EfiFacts(0x1F5E_B018, SMALL_EFI_MAP, 48, 1)
+EFI = EfiFacts(0x1F5E_B018, SMALL_EFI_MAP, 48, 1, interrupts=(0x1F07_B018, 0xFFF), page_tables=0x1F80_1000)
 
 
 @pytest.mark.slow
@@ -158,11 +160,34 @@ def test_load_image_passes_nothing_but_the_command_line() -> None:
     assert not memory.written()
 
 
+@pytest.mark.parametrize(
+    ("ramdisks", "options"),
+    [
+        (0, COMMAND_LINE),
+        (1, COMMAND_LINE + b" initrd=\\initrd.img"),
+        (2, COMMAND_LINE + b" initrd=\\initrd.img initrd=\\initrd1.img"),
+    ],
+)
+def test_chainloader_passes_the_words_and_lets_the_stub_read_the_ramdisk(ramdisks: int, options: bytes) -> None:
+    wanted = replace(loaders.request("efi", platform="efi", command="chainloader"), ramdisks=ramdisks)
+    memory, handover = loaders.produced(GRUB, wanted)
+    assert handover == Handover(None, load_options=options, ramdisks_on_disk=True)
+    assert not memory.written()
+
+
+def test_on_a_bios_nothing_is_chainloaded_through_the_firmware() -> None:
+    _, handover = loaders.produced(GRUB, loaders.request("efi", command="chainloader"))
+    assert handover.address is not None
+    assert not handover.ramdisks_on_disk
+    with pytest.raises(UsageError, match="linux or chainloader"):
+        loaders.produced(GRUB, loaders.request("efi", platform="efi", command="linuxefi"))
+
+
 def test_state_on_a_bios() -> None:
     state = GRUB.cpu_state("linux32", KERNEL, Handover(0x8A000))
     assert state.mode is CpuMode.PROTECTED
     assert state.rip == 0x100_0000
-    assert state.registers == {"rsi": 0x8A000, "rsp": 0x8A000, "eflags": 0x46}
+    assert state.registers == {"rsi": 0x8A000, "rsp": 0x8A000, "eflags": 0x46, "gdtr.limit": 0x20}
     assert (state.segments["cs"].selector, state.segments["cs"].attributes) == (0x10, 0xC09A)
     for name in ("ds", "es", "fs", "gs", "ss"):
         assert (state.segments[name].selector, state.segments[name].attributes) == (0x18, 0xC093)
@@ -175,6 +200,8 @@ def test_state_on_efi() -> None:
     state = GRUB.cpu_state("linux32", KERNEL, handover)
     control = {name: state.registers[name] for name in ("cr0", "cr4", "efer", "eflags")}
     assert control == {"cr0": 0x10033, "cr4": 0x648, "efer": 0x800, "eflags": 0x200006}
+    tables = {name: state.registers[name] for name in ("gdtr.limit", "idtr.base", "idtr.limit", "cr3")}
+    assert tables == {"gdtr.limit": 0x20, "idtr.base": 0x1F07_B018, "idtr.limit": 0xFFF, "cr3": 0x1F80_1000}
 
 
 def test_state_at_the_64_bit_entry() -> None:

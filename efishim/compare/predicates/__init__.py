@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.compare.evidence import Evidence
-from efishim.compare.predicates import laws, machine, maps, pointers, processor, real, tables
+from efishim.compare.predicates import laws, machine, maps, originals, pointers, processor, real, tables
 from efishim.compare.predicates.never import failed_call, is_grave, never_explained
 
 Predicate = Callable[[Evidence], bool]
@@ -50,6 +50,12 @@ PREDICATES: Mapping[str, Predicate] = {
         laws.memory_behind_1_mib,
         laws.text_screen,
         laws.users_command_line,
+        originals.alignment_of_the_place,
+        originals.grub_tells_efis_map,
+        originals.ramdisk_by_load_file2,
+        originals.reads_the_word_initrd,
+        originals.scratch_of_the_place,
+        originals.users_words_and_ramdisks,
         processor.state_of_the_mode,
         machine.acpi_as_chosen,
         machine.acpi_tables_differ,

@@ -41,6 +41,7 @@ _LISTED_AS = {
     "ACPI": "ACPI Tables",
     "NVS": "ACPI Non-volatile Storage",
     "UNUSABLE": "Unusable memory",
+    "unknown": "Unknown E820 type",
 }
 """arch/x86/kernel/e820.c, e820_type_to_string()."""
 

@@ -130,6 +130,11 @@ class Environment:
         gate.selector, gate.access = self.state.code, INTERRUPT_GATE
         return gate.build()
 
+    @property
+    def interrupts(self) -> tuple[int, int]:
+        """Address and limit of the interrupt descriptor table."""
+        return self.idt, VECTORS * 2 * self.state.width - 1
+
     def enter(self, root: int, stack_top: int) -> None:
         """Set the processor up. RIP and the stack pointer proper are the dispatcher's."""
         cpu, state = self._board.cpu, self.state
@@ -142,7 +147,7 @@ class Environment:
             ("gdtr.base", self.gdt),
             ("gdtr.limit", 8 * len(GDT) - 1),
             ("idtr.base", self.idt),
-            ("idtr.limit", VECTORS * 2 * state.width - 1),
+            ("idtr.limit", self.interrupts[1]),
         ):
             cpu.set(register, value)
         code, data = GDT[state.code // 8] >> 32, GDT[state.data // 8] >> 32

@@ -33,10 +33,11 @@ def build(
     held: Sequence[MemoryRange] = (),
     wide: bool = True,
     disk: Medium | None = None,
+    files: tuple[tuple[str, bytes], ...] = (),
     more: Callable[[Shim], None],
 ) -> Shim:
     """A shim that knows what the information says, and keeps `held` for boot services; without `wide`, firmware for a 32-bit
-    processor. `more` puts the protocols of plugins in.
+    processor. `files` lie on the device that the image comes from. `more` puts the protocols of plugins in.
 
     Raises ProviderError when there is no room for one, and ProfileError for a profile with functions that it has not.
     """
@@ -63,7 +64,7 @@ def build(
         strict_nx=options.strict_nx,
         vendor=vendor,
         keys=options.keys,
-        files=_files(plan) if options.files else (),
+        files=(*files, *(_files(plan) if options.files else ())),
         disk=disk,
         load_options=options.load_options,
         overrides=Overrides() if profile is None else ProfileOverrides(profile),
@@ -162,4 +163,6 @@ def after_exit(
         runtime=left.runtime_services,
         tables=left.configuration_table,
         smbios=left.smbios,
+        interrupts=shim.environment.interrupts,
+        page_tables=shim.pages.root,
     )

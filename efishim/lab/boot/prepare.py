@@ -52,6 +52,7 @@ from efishim.provider import (
     module_alignment,
     native_state,
     native_structures,
+    ramdisk_files,
 )
 from efishim.wire.bootparams import E820Entry
 from efishim.wire.pe import MACHINE_I386
@@ -204,6 +205,7 @@ def _request(bench: Bench, loaded: Loaded | None, modules: tuple[Module, ...]) -
         loaded=loaded,
         options=bench.options,
         entry=bench.entry.name,
+        ramdisks=len(bench.plan.initrds),
     )
 
 
@@ -356,7 +358,8 @@ def _through_shim(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         information,
         machine,
         bench.console,
-        initrds=initrds if own and not handed_over else (),
+        initrds=initrds if own and not handed_over and not handover.ramdisks_on_disk else (),
+        files=tuple(zip(ramdisk_files(len(initrds)), initrds, strict=True)) if handover.ramdisks_on_disk else (),
         reserved=arena.used,
         held=bench.facts.held if own else (),
         wide=bench.wide,

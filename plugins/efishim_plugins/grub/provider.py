@@ -21,6 +21,7 @@ from efishim.provider import (
     Provenance,
     Specification,
     Structure,
+    ramdisk_files,
 )
 from efishim.wire.bootparams import EFI64_LOADER_SIGNATURE
 from efishim.wire.x86 import CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR0_WP, CR4_DE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, EFER_NXE
@@ -70,7 +71,11 @@ AFTER_LONG_MODE = {
     "efer": EFER_NXE,
     "eflags": 0x20_0006,
 }
-"""What stays of the firmware's control registers when GRUB leaves long mode: paging, PAE and LME go."""
+"""What stays of the firmware's control registers when GRUB leaves long mode: paging, PAE and LME go. CR3 and IDTR
+keep the firmware's tables, as they did on OVMF.
+"""
+GDT_LIMIT = 8 * len(states.GDT32)
+"""GRUB loads the size of its table as the limit, which is one too many (relocator_common.S, gdtdesc)."""
 
 
 class Grub:
@@ -106,6 +111,7 @@ class Grub:
     )
     options = (
         OptionHelp("platform", "pc or efi: the machine's firmware, and so the build of GRUB", "pc; efi for efi-handover"),
+        OptionHelp("command", "linux or chainloader: what starts the kernel at the entry efi with platform=efi", "linux"),
         OptionHelp(
             "gfxpayload", "text or keep: the display mode that GRUB leaves on a BIOS machine with a framebuffer", "text"
         ),
@@ -119,6 +125,9 @@ class Grub:
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         """Write boot_params and the command line. Raises UsageError, ProviderError."""
         efi = _on_efi(request.entry, request.options)
+        if _chainloads(request.entry, request.options):
+            words = [request.command_line, *(b"initrd=\\" + one.encode() for one in ramdisk_files(request.ramdisks))]
+            return Handover(None, load_options=b" ".join(word for word in words if word), ramdisks_on_disk=True)
         if efi and request.entry == "efi":
             return Handover(None, load_options=IMAGE_WORD + b" " + request.command_line, notes=_modules_note(request))
         command_line, dropped = _command_line(request)
@@ -146,7 +155,11 @@ class Grub:
             memory.write(address + size, firmware_map)
         memory.write(address + offset, command_line + b"\0")
         memory.write(address, params.build())
-        return Handover(address, EFI64_LOADER_SIGNATURE if facts.efi is not None else 0, notes=notes)
+        if facts.efi is None:
+            return Handover(address, notes=notes)
+        interrupts, limit = facts.efi.interrupts
+        left = {"idtr.base": interrupts, "idtr.limit": limit, "cr3": facts.efi.page_tables}
+        return Handover(address, EFI64_LOADER_SIGNATURE, notes=notes, left=left)
 
     def read_back(self, memory: GuestMemory, handover: Handover) -> BootInformation:
         """Parse boot_params. Raises ProviderError."""
@@ -161,8 +174,8 @@ class Grub:
         """The state of boot.rst, the stack below boot_params; control registers as left by firmware. Raises ProviderError."""
         at = handover.address or 0
         if entry == "linux32":
-            left = AFTER_LONG_MODE if handover.magic == EFI64_LOADER_SIGNATURE else {}
-            return states.protected(loaded.entry_point, at, **{"rsp": at, **left})
+            left = {**AFTER_LONG_MODE, **handover.left} if handover.magic == EFI64_LOADER_SIGNATURE else {}
+            return states.protected(loaded.entry_point, at, **{"rsp": at, "gdtr.limit": GDT_LIMIT, **left})
         if entry == "linux64":
             return states.long(loaded.entry_point, at, rsp=at)
         raise ProviderError(f"the provider grub has no native entry {entry!r}")
@@ -175,6 +188,14 @@ def _on_efi(entry: str, options: Mapping[str, str]) -> bool:
     if entry == "efi-handover" and platform == "pc":
         raise UsageError("a handover entry is for EFI machines", hint="leave --option grub.platform=pc out")
     return platform == "efi"
+
+
+def _chainloads(entry: str, options: Mapping[str, str]) -> bool:
+    """Is it the command chainloader that starts the kernel? Raises UsageError."""
+    command = options.get("command", "linux")
+    if command not in {"linux", "chainloader"}:
+        raise UsageError(f"grub.command takes linux or chainloader, not {command!r}")
+    return command == "chainloader" and entry == "efi" and _on_efi(entry, options)
 
 
 def _command_line(request: BootRequest) -> tuple[bytes, int]:
