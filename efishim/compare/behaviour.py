@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from efishim.compare.facts import Area, Fact, Kind, by_path, did
@@ -157,13 +158,18 @@ def sections(console: str) -> Iterator[Section]:
         yield Section(Kind.USERSPACE, name, [_userspace_line(name, line) for line in lines], lines)
 
 
+LINES = 1 << 14
+"""Lines whose form is remembered: the runs of one kernel print much the same."""
+
 _RANGE = re.compile(r"\[(?:mem )?ADDRESS-ADDRESS\]|\[mem [^\]]*\]")
 
 
+@lru_cache(maxsize=LINES)
 def _log_line(line: str) -> str:
     return AUDIT.hidden(_RANGE.sub("RANGE", normalise(line)))
 
 
+@lru_cache(maxsize=LINES)
 def _userspace_line(section: str, line: str) -> str:
     found = _AMOUNTS.get(section)
     return normalise(found[0].sub(found[1], line) if found is not None else line)

@@ -13,6 +13,7 @@ from efishim.compare.kernels import kernel_of
 from efishim.compare.model import Comparison, DifferenceView, Group, PairView, Point, Row, RunView, Skipped
 from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stage_number
 from efishim.compare.questions import answers
+from efishim.compare.roots import Ran
 from efishim.compare.rules import Class, Rule
 from efishim.errors import UsageError
 from efishim.lab.observe.code_parts import KERNEL
@@ -29,9 +30,10 @@ def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Seq
     records = [of_the_image(record) for record in records]
     names = run_names(records)
     facts = [facts_of(record) for record in records]
+    ran = [Ran(record.coverage.functions) for record in records]
     runs = [_run(key, name, record) for key, name, record in zip(ascii_uppercase, names, records, strict=False)]
     pairs = [
-        pair_view(names[0], names[i], compare_facts(records[0], facts[0], records[i], facts[i], rules))
+        pair_view(names[0], names[i], compare_facts(records[0], facts[0], records[i], facts[i], rules, (ran[0], ran[i])))
         for i in range(1, len(records))
     ]
     return Comparison(

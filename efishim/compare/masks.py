@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ MASKS: tuple[Mask, ...] = (
 )
 
 
+@lru_cache(maxsize=1 << 14)
 def masked(section: str, line: str) -> str:
     """A line without what is not compared."""
     for mask in MASKS:

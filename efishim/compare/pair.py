@@ -62,15 +62,23 @@ def compare(left: Record, right: Record, rules: Sequence[Rule] | None = None) ->
     return compare_facts(left, facts_of(left), right, facts_of(right), rules)
 
 
-def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: Sequence[Rule] | None = None) -> Pair:
-    """The same, for who has the facts already."""
+def compare_facts(
+    left: Record,
+    one: Facts,
+    right: Record,
+    other: Facts,
+    rules: Sequence[Rule] | None = None,
+    runs: tuple[Ran, Ran] | None = None,
+) -> Pair:
+    """The same, for who has the facts already, and perhaps the blocks that ran."""
+    runs = runs or (Ran(left.coverage.functions), Ran(right.coverage.functions))
     one, other = _seen_by_both(left, one, right, other)
     found: dict[Side, list[Difference]] = {}
     identical = 0
     for side in Side:
         found[side], same = _differences(one.of(side), other.of(side))
         identical += same
-    found[Side.BEHAVIOUR] = rooted(left, right, found[Side.BEHAVIOUR])
+    found[Side.BEHAVIOUR] = rooted(left, right, found[Side.BEHAVIOUR], runs)
     areas, same = map_differences(one.maps, other.maps)
     found[Side.INPUTS] = fold_stages([*found[Side.INPUTS], *areas])
     chosen = shipped_rules() if rules is None else rules
@@ -78,7 +86,7 @@ def compare_facts(left: Record, one: Facts, right: Record, other: Facts, rules: 
     judge = Judge(chosen, traits(left), traits(right), changed(left, right), seen)
     judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
     if judge.follows and any(map(_is_open, judged)):
-        judged = _grounded(judged, left, right, judge)
+        judged = _grounded(judged, left, right, judge, runs)
     return Pair(left, right, identical + same, tuple(judged), judge.unused())
 
 
@@ -87,7 +95,7 @@ def _is_open(one: Judged) -> bool:
     return one.verdict.kind is Class.UNEXPLAINED and one.difference.way is not None
 
 
-def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judge) -> list[Judged]:
+def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judge, runs: tuple[Ran, Ran]) -> list[Judged]:
     """Code that no rule names is judged again, with what it rests on."""
     code = kernel_of(left) if left.image.sha256 == right.image.sha256 else None
     if code is None:
@@ -100,7 +108,6 @@ def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judg
         for one in explained
         if one.difference.way is not None and one.verdict.rule is not None and one.verdict.rule.is_tied
     }
-    runs = Ran(left.coverage.functions), Ran(right.coverage.functions)
     grounds = Grounds(code, runs, told, goals, chosen=bool(judge.changed & {"provider", "entry"}))
     out = []
     for one in judged:

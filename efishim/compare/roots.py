@@ -54,12 +54,16 @@ class Root:
         return f"ran from {self.branch}: {len(self.below):,} {functions}, {self.insns:,} instructions: {names}"
 
 
-def rooted(left: Record, right: Record, differences: Sequence[Difference]) -> list[Difference]:
-    """The differences, with one for each root in the place of those of single functions, which it has in `also`."""
+def rooted(
+    left: Record, right: Record, differences: Sequence[Difference], sides: tuple[Ran, Ran] | None = None
+) -> list[Difference]:
+    """The differences, with one for each root in the place of those of single functions, which it has in `also`. `sides` is
+    for who has them already.
+    """
     code = [one for one in differences if one.fact.kind is Kind.CODE]
     if not code:
         return list(differences)
-    sides = Ran(left.coverage.functions), Ran(right.coverage.functions)
+    sides = sides or (Ran(left.coverage.functions), Ran(right.coverage.functions))
     by_block = left.image.sha256 == right.image.sha256
     found = []
     for number, (mine, theirs) in enumerate((sides, reversed(sides))):

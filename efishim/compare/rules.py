@@ -168,15 +168,17 @@ class Judge:
 
     def __post_init__(self) -> None:
         self._rules = [rule for rule in self.rules if rule.applies(self.left, self.right, self.changed)]
+        self._heads = [tuple(map(head, rule.paths)) for rule in self._rules]
 
     def judge(self, difference: Difference) -> Verdict:
         """The first rule that matches decides. No rule explains a failure, and a complaint only one about that very line."""
         evidence = Evidence(difference, *self.seen)
         if never_explained(evidence):
             return Verdict(Class.UNEXPLAINED)
-        grave = is_grave(difference.fact)
-        for rule in self._rules:
-            if (not grave or rule.spells_out(difference.fact)) and rule.matches(evidence, self.left):
+        grave, path = is_grave(difference.fact), difference.path
+        for rule, heads in zip(self._rules, self._heads, strict=True):
+            # Most rules are about other facts, which is told at less cost than by their expressions.
+            if path.startswith(heads) and (not grave or rule.spells_out(difference.fact)) and rule.matches(evidence, self.left):
                 self.used.add(rule.name)
                 return Verdict(rule.kind, rule)
         return Verdict(Class.UNEXPLAINED)
@@ -266,6 +268,15 @@ def _counter(where: str, rows: object) -> tuple[CounterCase, ...]:
 def pattern(path: str) -> re.Pattern[str]:
     """A path in which `*` stands for any text, and nothing else is special."""
     return re.compile(".*".join(re.escape(piece) for piece in path.split("*")), re.DOTALL)
+
+
+_HEAD = re.compile(r"(?:[^\\.]|\\.)*", re.DOTALL)
+
+
+def head(pattern: re.Pattern[str]) -> str:
+    """What paths begin with that a pattern names: its text up to the first `*`."""
+    found = _HEAD.match(pattern.pattern)
+    return re.sub(r"\\(.)", r"\1", found[0], flags=re.DOTALL) if found is not None else ""
 
 
 def _of_code(one: re.Pattern[str]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image
+from efishim.image.pointer_words import PointerWords
 from efishim.image.symbols import Symbols
 
 LONGEST = 15
@@ -77,6 +78,7 @@ class KernelCode:
         self._blocks: dict[int, tuple[Instruction, ...]] = {}
         self._references: dict[int, tuple[tuple[int, int, bool], ...]] = {}
         self._pointers: dict[int, tuple[int, ...]] = {}
+        self._registers: dict[int, str] = {}
 
     @classmethod
     def of(cls, image: Image) -> KernelCode | None:
@@ -86,17 +88,10 @@ class KernelCode:
             return None
         return cls(image.source.unpack(), facts, symbols)
 
-    @cached_property
-    def _places(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for one in self.symbols:
-            found.setdefault(one.name, []).append(one.address)
-        return found
-
     def address(self, function: str, offset: int = 0) -> int | None:
         """Where it is; None when several are called so, or none."""
-        places = self._places.get(function, [])
-        return places[0] + offset if len(places) == 1 else None
+        place = self.symbols.only_address_of(function)
+        return None if place is None else place + offset
 
     @cached_property
     def boot_params(self) -> int | None:
@@ -127,18 +122,26 @@ class KernelCode:
     def pointers_to(self, address: int) -> tuple[int, ...]:
         """Where data has this address, as a pointer of its own."""
         if address not in self._pointers:
-            self._pointers[address] = tuple(self._find(address.to_bytes(self._word, "little")))
+            self._pointers[address] = tuple(self._find(address))
         return self._pointers[address]
 
-    def _find(self, pattern: bytes) -> Iterator[int]:
+    def _find(self, address: int) -> Iterator[int]:
         left = REFERRERS
-        for one in self._segments:
-            at = self._elf.find(pattern, one.offset, one.offset + one.file_size)
-            while at >= 0 and left:
-                if (at - one.offset) % self._word == 0:
-                    left -= 1
-                    yield at - one.offset + one.virtual
-                at = self._elf.find(pattern, at + 1, one.offset + one.file_size)
+        for one, words in zip(self._segments, self._words, strict=True):
+            for at in words.find(address):
+                if not left:
+                    return
+                left -= 1
+                yield one.virtual + at
+
+    @cached_property
+    def _words(self) -> list[PointerWords]:
+        """Of each segment."""
+        table = self.symbols.table
+        return [
+            PointerWords(self._elf[one.offset : one.offset + one.file_size], self._word, table.start, table.end)
+            for one in self._segments
+        ]
 
     def block(self, address: int) -> tuple[Instruction, ...]:
         """The instructions from there to the first that may go elsewhere."""
@@ -185,7 +188,7 @@ class KernelCode:
 
     def _instruction(self, one: Any) -> Instruction:
         """Capstone's in our form."""
-        engine, mask, table = self._engine, self._mask, self.symbols.table
+        mask, table, name = self._mask, self.symbols.table, self._register
         import capstone  # noqa: PLC0415 - see above
         from capstone import x86_const as x86  # noqa: PLC0415 - see above
 
@@ -198,11 +201,11 @@ class KernelCode:
             kind = "ret"
         elif capstone.CS_GRP_JUMP in groups:
             kind = "jmp" if one.id == x86.X86_INS_JMP else "jcc"
-        read, written = ({_name(engine, reg) for reg in regs} for regs in one.regs_access())
+        read, written = (set(map(name, regs)) for regs in one.regs_access())
         memory, addresses = [], []
         for operand in one.operands:
             if operand.type == x86.X86_OP_MEM:
-                registers = {_name(engine, reg) for reg in (operand.mem.base, operand.mem.index) if reg}
+                registers = {name(reg) for reg in (operand.mem.base, operand.mem.index) if reg}
                 place: int | None = operand.mem.disp & mask
                 if registers == {"rip"}:
                     place, registers = (one.address + one.size + operand.mem.disp) & mask, set()
@@ -230,6 +233,13 @@ class KernelCode:
             tuple(memory),
             tuple(value for value in addresses if table.start <= value < table.end),
         )
+
+    def _register(self, number: int) -> str:
+        """Capstone's, in our form."""
+        if number not in self._registers:
+            name = str(self._engine.reg_name(number))
+            self._registers[number] = _WIDE.get(name, name)
+        return self._registers[number]
 
     @cached_property
     def _keys(self) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
@@ -264,8 +274,3 @@ _WIDE = {
     "eflags": "flags",
     "rflags": "flags",
 }
-
-
-def _name(engine: Any, register: int) -> str:
-    name = str(engine.reg_name(register))
-    return _WIDE.get(name, name)

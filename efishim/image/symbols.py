@@ -59,6 +59,7 @@ class Symbols:
         if "" in self._names:
             raise ImageError("a symbol table has a symbol without kind and name")
         self._by_name: dict[str, int] = {}
+        self._last: dict[str, int] = {}
 
     @classmethod
     def build(cls, names: list[str], addresses: list[int], start: int, end: int) -> Symbols:
@@ -85,11 +86,23 @@ class Symbols:
 
     def address_of(self, name: str) -> int | None:
         """Address of the first symbol of that name. Static functions may share theirs: see `addresses_of`."""
+        index = self._first.get(name)
+        return None if index is None else self._addresses[index]
+
+    def only_address_of(self, name: str) -> int | None:
+        """Address of the symbol of that name; None when several have it, or none."""
+        if not self._last:
+            self._last = {entry[1:]: index for index, entry in enumerate(self._names)}
+        index = self._last.get(name)
+        return None if index is None or index != self._first[name] else self._addresses[index]
+
+    @property
+    def _first(self) -> dict[str, int]:
+        """Of each name the first symbol."""
         if not self._by_name:
             # Reversed, so that the first of several wins.
             self._by_name = {e[1:]: i for i, e in zip(range(len(self) - 1, -1, -1), reversed(self._names), strict=True)}
-        index = self._by_name.get(name)
-        return None if index is None else self._addresses[index]
+        return self._by_name
 
     def addresses_of(self, name: str) -> tuple[int, ...]:
         """Addresses of all symbols of that name."""

@@ -12,7 +12,7 @@ import pytest
 
 from efishim.compare.evidence import Difference, Ground, Seen
 from efishim.compare.facts import Facts, read_fact
-from efishim.compare.rules import DIFFERS, Class, Judge, Traits, parse_rules, pattern, read_rules, shipped_rules
+from efishim.compare.rules import DIFFERS, Class, Judge, Traits, head, parse_rules, pattern, read_rules, shipped_rules
 from efishim.errors import UsageError
 from tests.records import a_record
 
@@ -107,6 +107,20 @@ def test_only_a_star_is_special_in_a_path() -> None:
     assert pattern("e820[0x9f*").fullmatch("e820[0x9fc00-0xa0000]")
     assert not pattern("a.b").fullmatch("axb")
     assert pattern("*@").fullmatch("startup_64.initrd@")
+
+
+def test_a_path_that_a_rule_names_begins_like_the_rules() -> None:
+    for path, begins in {
+        "e820[0x9f*": "e820[0x9f",
+        "a.b": "a.b",
+        "*@": "",
+        "log.*": "log.",
+        "a\\.*b": "a\\.",
+        "call.f(\n*": "call.f(\n",
+        "code.? -> *": "code.? -> ",
+    }.items():
+        assert head(pattern(path)) == begins
+    assert all(head(one) for rule in shipped_rules() for one in rule.paths if not one.pattern.startswith(".*"))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def test_system_map_lookups() -> None:
     assert symbols.address_of("nothing") is None
     assert symbols.address_of("helper") == BASE + 0x70
     assert symbols.addresses_of("helper") == (BASE + 0x70, BASE + 0x200)
+    assert symbols.only_address_of("start_kernel") == BASE + 0x100
+    assert symbols.only_address_of("helper") is None
+    assert symbols.only_address_of("nothing") is None
     assert next(iter(symbols)) == Symbol("fixed_percpu_data", 0, "A")
     assert [s.address for s in symbols] == sorted(s.address for s in symbols)
 
