@@ -27,6 +27,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
         "cpu_state": "CpuState",
         "entry_state": "CpuState",
         "runs_on": "str",
+        "refuses": "str",
         "structures": "Iterable[Structure]",
         "keeps_boot_services": "bool",
     },

@@ -110,3 +110,21 @@ def test_options_have_kinds(kind: OptionKind, good: dict[str, object], bad: tupl
         assert caught.value.hint == "what it is for"
         assert len(caught.value.sentence) < 200
     assert read({"two": "x"}) == {OptionKind.NUMBER: 1, OptionKind.SWITCH: True}.get(kind, "1")
+
+
+@pytest.mark.parametrize(
+    ("size", "above", "below", "helps"),
+    [
+        (64 << 20, 0, 1 << 32, True),  # behind what there is
+        (0x2000, 0, 0x1000, False),
+        (0xA_0000, 0, 0xA_0000, False),  # conventional memory is never more
+        (0x1000, 0xC000_0000, 1 << 32, False),  # where devices are
+        (3 << 30, 0, 1 << 32, False),
+        (48 << 20, 0, 40 << 20, False),
+    ],
+)
+def test_more_memory_is_offered_where_it_helps(size: int, above: int, below: int, *, helps: bool) -> None:
+    arena = Arena((MemoryRange(0, 0x9_F000, MemoryKind.RAM), MemoryRange(1 << 20, 31 << 20, MemoryKind.RAM)))
+    with pytest.raises(ProviderError, match="no room") as refused:
+        arena.place(size, above=above, below=below)
+    assert bool(refused.value.hint) is helps

@@ -74,8 +74,14 @@ class BzImage:
 
     @property
     def handover_entry(self) -> int | None:
-        """Offset of the 64-bit EFI handover entry from the start of the protected-mode code, None without one."""
-        if not self.value("xloadflags") & wire.XLF_EFI_HANDOVER_64:
+        """Offset of the 64-bit EFI handover entry from the start of the protected-mode code, None without one.
+
+        Protocol 2.11 had the entry before xloadflags could tell of it (boot.rst).
+        """
+        if self.protocol < wire.HANDOVER_FROM:
+            return None
+        told = wire.XLF_EFI_HANDOVER_64 if self.protocol >= wire.XLOADFLAGS_FROM else 0
+        if self.value("xloadflags") & told != told or not (told or self.value("handover_offset")):
             return None
         return self.value("handover_offset") + wire.ENTRY64_OFFSET
 

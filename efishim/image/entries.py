@@ -132,13 +132,11 @@ def _handover(linux: BzImage) -> Door:
             Entry.EFI_HANDOVER,
             reason=f"boot protocol {linux.protocol_name} is older than the EFI handover protocol (2.11)",
         )
-    if linux.protocol < linux_header.XLOADFLAGS_FROM:
-        if linux.value("handover_offset"):
-            return Door(Entry.EFI_HANDOVER, where=f"protected-mode code + {linux.value('handover_offset') + 0x200:#x}")
-        return Door(Entry.EFI_HANDOVER, reason="handover_offset is 0")
     entry = linux.handover_entry
     if entry is None:
-        return Door(Entry.EFI_HANDOVER, reason="XLF_EFI_HANDOVER_64 is not set in xloadflags")
+        old = linux.protocol < linux_header.XLOADFLAGS_FROM
+        reason = "handover_offset is 0" if old else "XLF_EFI_HANDOVER_64 is not set in xloadflags"
+        return Door(Entry.EFI_HANDOVER, reason=reason)
     return Door(Entry.EFI_HANDOVER, where=f"protected-mode code + {entry:#x}")
 
 

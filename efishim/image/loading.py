@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from efishim.errors import ImageError
 from efishim.image.elf import Elf, PvhRelocation, Segment, load_range
 from efishim.image.entries import Entry
 from efishim.image.multiboot import Multiboot2Tag, read_tag
-from efishim.image.opened import Image
 from efishim.wire import linux_header
 from efishim.wire.multiboot import Multiboot2HeaderAddress, Multiboot2HeaderEntry, Multiboot2HeaderRelocatable
+
+if TYPE_CHECKING:
+    from efishim.image.opened import Image
 
 REAL_MODE_BASE = 0x9_0000
 """Where boot sector and setup code go; old kernels take no other place (boot.rst, "Memory layout")."""
@@ -29,7 +31,7 @@ FOUR_GIB = 1 << 32
 LARGEST = 2 << 30
 """Most memory that an image may ask for; more is an error in the image and not a kernel."""
 RELOCATABLE_FROM, INIT_SIZE_FROM = 0x205, 0x20A
-LOW_MEMORY, DEVICES = 0x10_0000, 0xC000_0000
+LOW_MEMORY, LOW_RAM_TOP = 0x10_0000, 0xC000_0000
 """More memory is never below the first and seldom above the second, where a PC has its devices."""
 KLUDGE_FROM_HEADER = 0xFFFF_FFFF
 """load_addr of a Multiboot header: "load the file from its beginning"."""
@@ -96,13 +98,13 @@ def _linux(image: Image, room: Room, high: bool) -> LoadPlan:
     _bounded(size)
     base = linux.value("pref_address") if linux.protocol >= INIT_SIZE_FROM else HIGH_KERNEL
     movable = linux.protocol >= RELOCATABLE_FROM and bool(linux.value("relocatable_kernel"))
+    alignment = linux.value("kernel_alignment")
+    if movable and (alignment <= 0 or alignment & (alignment - 1)):
+        raise ImageError(f"the kernel asks for an alignment of {alignment:#x}, which is no power of two")
     if not movable:
         base = linux.value("code32_start") or HIGH_KERNEL
         _fixed(room, base, size)
     elif high or not room.fits(base, size):
-        alignment = linux.value("kernel_alignment")
-        if alignment <= 0 or alignment & (alignment - 1):
-            raise ImageError(f"the kernel asks for an alignment of {alignment:#x}, which is no power of two")
         base = room.place(size, align=alignment, above=HIGH_KERNEL, high=high, what="the kernel")
     else:
         room.take(base, size)
@@ -160,6 +162,20 @@ def plan_kernel(image: Image, room: Room, entry: int, relocation: PvhRelocation 
     `relocation` allows. `entry` is its first instruction, as linked. Raises ImageError, ProviderError.
     """
     facts, data = image.kernel, image.source.unpack()
+    start = facts.load_start
+    base, size = _kernel_place(image, room, relocation)
+    pieces = _segments(data, facts.segments, base - start)
+    return LoadPlan(pieces, base, size, entry + base - start, kernel_slide=base - start)
+
+
+def check_kernel(image: Image, room: Room) -> None:
+    """Is there a place for the kernel proper where its notes allow one? Raises ImageError, ProviderError."""
+    _kernel_place(image, room, image.kernel.pvh_relocation)
+
+
+def _kernel_place(image: Image, room: Room, relocation: PvhRelocation | None) -> tuple[int, int]:
+    """Base and size of the kernel proper."""
+    facts = image.kernel
     start, end = facts.load_start, facts.load_end
     base, size = start, _bounded(end - start)
     if room.fits(start, size):
@@ -169,8 +185,7 @@ def plan_kernel(image: Image, room: Room, entry: int, relocation: PvhRelocation 
         base = room.place(size, align=relocation.alignment, above=relocation.minimum, below=below, what="the kernel")
     else:
         _fixed(room, start, size)
-    pieces = _segments(data, facts.segments, base - start)
-    return LoadPlan(pieces, base, size, entry + base - start, kernel_slide=base - start)
+    return base, size
 
 
 def _multiboot(image: Image, room: Room, high: bool) -> LoadPlan:
@@ -343,7 +358,7 @@ def _free(room: Room, start: int, size: int) -> None:
     if not room.fits(start, size):
         raise ImageError(
             f"the image must lie at {start:#x} to {start + size:#x}, and not all of that is free memory",
-            hint="give the guest more memory with -m" if start >= LOW_MEMORY and start + size <= DEVICES else "",
+            hint="give the guest more memory with -m" if start >= LOW_MEMORY and start + size <= LOW_RAM_TOP else "",
         )
 
 

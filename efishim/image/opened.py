@@ -22,6 +22,7 @@ from efishim.image.entries import Door, Entry, Parts, PvhNote, doors, pvh_machin
 from efishim.image.facts import KernelCache, KernelFacts, KernelSource
 from efishim.image.mistaken import NO_X86, hint, other_machine
 from efishim.image.multiboot import find_multiboot, find_multiboot2
+from efishim.image.obstacles import obstacle
 from efishim.image.payload import Method, detect, unpack
 from efishim.image.pe import PeImage, is_pe, parse_pe
 from efishim.image.symbols import Symbols, symbols_from_pe
@@ -128,8 +129,14 @@ class Image:
 
     @cached_property
     def doors(self) -> tuple[Door, ...]:
-        """Every entry of efishim's own with where it is, or why the image lacks it, in the order of `Entry`."""
-        return doors(self.parts, self._pvh_note())
+        """Every entry of efishim's own with where it is, or why the image lacks it or cannot be loaded for it, in the order of
+        `Entry`.
+        """
+        return tuple(self._loadable(door) for door in doors(self.parts, self._pvh_note()))
+
+    def _loadable(self, door: Door) -> Door:
+        reason = obstacle(self, Entry(door.entry)) if door.applies else ""
+        return Door(door.entry, reason=reason) if reason else door
 
     @property
     def entries(self) -> tuple[Entry, ...]:

@@ -26,7 +26,7 @@ from efishim.lab.observe.milestones import Milestones, Moment
 from efishim.lab.observe.plugin_observers import PluginObservers
 from efishim.lab.observe.structure_watch import StructureWatch
 from efishim.lab.observe.views import Views
-from efishim.lab.plan.doors import require_door
+from efishim.lab.plan.doors import require_door, require_route
 from efishim.lab.plan.plan import Plan
 from efishim.lab.progress import NoProgress, Progress
 from efishim.lab.record import Coverage, LastMoments, Milestone, Record, Tool, meets
@@ -177,7 +177,9 @@ def _follow(milestones: Milestones, views: Views, structures: StructureWatch | N
 
 def _names(image: Image, plan: Plan, registry: Registry) -> AddressNames:
     """What can be known before the guest runs. Raises what the image or the plan is wrong about."""
-    if plan.loader is None:
+    if plan.loader is None and not plan.dump:
+        require_route(image, plan.provider, plan.entry, plan.option_group(plan.provider), registry)
+    elif plan.loader is None:
         require_door(image, plan.entry, registry.entries)
     names = AddressNames(facts=_facts(image))
     if plan.until is Milestone.STARTUP_64 and image.is_32_bit_linux:

@@ -29,6 +29,7 @@ from efishim.provider.defaults import (
     module_alignment,
     native_state,
     native_structures,
+    refusal,
 )
 from efishim.provider.entries import EntryKind
 from efishim.provider.handover import (
@@ -114,5 +115,6 @@ __all__ = [
     "native_state",
     "native_structures",
     "ramdisk_files",
+    "refusal",
     "text_at",
 ]

@@ -8,6 +8,7 @@ from efishim.errors import ProviderError
 from efishim.memory_range import MemoryKind, MemoryRange
 
 PAGE = 0x1000
+LOW_MEMORY, DEVICES = 0x10_0000, 0xC000_0000
 TEXT_LIMIT = 64 << 10
 """Bytes of a string in guest memory."""
 
@@ -29,6 +30,7 @@ class Arena:
         """Nothing is placed below `floor`; what has its own address may lie there, as a boot loader lets it."""
         self._floor = floor
         self._free = sorted((piece.start, piece.end) for piece in ranges if piece.kind is MemoryKind.RAM)
+        self._top = max((end for _, end in self._free if end <= DEVICES), default=0)
         self.used: list[tuple[int, int]] = []
         """(start, size) of everything that was taken, in that order."""
 
@@ -75,8 +77,13 @@ class Arena:
                 return start
         raise ProviderError(
             f"there is no room for {what or 'a structure'} of {size} bytes below {below:#x}",
-            hint="give the guest more memory with -m",
+            hint="give the guest more memory with -m" if self._more_helps(size, align, above, below) else "",
         )
+
+    def _more_helps(self, size: int, align: int, above: int, below: int) -> bool:
+        """More memory comes behind what there is, up to where a PC has its devices."""
+        low, top = max(above, LOW_MEMORY), min(below, DEVICES)
+        return self._top < top and size + align <= top - low
 
 
 def text_at(memory: GuestMemory, address: int) -> bytes:

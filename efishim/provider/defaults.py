@@ -37,6 +37,14 @@ def machine_firmware(provider: Provider, entry: str, options: Mapping[str, str])
     return MachineFirmware.NONE if runs_on is None else MachineFirmware(runs_on(entry, options))
 
 
+def refusal(provider: Provider, entry: str, image: bytes, options: Mapping[str, str]) -> str:
+    """Why the provider's boot loader refuses an image that has this entry. A provider says so in a method
+    `refuses(entry, image, options)`, with nothing for what it takes; without one it takes all.
+    """
+    refuses = getattr(provider, "refuses", None)
+    return "" if refuses is None else str(refuses(entry, image, options))
+
+
 def keeps_boot_services(provider: Provider, request: BootRequest) -> bool:
     """Does the provider's boot loader on EFI leave boot services to this kernel? A provider says so in a method
     `keeps_boot_services(request)`; without one they are ended before the kernel starts.

@@ -9,7 +9,8 @@ from typing import Any
 from efishim.errors import ImageError
 from efishim.image.entries import Door
 from efishim.image.opened import Image
-from efishim.lab.plan.doors import all_doors
+from efishim.lab.plan.doors import all_doors, route_problem
+from efishim.plugin_guard import PluginError
 from efishim.provider import EntryKind, Provider
 
 NONE: Mapping[str, EntryKind] = MappingProxyType({})
@@ -30,7 +31,7 @@ def describe(image: Image, providers: Iterable[Provider], kinds: Mapping[str, En
         "entries": [
             {"entry": str(door.entry), "applies": door.applies, "where": door.where, "reason": door.reason} for door in found
         ],
-        "routes": routes(found, providers),
+        "routes": routes(image, found, providers),
         "linux": _linux(image),
         "pe": _pe(image),
         "multiboot": _multiboot(image),
@@ -38,14 +39,16 @@ def describe(image: Image, providers: Iterable[Provider], kinds: Mapping[str, En
     }
 
 
-def routes(doors: Iterable[Door], providers: Iterable[Provider]) -> list[dict[str, Any]]:
-    """Every provider's every entry: does it apply to this image, and why not."""
+def routes(image: Image, doors: Iterable[Door], providers: Iterable[Provider]) -> list[dict[str, Any]]:
+    """Every provider's every entry: does it apply to this image, without options, and why not."""
     known = {door.entry: door for door in doors}
     rows = []
     for provider in providers:
         for entry in provider.entries:
-            door = known.get(entry.name)
-            reason = door.reason if door is not None else f"efishim finds no entry {entry.name!r} in images"
+            try:
+                reason = route_problem(image, known.get(entry.name), entry.name, provider, {})
+            except PluginError as error:
+                reason = error.sentence
             rows.append({"route": f"{provider.name}/{entry.name}", "applies": not reason, "reason": reason})
     return rows
 

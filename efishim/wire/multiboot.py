@@ -261,6 +261,18 @@ class Multiboot2BasicMeminfo(Multiboot2Tag):
     mem_upper: int = u32(12)
 
 
+class Multiboot2ElfSections(Multiboot2Tag):
+    """ELF_SECTIONS: section headers of `entsize` bytes follow. The specification's drawing (3.6.7) has 16-bit numbers, and its
+    multiboot2.h, which kernels and boot loaders are built with, has these.
+    """
+
+    SIZE = 20
+
+    num: int = u32(8)
+    entsize: int = u32(12)
+    shndx: int = u32(16)
+
+
 class Multiboot2Mmap(Multiboot2Tag):
     """MMAP: entries of `entry_size` bytes follow."""
 

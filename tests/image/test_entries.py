@@ -153,7 +153,9 @@ def test_multiboot2_headers() -> None:
     assert find_multiboot2(bytes(4) + multiboot2()) is None  # not on eight bytes
     assert opened(elf_with(b"\x90" * 8 + multiboot2())).formats == ("elf", "multiboot2")
     assert "gives no addresses" in reasons(bytes(64) + multiboot2())[Entry.MULTIBOOT2]
-    assert Entry.MULTIBOOT2 in opened(bytes(64) + multiboot2(tags)).entries
+    assert "without an entry address tag" in reasons(bytes(64) + multiboot2(tags))[Entry.MULTIBOOT2]
+    whole = struct.pack("<HHIIIII", 2, 0, 24, 0x100000, 0x100000, 0, 0) + struct.pack("<HHII", 3, 0, 12, 0x100040) + bytes(4)
+    assert Entry.MULTIBOOT2 in opened(bytes(64) + multiboot2(whole)).entries
 
 
 def test_malformed_multiboot2_tags_end_the_list() -> None:

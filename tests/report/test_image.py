@@ -41,7 +41,7 @@ def test_an_elf_with_a_pvh_note() -> None:
 
 def test_a_route_that_does_not_apply_has_a_reason() -> None:
     image = open_image(small_elf(), path="kernel")
-    found = {route["route"]: route for route in routes(image.doors, [Firmware()])}
+    found = {route["route"]: route for route in routes(image, image.doors, [Firmware()])}
     assert found.keys() == {f"firmware/{entry.name}" for entry in Firmware().entries}
     assert not any(route["applies"] for route in found.values())
     assert "PE" in found["firmware/efi"]["reason"]

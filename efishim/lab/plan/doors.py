@@ -9,7 +9,8 @@ from efishim.errors import ImageError, RouteError, UsageError
 from efishim.image.entries import Door, Entry
 from efishim.image.opened import Image
 from efishim.plugin_guard import PluginError
-from efishim.provider import EntryKind
+from efishim.plugins import Registry
+from efishim.provider import EntryKind, Provider, refusal
 
 OWN = frozenset(entry.value for entry in Entry)
 """The entries of efishim's own."""
@@ -57,3 +58,19 @@ def require_door(image: Image, entry: str, kinds: Mapping[str, EntryKind]) -> No
     if not door.applies:
         have = ", ".join(image.entries) or "none that efishim knows"
         raise RouteError(f"{image.path} has no {entry} entry: {door.reason}", hint=f"entries of this image: {have}")
+
+
+def route_problem(image: Image, door: Door | None, entry: str, provider: Provider, options: Mapping[str, str]) -> str:
+    """Why a route does not apply to an image, empty when it does: the image lacks the entry, or the provider's boot loader
+    refuses it. `options` are the provider's own. Raises PluginError.
+    """
+    if door is None:
+        return f"efishim finds no entry {entry!r} in images"
+    return door.reason or refusal(provider, entry, image.data, options)
+
+
+def require_route(image: Image, provider: str, entry: str, options: Mapping[str, str], registry: Registry) -> None:
+    """The image has the entry and the provider's boot loader takes it. Raises what `require_door` raises."""
+    require_door(image, entry, registry.entries)
+    if reason := refusal(registry.provider(provider), entry, image.data, options):
+        raise RouteError(f"{provider}/{entry} does not apply to {image.path}: {reason}")

@@ -11,9 +11,9 @@ from efishim.closest import suggestion
 from efishim.errors import UsageError
 from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
-from efishim.lab.plan.doors import find_door
+from efishim.lab.plan.doors import find_door, route_problem
 from efishim.lab.plan.loader_plan import split_loader
-from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.plan.plan import Blob, Plan, option_group, parse_options
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
 from efishim.provider import Provider
@@ -66,14 +66,14 @@ def plan_routes(
         entry = next(one for one in provider.entries if one.name == route.entry)
         try:
             known = known_options(provider, entry, platform)
+            mine = tuple(option for option in base.options if _name(option) in known)
             door = find_door(image, route.entry, registry.entries)
+            reason = route_problem(image, door, route.entry, provider, option_group(parse_options(mine, known), provider.name))
         except PluginError as error:
             without.append(NoRoute(route.name, error.sentence, failed=True))
             continue
         known_anywhere |= known.keys()
-        mine = tuple(option for option in base.options if _name(option) in known)
         used.update(mine)
-        reason = door.reason if door is not None else f"efishim finds no entry {route.entry!r} in images"
         if reason and not route.loader:
             without.append(NoRoute(route.name, reason))
             continue

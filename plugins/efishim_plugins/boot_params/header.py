@@ -19,6 +19,7 @@ LARGEST_COMMAND_LINE_OLD = 255
 """What kernels take whose header does not say, before protocol 2.06 (boot.rst, "cmdline_size")."""
 VIDEO_TYPE_VGAC_TEXT, VIDEO_TYPE_VLFB, VIDEO_TYPE_EFI = 1, 0x23, 0x70
 """orig_video_isVGA: a text mode of a VGA, a VESA framebuffer, EFI's framebuffer (include/uapi/linux/screen_info.h)."""
+NO_HEADER = "the image has no Linux setup header that boot_params could repeat"
 CAPABILITY_64BIT_BASE = 1 << 1
 LOW_HALF = 0xFFFF_FFFF
 
@@ -26,11 +27,20 @@ LOW_HALF = 0xFFFF_FFFF
 def header_of(image: bytes) -> SetupHeader:
     """The setup header of an image. Raises ProviderError when it has none."""
     if len(image) < SHORTEST:
-        raise ProviderError("the image has no Linux setup header that boot_params could repeat")
+        raise ProviderError(NO_HEADER)
     header = SetupHeader.parse(image[HEADER_START:].ljust(SetupHeader.SIZE, b"\0"))
     if header.boot_flag != BOOT_FLAG or header.header != HDRS_MAGIC:
-        raise ProviderError("the image has no Linux setup header that boot_params could repeat")
+        raise ProviderError(NO_HEADER)
     return header
+
+
+def lacks_header(image: bytes) -> str:
+    """One sentence where `header_of` fails, empty where it does not."""
+    try:
+        header_of(image)
+    except ProviderError as error:
+        return error.sentence
+    return ""
 
 
 def fresh(image: bytes) -> BootParams:
@@ -54,7 +64,9 @@ def checked_command_line(request: BootRequest) -> bytes:
     text = request.command_line.partition(b"\0")[0]
     room = command_line_room(request.image)
     if len(text) > room:
-        raise ProviderError(f"the command line has {len(text)} bytes, and this kernel takes {room}")
+        raise ProviderError(
+            f"the command line has {len(text)} bytes, and this kernel takes {room}", hint="-a gives a shorter one"
+        )
     return text
 
 

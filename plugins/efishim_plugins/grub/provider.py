@@ -35,6 +35,7 @@ from efishim_plugins.boot_params.header import (
     VIDEO_TYPE_VLFB,
     command_line_room,
     fresh,
+    lacks_header,
     set_command_line,
     set_framebuffer,
     set_ramdisk,
@@ -121,6 +122,10 @@ class Grub:
     def runs_on(self, entry: str, options: Mapping[str, str]) -> MachineFirmware:
         """BIOS or EFI, as `platform` says. Raises UsageError."""
         return MachineFirmware.EFI if _on_efi(entry, options) else MachineFirmware.BIOS
+
+    def refuses(self, entry: str, image: bytes, options: Mapping[str, str]) -> str:
+        """`linux` takes kernels only; on EFI firmware the image is loaded by LoadImage, which takes any program."""
+        return "" if entry == "efi" and _on_efi(entry, options) else lacks_header(image)
 
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         """Write boot_params and the command line. Raises UsageError, ProviderError."""

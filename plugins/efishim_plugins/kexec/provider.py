@@ -99,6 +99,13 @@ class Kexec:
         """What the first kernel had, or what it left of EFI. Raises UsageError."""
         return SOURCES[_source(options)]
 
+    def refuses(self, entry: str, image: bytes, options: Mapping[str, str]) -> str:
+        """A kernel whose shortest command line would be too long with what a crash kernel's would get."""
+        room = header_of(image).cmdline_size
+        return f"kexec needs {ELFCOREHDR_ROOM + 1} bytes of command line, and this kernel takes {room}" * (
+            room <= ELFCOREHDR_ROOM
+        )
+
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
         """Write one segment: boot_params, command line, EFI memory map, setup_data. Raises UsageError, ProviderError."""
         source, command_line = _source(request.options), checked_command_line(request)

@@ -11,8 +11,7 @@ from efishim.wire.multiboot import MULTIBOOT2_HEADER_TAGS, MULTIBOOT2_TAGS, Mult
 
 CONSOLE_REQUIRED = 1
 """Bit 0 of the console flags: some console that the kernel supports must be there (section 3.1.8)."""
-NOT_PASSED = {"ELF_SECTIONS"}
-"""Tags of the information that this boot loader cannot make though there is something to tell."""
+ELF_SECTIONS = next(number for number, name in MULTIBOOT2_TAGS.items() if name == "ELF_SECTIONS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,7 @@ class Asked:
     """What follows for the information."""
 
     relocatable: bool = False
+    elf_sections: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -34,15 +34,20 @@ def read(found: Multiboot2Header | None, *, screen: bool) -> Asked:
     """Judge every tag of a header; without one nothing is asked. Raises RouteError for what must be there and is not."""
     if found is None:
         return Asked()
-    notes: list[str] = []
-    for tag in found.tags:
-        reason = _problem(tag, screen=screen)
-        if not reason:
-            continue
-        if not tag.optional:
-            raise RouteError(f"the Multiboot2 header insists on what cannot be had: {reason}")
-        notes.append(f"an optional tag of the Multiboot2 header is passed over: {reason}")
-    return Asked(found.tag("RELOCATABLE") is not None, tuple(notes))
+    if reason := refusal(found, screen=screen):
+        raise RouteError(reason)
+    problems = [_problem(tag, screen=screen) for tag in found.tags]
+    notes = tuple(f"an optional tag of the Multiboot2 header is passed over: {reason}" for reason in problems if reason)
+    sections = any(ELF_SECTIONS in _requested(tag) for tag in found.tags)
+    return Asked(found.tag("RELOCATABLE") is not None, sections, notes)
+
+
+def refusal(found: Multiboot2Header | None, *, screen: bool) -> str:
+    """What a header insists on and cannot be had, in a sentence; empty for a header that can be obeyed."""
+    for tag in found.tags if found is not None else ():
+        if not tag.optional and (reason := _problem(tag, screen=screen)):
+            return f"the Multiboot2 header insists on what cannot be had: {reason}"
+    return ""
 
 
 def _problem(tag: Multiboot2Tag, *, screen: bool) -> str:
@@ -57,9 +62,14 @@ def _problem(tag: Multiboot2Tag, *, screen: bool) -> str:
     return ""
 
 
+def _requested(tag: Multiboot2Tag) -> tuple[int, ...]:
+    """The types of the information tags that an INFORMATION_REQUEST names (section 3.1.4)."""
+    if tag.name != "INFORMATION_REQUEST":
+        return ()
+    return struct.unpack(f"<{len(tag.data) // 4}I", tag.data[: len(tag.data) & ~3])
+
+
 def _request_problem(tag: Multiboot2Tag) -> str:
     """Only what this boot loader does not know is a problem; what the machine does not have is just not told (3.1.4)."""
-    words = struct.unpack(f"<{len(tag.data) // 4}I", tag.data[: len(tag.data) & ~3])
-    unknown = [f"tag {word}" for word in words if word not in MULTIBOOT2_TAGS]
-    unknown += [MULTIBOOT2_TAGS[word] for word in words if MULTIBOOT2_TAGS.get(word) in NOT_PASSED]
+    unknown = [f"tag {word}" for word in _requested(tag) if word not in MULTIBOOT2_TAGS]
     return f"information about {', '.join(unknown)}" if unknown else ""

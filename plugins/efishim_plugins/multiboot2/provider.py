@@ -23,7 +23,7 @@ from efishim.provider import (
     Structure,
 )
 from efishim.wire.multiboot import MULTIBOOT2_BOOTLOADER_MAGIC, Multiboot2Info
-from efishim_plugins.multiboot2 import header, reader, structures, tags
+from efishim_plugins.multiboot2 import elf_sections, header, reader, structures, tags
 from efishim_plugins.multiboot_common import shared
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Multiboot2:
         "With multiboot2.platform=efi, boot services are left running only for kernels with an EFI_BS tag and an EFI amd64"
         " entry address, which is then used. The handle has no load options.",
         "With multiboot2.platform=efi, only the native entry applies: EFI firmware needs no shim.",
-        "ELF section headers are not passed; a header that insists on them is refused.",
+        "ELF section headers are passed to a kernel whose header asks for them; GRUB passes them to every ELF file.",
         "VBE, APM, boot device and network tags are never there, since the machine has none of these.",
         "The SMBIOS tag carries the structures without their entry point, so the shim looks for that in the BIOS area.",
         "The command line is passed as it was given, without the image's name; Xen drops its first word unless"
@@ -75,6 +75,10 @@ class Multiboot2:
             )
         return MachineFirmware.EFI if platform == EFI else MachineFirmware.BIOS
 
+    def refuses(self, entry: str, image: bytes, options: Mapping[str, str]) -> str:
+        """What the header insists on and cannot be had; efishim has no display at this entry."""
+        return header.refusal(find_multiboot2(image), screen=False) if entry == NATIVE else ""
+
     def keeps_boot_services(self, request: BootRequest) -> bool:
         """As the kernel's header asks, where the entry is the header's."""
         return request.entry == NATIVE and header.wants_boot_services(find_multiboot2(request.image))
@@ -85,6 +89,8 @@ class Multiboot2:
         asked = header.read(found, screen=request.facts.framebuffer is not None)
         name = shared.loader_name(self.name, request.options)
         parts = tags.collect(request, memory, name, relocatable=asked.relocatable)
+        if asked.elf_sections:
+            parts += elf_sections.tag(request.image, memory, arena)
         data = tags.pack(parts)
         address = arena.place(len(data), align=8, above=shared.LOW, below=shared.TOP, what="the Multiboot2 information")
         memory.write(address, data)

@@ -45,7 +45,7 @@ def collect(request: BootRequest, memory: GuestMemory, name: bytes, *, relocatab
     if facts.efi is None or facts.efi.image_handle is None:
         ranges = facts.memory_map if facts.efi is None else _of_efi(facts.efi)
         lower, upper = shared.amounts(ranges)
-        parts.append(_made("BASIC_MEMINFO", Multiboot2BasicMeminfo(mem_lower=lower, mem_upper=upper)))
+        parts.append(made("BASIC_MEMINFO", Multiboot2BasicMeminfo(mem_lower=lower, mem_upper=upper)))
         parts.append(_mmap(ranges))
     if facts.framebuffer is not None:
         parts.append(_framebuffer(facts.framebuffer))
@@ -54,7 +54,7 @@ def collect(request: BootRequest, memory: GuestMemory, name: bytes, *, relocatab
     if facts.efi is not None:
         parts += _efi(facts.efi)
     if relocatable and request.loaded is not None:
-        parts.append(_made("LOAD_BASE_ADDR", Multiboot2Pointer32(pointer=request.loaded.base)))
+        parts.append(made("LOAD_BASE_ADDR", Multiboot2Pointer32(pointer=request.loaded.base)))
     return parts
 
 
@@ -68,7 +68,7 @@ def _tag(name: str, data: bytes) -> bytes:
     return Multiboot2Tag(type=TYPE[name], size=Multiboot2Tag.SIZE + len(data)).build() + data
 
 
-def _made(name: str, layout: Layout, rest: bytes = b"") -> bytes:
+def made(name: str, layout: Layout, rest: bytes = b"") -> bytes:
     """A tag out of its layout, whose head is not filled in yet, and what follows it."""
     return _tag(name, layout.build()[Multiboot2Tag.SIZE :] + rest)
 
@@ -77,14 +77,14 @@ def _module(module: Module) -> bytes:
     end = module.start + module.size
     if end >= FOUR_GIB:
         raise ProviderError(f"a module at {module.start:#x} cannot be told of: the fields have 32 bits")
-    return _made("MODULE", Multiboot2Module(mod_start=module.start, mod_end=end), module.command_line + b"\0")
+    return made("MODULE", Multiboot2Module(mod_start=module.start, mod_end=end), module.command_line + b"\0")
 
 
 def _mmap(ranges: tuple[MemoryRange, ...]) -> bytes:
     rows = b"".join(
         Multiboot2MmapEntry(base_addr=one.start, length=one.size, type=shared.type_of(one.kind)).build() for one in ranges
     )
-    return _made("MMAP", Multiboot2Mmap(entry_size=Multiboot2MmapEntry.SIZE), rows)
+    return made("MMAP", Multiboot2Mmap(entry_size=Multiboot2MmapEntry.SIZE), rows)
 
 
 def _of_efi(efi: EfiFacts) -> tuple[MemoryRange, ...]:
@@ -101,7 +101,7 @@ def _framebuffer(screen: Framebuffer) -> bytes:
         framebuffer_bpp=screen.bits_per_pixel,
         framebuffer_type=shared.FRAMEBUFFER_RGB,
     )
-    return _made("FRAMEBUFFER", values, shared.colours(screen))
+    return made("FRAMEBUFFER", values, shared.colours(screen))
 
 
 def _acpi(memory: GuestMemory, address: int | None) -> list[bytes]:
@@ -136,11 +136,11 @@ def _efi(efi: EfiFacts) -> list[bytes]:
     if efi.image_handle is not None:
         return [
             _tag("EFI_BS", b""),
-            _made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
-            _made("EFI64_IH", Multiboot2Pointer64(pointer=efi.image_handle)),
+            made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
+            made("EFI64_IH", Multiboot2Pointer64(pointer=efi.image_handle)),
         ]
     rows = Multiboot2EfiMmap(descriptor_size=efi.descriptor_size, descriptor_version=efi.descriptor_version)
     return [
-        _made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
-        _made("EFI_MMAP", rows, efi.memory_map),
+        made("EFI64", Multiboot2Pointer64(pointer=efi.system_table)),
+        made("EFI_MMAP", rows, efi.memory_map),
     ]
