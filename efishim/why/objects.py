@@ -147,20 +147,8 @@ class Mirror:
         """Give `target` the part of `source`. Raises Untransferable."""
         if type(target) is not type(source):
             raise Untransferable(f"a {type(source).__qualname__} is a {type(target).__qualname__} on the other side")
-        if isinstance(target, bytearray):
-            target[:] = source
-        elif isinstance(target, dict):
-            changed = {key: self.of(value) for key, value in source.items()}
-            target.clear()
-            target.update(changed)
-        elif isinstance(target, list | deque):
-            changed_list = [self.of(value) for value in source]
-            target.clear()
-            target.extend(changed_list)
-        elif isinstance(target, set):
-            changed_set = {self.of(value) for value in source}
-            target.clear()
-            target.update(changed_set)
+        if isinstance(target, bytearray | dict | list | deque | set):
+            self._fill(target, source)
         elif hasattr(source, part):
             object.__setattr__(target, part, self.of(getattr(source, part)))
         elif part and hasattr(target, part):
@@ -178,22 +166,14 @@ class Mirror:
         there = self._target.by_path.get(path) if path is not None else None
         if there is not None and type(there) is type(one):
             return there
-        if isinstance(one, MethodType):
-            return MethodType(one.__func__, self.of(one.__self__))
         if isinstance(one, FunctionType):
             return self._function(one) if one.__closure__ else one
-        if isinstance(one, partial):
-            keywords = {name: self.of(value) for name, value in one.keywords.items()}
-            return partial(self.of(one.func), *(self.of(value) for value in one.args), **keywords)
-        if isinstance(one, list | tuple | set | frozenset | deque):
-            return type(one)(self.of(value) for value in one)
-        if isinstance(one, dict):
-            table = one.copy()
-            table.clear()
-            table.update({key: self.of(value) for key, value in one.items()})
-            return table
-        if isinstance(one, bytearray):
-            return bytearray(one)
+        if isinstance(one, list | set | deque | dict | bytearray):
+            made = self._made[id(one)] = one.copy()  # before what is in it, which may lead back to it
+            self._fill(made, one)
+            return made
+        if isinstance(one, MethodType | partial | tuple | frozenset):
+            return self._made.setdefault(id(one), self._fixed(one))
         try:
             made = object.__new__(type(one))
         except TypeError as error:
@@ -202,6 +182,31 @@ class Mirror:
         for name in attributes(one):
             object.__setattr__(made, name, self.of(getattr(one, name)))
         return made
+
+    def _fixed(self, one: Any) -> Any:
+        """The same of what is made at once."""
+        if isinstance(one, MethodType):
+            return MethodType(one.__func__, self.of(one.__self__))
+        if isinstance(one, partial):
+            keywords = {name: self.of(value) for name, value in one.keywords.items()}
+            return partial(self.of(one.func), *(self.of(value) for value in one.args), **keywords)
+        values = [self.of(value) for value in one]
+        return one._make(values) if hasattr(one, "_make") else type(one)(values)
+
+    def _fill(self, target: Any, source: Any) -> None:
+        """Give a container what there is in another one."""
+        if isinstance(source, bytearray):
+            target[:] = source
+            return
+        if isinstance(source, dict):
+            content: Any = {key: self.of(value) for key, value in source.items()}
+        else:
+            content = [self.of(value) for value in source]
+        target.clear()
+        if isinstance(source, list | deque):
+            target.extend(content)
+        else:
+            target.update(content)
 
     def _function(self, one: FunctionType) -> FunctionType:
         """The same code over what it closes over there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,3 +102,17 @@ def test_what_cannot_be_made_is_refused() -> None:
     one, other = device("a"), device("b")
     with pytest.raises(Untransferable, match="a Board is a Device on the other side"):
         Mirror(graph(*other), graph(*one)).put(one[1], other[0], "name")
+
+
+def test_what_two_share_is_shared_by_what_is_made() -> None:
+    one, other = device("a"), device("b")
+    shared = Counter("x")
+    loop: list[object] = [(shared, other[0])]
+    loop.append(loop)
+    mirror = Mirror(graph(*other), graph(*one))
+    made = mirror.of([shared, loop, loop, deque([loop], maxlen=3)])
+    counts, first, second, last = made
+    assert first is second is first[1] is last[0]
+    assert first[0] == (shared, one[0])
+    assert first[0][0] is counts is not shared
+    assert last.maxlen == 3
