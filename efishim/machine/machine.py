@@ -73,6 +73,8 @@ class Machine:
         self.tsc_hz = tsc_hz
         self.halts = 0
         """How often the guest halted, or firmware waited for it."""
+        self.exceptions, self.max_exceptions = 0, NEVER
+        """How many exceptions were delivered, and after how many the run ends. Interrupts and INT n are none."""
         self.seed = seed
         self.entropy = Entropy.of(seed, "cpu")
         self._on_trap: Callable[[int], None] | None = None
@@ -160,7 +162,8 @@ class Machine:
         self.time.begin(insns, when, self.seed)
         self.entropy = Entropy.of(self.seed, "cpu")
         self.ledger.clear()
-        self.halts, self._stop = 0, None
+        self.halts = self.exceptions = 0
+        self._stop = None
 
     def now(self) -> int:
         """See `Board.now`."""
@@ -458,6 +461,9 @@ class Machine:
             self.on_exception(event, self.engine.env.linear)
         if not event.software:  # INT n is a call: its handler follows from the code that has it
             self.engine.native.interrupted(self.engine.env.pc, event.vector)
+            self.exceptions += not event.external
+            if self.exceptions > self.max_exceptions:
+                self.stop("endless loop", f"{self.exceptions:,} exceptions, the last one at {self.engine.env.linear:#x}")
         self._delivery.deliver(event)
 
     def _after(self, error: int, barked: bool) -> None:

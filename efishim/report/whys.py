@@ -104,16 +104,31 @@ def _effects(effects: Sequence[Effect], verbose: bool) -> Iterator[str]:
         kinds.setdefault(effect.kind, []).append(effect)
     for kind, found in kinds.items():
         yield f"  {kind}: {counted(len(found), 'difference')}"
-        shown = found if verbose else found[:SHOWN]
-        yield from (f"    {_sided(effect)}{_one_way(effect.causes)}" for effect in shown)
-        if len(found) > len(shown):
-            yield f"    and {len(found) - len(shown):,} more"
+        rows = [f"{_mark(one)} {one.fact}{_one_way(one.causes)}" for one in found if not one.root]
+        rows += _roots([one for one in found if one.root], verbose)
+        shown = rows if verbose else rows[:SHOWN]
+        yield from (f"    {row}" for row in shown)
+        if len(rows) > len(shown):
+            yield f"    and {len(rows) - len(shown):,} more"
 
 
-def _sided(effect: Effect) -> str:
+def _roots(effects: Sequence[Effect], verbose: bool) -> list[str]:
+    """Functions by the branch behind which they ran."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in effects:
+        way = _mark(one), one.root, _one_way(one.causes)
+        found.setdefault(way, []).append(one.fact.removeprefix(f"{one.kind}."))
+    rows = []
+    for (mark, root, one_way), names in found.items():
+        more = 0 if verbose else len(names) - SHOWN
+        named = ", ".join(names if more <= 0 else names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        rows.append(f"{mark} code.{root}: {counted(len(names), 'function')}: {named}{one_way}")
+    return rows
+
+
+def _mark(effect: Effect) -> str:
     one, other = effect.values
-    mark = "-" if not other else "+" if not one else "~"
-    return f"{mark} {effect.fact}"
+    return "-" if not other else "+" if not one else "~"
 
 
 def _one_way(causes: Sequence[Cause]) -> str:

@@ -14,7 +14,7 @@ from efishim.lab.observe.code_parts import CodeLayout, coverage
 from efishim.lab.observe.code_ways import Notes
 from efishim.lab.observe.image_code import ImageCode
 from efishim.lab.observe.limits import RunLimits
-from efishim.lab.record import Milestone, Record, Tool, encode
+from efishim.lab.record import FunctionCoverage, Milestone, Record, Tool, encode
 from efishim.why.side import Side
 
 WAY = "meeting", "startup_64"
@@ -30,17 +30,23 @@ class Behind:
     outcome: str
     insns: int
     virtual_ns: int = 0
+    exceptions: int = 0
+    """How many were delivered."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When an experiment is given up: the kernel hangs. Instructions and nanoseconds of guest time since power-on."""
+    """When an experiment is given up: the kernel hangs. Instructions and nanoseconds of guest time since power-on, and
+    exceptions since the meeting point: a kernel in a loop of faults executes few instructions.
+    """
 
     insns: int
     when: int
+    exceptions: int
 
     def give_up(self, side: Side) -> None:
         """Have the machine stop when it is time."""
+        side.machine.max_exceptions = self.exceptions
         said = "the kernel had far more time than in the runs without experiments"
         side.machine.clock.at(self.when, lambda: side.machine.stop("endless loop", said))
 
@@ -87,8 +93,19 @@ def run_on(side: Side, limit: Limit | None = None) -> Record:
     )
 
 
-def behind(record: Record) -> Behind:
-    """What is compared of a record."""
+def behind(side: Side, limit: Limit | None = None) -> Behind:
+    """What is compared of the record of a run from here on."""
+    return of_record(run_on(side, limit), side.machine.exceptions)
+
+
+def plain(side: Side) -> tuple[Behind, list[FunctionCoverage]]:
+    """The same, and the code that ran, of a run without an experiment."""
+    record = run_on(side)
+    return of_record(record, side.machine.exceptions), record.coverage.functions
+
+
+def of_record(record: Record, exceptions: int) -> Behind:
+    """What is compared of it."""
     facts, maps = behaviour(record)
     areas = {piece(whole, one.start, one.end).path: one.label for whole, found in maps.items() for one in found}
     digest = hashlib.sha256(encode(record)).hexdigest()
@@ -98,4 +115,5 @@ def behind(record: Record) -> Behind:
         record.outcome.reason.value,
         record.outcome.insns,
         record.outcome.virtual_ns,
+        exceptions,
     )

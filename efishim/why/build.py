@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from efishim.errors import UsageError
@@ -17,6 +17,7 @@ from efishim.why.items import difference
 from efishim.why.laboratory import LEFT_OVER, Laboratory
 from efishim.why.model import Answer, Cause, Effect, ItemAnswer, Sanity, Trial
 from efishim.why.readers import Readers, readers_of
+from efishim.why.roots import CODE, roots
 from efishim.why.side import Side, Start, arrive, meet
 
 NOKASLR = b"nokaslr"
@@ -82,6 +83,15 @@ class Question:
     truth: tuple[Behind, Behind] = (CRASHED, CRASHED)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the experiments gave: causes and roots of differences, and who read which field of boot_params."""
+
+    causes: dict[str, list[tuple[int, tuple[str, ...]]]]
+    branches: Mapping[str, str]
+    read: list[Readers]
+
+
 def find_out(question: Question) -> Answer:
     """Make the experiments. Raises as `answer`."""
     sides = question.sides
@@ -98,12 +108,15 @@ def find_out(question: Question) -> Answer:
     question.truth = truth = laboratory.plain()
     sanity = _sanity(laboratory, truth, sides)
     laboratory.known[frozenset()], laboratory.known[laboratory.all] = truth
-    facts = _asked(differing(*truth), question.of)
+    every = differing(*truth)
+    branches = roots(truth, laboratory.ran, every)
+    facts = _asked(every, branches, question.of)
     ways = [Way(laboratory, 0, truth[0], truth[1]), Way(laboratory, 1, truth[1], truth[0])]
     sound = all(check.same for check in sanity)
-    found = causes(ways, facts) if sound and items else {fact: [] for fact in facts}
     read = laboratory.readers() if items else []
-    return _answer(question, laboratory, sanity, ways, facts, found, read)
+    unread = [name for name, item in laboratory.items.items() if readers_of(item, read) == ()]
+    found = causes(ways, facts, unread) if sound and items else {fact: [] for fact in facts}
+    return _answer(question, laboratory, sanity, ways, Found(found, branches, read))
 
 
 def _sanity(laboratory: Laboratory, truth: tuple[Behind, Behind], sides: tuple[Side, Side]) -> list[Sanity]:
@@ -124,13 +137,11 @@ def _sanity(laboratory: Laboratory, truth: tuple[Behind, Behind], sides: tuple[S
     return found
 
 
-def _asked(facts: list[str], of: str | None) -> list[str]:
-    """Those that were asked for. Raises UsageError when there is no such difference."""
+def _asked(facts: list[str], branches: Mapping[str, str], of: str | None) -> list[str]:
+    """Those that were asked for, by their own names or by that of the root of code. Raises UsageError when there are none."""
     if of is None:
         return facts
-    wanted = [
-        fact for fact in facts if fact == of or fact.replace(" ", ":", 1) == of or of in (fact, fact.replace(".", ":", 1))
-    ]
+    wanted = [fact for fact in facts if of.replace(":", ".", 1) in (fact.replace(":", ".", 1), CODE + branches.get(fact, fact))]
     if not wanted:
         near = [fact for fact in facts if of.rpartition(":")[2] in fact][:5]
         raise UsageError(
@@ -144,9 +155,7 @@ def _answer(
     laboratory: Laboratory,
     sanity: list[Sanity],
     ways: list[Way],
-    facts: list[str],
-    found: dict[str, list[tuple[int, tuple[str, ...]]]],
-    read: list[Readers],
+    found: Found,
 ) -> Answer:
     sides, start, truth = question.sides, question.start, question.truth
     effects = [
@@ -154,9 +163,10 @@ def _answer(
             fact=fact,
             kind=fact.partition(" ")[0].partition(".")[0],
             values=(truth[0].facts.get(fact, ""), truth[1].facts.get(fact, "")),
-            causes=tuple(Cause(items=names, into=sides[into].route, sides=(1 - into, into)) for into, names in found[fact]),
+            causes=tuple(Cause(items=names, into=sides[into].route, sides=(1 - into, into)) for into, names in switched),
+            root=found.branches.get(fact, ""),
         )
-        for fact in facts
+        for fact, switched in found.causes.items()
     ]
     switches: dict[str, list[str]] = {}
     for effect in effects:
@@ -169,7 +179,7 @@ def _answer(
             values=item.shown,
             idle=all(item.name in way.idle for way in ways),
             exact=all(item.name in way.exact for way in ways),
-            readers=readers_of(item, read),
+            readers=readers_of(item, found.read),
             switches=tuple(switches.get(item.name, ())),
         )
         for item in laboratory.items.values()

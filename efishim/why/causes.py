@@ -114,9 +114,11 @@ class Way:
         return tuple(kept)
 
 
-def groups_of(laboratory: Laboratory) -> list[list[str]]:
-    """What is tried at first: all that is unlikely to do anything together, and each other item alone."""
-    likely = [name for name in sorted(laboratory.items) if name.startswith(LIKELY)]
+def groups_of(laboratory: Laboratory, unread: Collection[str] = ()) -> list[list[str]]:
+    """What is tried at first: all that is unlikely to do anything together, as what no function reads, and each other item
+    alone.
+    """
+    likely = [name for name in sorted(laboratory.items) if name.startswith(LIKELY) and name not in unread]
     return [[name for name in sorted(laboratory.items) if name not in likely], *([name] for name in likely)]
 
 
@@ -126,10 +128,14 @@ def differing(one: Behind, other: Behind) -> list[str]:
     return sorted(name for name in names if one.facts.get(name, "") != other.facts.get(name, ""))
 
 
-def causes(ways: Sequence[Way], facts: Sequence[str]) -> dict[str, list[tuple[int, tuple[str, ...]]]]:
-    """For each difference the smallest sets of items that switch it, with the side that they were taken over into."""
+def causes(
+    ways: Sequence[Way], facts: Sequence[str], unread: Collection[str] = ()
+) -> dict[str, list[tuple[int, tuple[str, ...]]]]:
+    """For each difference the smallest sets of items that switch it, with the side that they were taken over into. `unread`
+    are items that no function of the kernel reads.
+    """
     laboratory = ways[0].laboratory
-    side_by_side(laboratory, [way.screen(groups_of(laboratory)) for way in ways])
+    side_by_side(laboratory, [way.screen(groups_of(laboratory, unread)) for way in ways])
     found: dict[str, list[tuple[int, tuple[str, ...]]]] = {fact: [] for fact in facts}
     for way in ways:
         for name in sorted(way.active):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from efishim.lab.observe.limits import Interrupt
-from efishim.lab.record import Reason
-from efishim.why.behind import Behind, Limit, behind, run_on
+from efishim.lab.record import FunctionCoverage, Reason
+from efishim.why.behind import Behind, Limit, behind, plain
 from efishim.why.forks import CRASHED, Result, in_forks
 from efishim.why.pieces import Item
 from efishim.why.readers import Readers, readers
@@ -18,10 +18,11 @@ from efishim.why.take import left_over, take
 Names = frozenset[str]
 LEFT_OVER = "left over: "
 PATIENCE = 2
-"""An experiment ends after so many times the instructions and the guest time of the longer plain run: the kernel hangs then."""
-MORE_INSNS, MORE_NS = 1 << 20, 30_000_000_000
+"""An experiment ends after so many times the instructions, the guest time or the exceptions of the longer plain run: the kernel
+hangs then."""
+MORE_INSNS, MORE_NS, MORE_EXCEPTIONS = 1 << 20, 30_000_000_000, 1000
 """And this. A short run does not come near its end, where blocks are counted in another way; a driver may wait for a device
-that does not answer."""
+that does not answer; a kernel that says why it died may run into a few faults more."""
 
 
 class Laboratory:
@@ -41,6 +42,8 @@ class Laboratory:
         self._start, self._jobs, self._interrupt = start, jobs, interrupt
         self.limit: Limit | None = None
         """Of experiments, once the plain runs were made and both shut down."""
+        self.ran: tuple[Sequence[FunctionCoverage], Sequence[FunctionCoverage]] = (), ()
+        """The code that ran on either side without experiments, once that is known."""
         self._on_first = first.has_firmware or not second.has_firmware
 
     def run(self, experiments: Iterable[Names]) -> None:
@@ -56,13 +59,16 @@ class Laboratory:
 
     def plain(self) -> tuple[Behind, Behind]:
         """Both sides as they are, each on its own machine."""
-        one, other = self._in_forks([partial(_as_it_is, side) for side in self.sides], CRASHED)
+        lost: tuple[Behind, list[FunctionCoverage]] = CRASHED, []
+        (one, mine), (other, theirs) = self._in_forks([partial(plain, side) for side in self.sides], lost)
+        self.ran = mine, theirs
         self.known[frozenset() if self._on_first else self.all] = one if self._on_first else other
         if all(run.outcome == Reason.SHUTDOWN for run in (one, other)):
             start, insns, when = self._start, max(one.insns, other.insns), max(one.virtual_ns, other.virtual_ns)
             self.limit = Limit(
                 start.insns + PATIENCE * (insns - start.insns) + MORE_INSNS,
                 start.when + PATIENCE * (when - start.when) + MORE_NS,
+                PATIENCE * max(one.exceptions, other.exceptions) + MORE_EXCEPTIONS,
             )
         return one, other
 
@@ -88,9 +94,5 @@ class Laboratory:
         taken = seconds if on_first else self.all - seconds
         take(recipient, donor, [item for name, item in self.items.items() if name in taken], self._start)
         left = left_over(recipient, donor) if check else []
-        found = behind(run_on(recipient, self.limit))
+        found = behind(recipient, self.limit)
         return found if not left else replace(found, digest=LEFT_OVER + ", ".join(left[:8]))
-
-
-def _as_it_is(side: Side) -> Behind:
-    return behind(run_on(side))

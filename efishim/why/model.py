@@ -58,6 +58,9 @@ class Effect:
     kind: str
     values: tuple[str, str]
     causes: tuple[Cause, ...]
+    root: str = ""
+    """Of a function: behind which branch it ran, `function -> function`, the last one that both runs came through and the
+    first behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,17 @@ def test_what_has_no_cause_is_said() -> None:
     assert "differences without a cause\n" in whys.text(lost)
 
 
+def test_functions_are_listed_by_the_branch_behind_which_they_ran() -> None:
+    code = [
+        Effect(fact=f"code.f{number}", kind="code", values=("ran", ""), causes=(cause("efi_info", into=0),), root="main -> f0")
+        for number in range(10)
+    ]
+    item = replace(ANSWER.items[0], switches=tuple(one.fact for one in code))
+    text = whys.text(replace(ANSWER, effects=tuple(code), items=(item,)))
+    assert "    - code.main -> f0: 10 functions: f0, f1, f2, f3, f4, f5, f6, f7 and 2 more  (when taken over" in text
+    assert "f8, f9  (when" in whys.text(replace(ANSWER, effects=tuple(code), items=(item,)), verbose=True)
+
+
 def test_json_is_the_answer() -> None:
     found = json.loads(whys.json(ANSWER))
     assert found["schema"] == 1
