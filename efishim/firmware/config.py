@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from efishim.disk.medium import Medium
 from efishim.errors import ProviderError
+from efishim.firmware.boot_manager import BootOptions
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.load_options import LoadOptions
@@ -52,6 +53,8 @@ class ShimConfig:
     """(name, contents) in the root of a file system on the device that the image seems to come from; none without files."""
     disk: Medium | None = None
     """A disk that is connected, with all that firmware finds on it; None without one."""
+    boot: BootOptions = field(default_factory=BootOptions)
+    """What the boot manager starts of the disk; without options the program that a medium has by default."""
     load_options: LoadOptions = field(default_factory=LoadOptions)
     overrides: Overrides = field(default_factory=Overrides)
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.errors import ImageError
+from efishim.firmware.boot_manager import BootManager
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.call_log import CallLog, LoggedCall
 from efishim.firmware.calling.device_path import file_path, path_bytes, vendor_media
-from efishim.firmware.calling.dispatch import Call, Dispatcher, Handler, Services, Steps, StubArea
+from efishim.firmware.calling.dispatch import Dispatcher, Handler, Services, Steps, StubArea, call_once
 from efishim.firmware.calling.environment import Environment
 from efishim.firmware.calling.functions import RUNTIME_FUNCTIONS, SERVICES, Function
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.own_paths import DISK, FRAMEBUFFER, SHIM_GUID, console_path, device
 from efishim.firmware.calling.status import EfiError, Status, demand
-from efishim.firmware.calling.tables import Tables
+from efishim.firmware.calling.tables import Tables, acpi_revision
 from efishim.firmware.config import ShimConfig
 from efishim.firmware.memory import placement
 from efishim.firmware.memory.loader import Loader
@@ -48,7 +49,7 @@ from efishim.firmware.services.variables import VariableStore, firmware_variable
 from efishim.firmware.services.violations import Violations
 from efishim.firmware.services.virtual import VirtualMode
 from efishim.machine.cpu import Board
-from efishim.machine.memory import PAGE, BusError
+from efishim.machine.memory import PAGE
 from efishim.wire.guids import (
     ACPI_TABLE_GUID,
     CONSOLE_IN_DEVICE_GUID,
@@ -201,7 +202,10 @@ class Shim:
         self.exit.attributes_table = self.pool.allocate(MemoryType.BOOT_SERVICES_DATA, ATTRIBUTES_SIZE)
         self.exit.write_attributes()
         for guid, address in (
-            (EFI_ACPI_20_TABLE_GUID, self.config.rsdp if self._acpi_revision() >= ACPI_20_REVISION else 0),
+            (
+                EFI_ACPI_20_TABLE_GUID,
+                self.config.rsdp if acpi_revision(self.board.memory, self.config.rsdp) >= ACPI_20_REVISION else 0,
+            ),
             (ACPI_TABLE_GUID, self.config.rsdp),
             (SMBIOS_TABLE_GUID, self.config.smbios),
             (SMBIOS3_TABLE_GUID, self.config.smbios3),
@@ -210,13 +214,6 @@ class Shim:
         ):
             if address and self.config.overrides.has_table(guid):
                 self.tables.install(guid, address)
-
-    def _acpi_revision(self) -> int:
-        """The RSDP's revision (ACPI 6.5, 5.2.5.3): below 2 there is no XSDT, and it is no ACPI 2.0 table."""
-        try:
-            return self.board.memory.u8(self.config.rsdp + 15)
-        except BusError:
-            return 0
 
     def _install(self, handle: int, guid: str, address: int) -> int:
         if not self.config.overrides.has_protocol(guid):
@@ -312,8 +309,7 @@ class Shim:
     def start(self, image: LoadedImage) -> None:
         """Set the processor up so that running the machine runs the image, as StartImage would."""
         self.environment.enter(self.pages.root, self.placement.stack_top)
-        self.events.signal_group(EFI_EVENT_GROUP_READY_TO_BOOT)
-        self.events.arm_watchdog(WATCHDOG_SECONDS)
+        self._ready()
         self.dispatcher.start(self.images.run(image), self.placement.stack_top, self._returned)
 
     def boot(self, image: bytes) -> LoadedImage:
@@ -323,17 +319,24 @@ class Shim:
         return loaded
 
     def boot_disk(self) -> LoadedImage:
-        """Start what a boot manager starts of the disk (3.5.1.1). Raises DiskError without such a program, ImageError."""
+        """Start what a boot manager starts of the disk (3.1, 3.5.1.1). Raises DiskError without such a program, ImageError."""
         assert self.disks is not None
         name = BOOT_FILE if self.config.architecture is Architecture.X64 else BOOT_FILE_32
-        found = self.disks.boot_file(name)
-        self._preset_variables(found.path)
-        try:
-            image = self.images.load(found.data, found.origin(self.protocols.agent))
-        except EfiError as error:
-            raise ImageError(f"{name} of the disk cannot be started: {why_not_loaded(error.status)}") from error
-        self.start(image)
+        manager = BootManager(self.variables, self.disks, self.images, self.context.place, self.protocols.agent, name)
+        if self.config.boot.options:
+            manager.preset(self.config.boot)
+        else:
+            self._preset_variables(self.disks.boot_file(name).path)
+        programs = manager.programs()
+        image = next(programs)
+        self.environment.enter(self.pages.root, self.placement.stack_top)
+        self.dispatcher.start(manager.run(image, programs, self._ready), self.placement.stack_top, self._returned)
         return image
+
+    def _ready(self) -> None:
+        """Before each program that is started."""
+        self.events.signal_group(EFI_EVENT_GROUP_READY_TO_BOOT)
+        self.events.arm_watchdog(WATCHDOG_SECONDS)
 
     def enter(
         self,
@@ -348,7 +351,7 @@ class Shim:
         """
         self.environment.enter(self.pages.root, self.placement.stack_top)
         self.events.arm_watchdog(WATCHDOG_SECONDS)
-        steps = self.images.hand_over(image, address, arguments) if image is not None else _call(address, arguments)
+        steps = self.images.hand_over(image, address, arguments) if image is not None else call_once(address, arguments)
         self.dispatcher.start(steps, self.placement.stack_top, self._returned)
         for register, value in registers.items():
             self.board.cpu.set(register, value)
@@ -394,7 +397,3 @@ class Shim:
     def on_fetch_fault(self, address: int) -> bool:
         """For the machine: the guest may not fetch from this linear address. True when it may now."""
         return self.pages.on_fetch_fault(address, self.board.cpu.get("cr3"))
-
-
-def _call(address: int, arguments: tuple[int, ...]) -> Steps:
-    return (yield Call(address, arguments))

@@ -97,6 +97,11 @@ def _answer(value: int) -> Steps:
     yield Idle()  # makes this a generator
 
 
+def call_once(address: int, arguments: tuple[int, ...]) -> Steps:
+    """Nothing but a call of the guest's."""
+    return (yield Call(address, arguments))
+
+
 @dataclass
 class StubArea:
     """Where stubs are put: whole pages of guest memory, filled from the start."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from efishim.firmware.calling.guest import Guest
 from efishim.firmware.calling.status import Status, demand
-from efishim.machine.memory import PhysicalMemory
+from efishim.machine.memory import BusError, PhysicalMemory
 from efishim.wire.guids import guid_bytes
 from efishim.wire.uefi import (
     BOOT_SERVICES_SIGNATURE,
@@ -144,3 +144,11 @@ def crc32(guest: Guest, address: int, size: int) -> int:
         crc = zlib.crc32(guest.read(address + done, step), crc)
         done += step
     return crc
+
+
+def acpi_revision(memory: PhysicalMemory, rsdp: int) -> int:
+    """The RSDP's revision (ACPI 6.5, 5.2.5.3): below 2 there is no XSDT, and it is no ACPI 2.0 table."""
+    try:
+        return memory.u8(rsdp + 15)
+    except BusError:
+        return 0

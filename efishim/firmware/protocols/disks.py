@@ -19,11 +19,13 @@ from efishim.firmware.protocols.simple_file_system import SimpleFileSystem
 from efishim.firmware.protocols.volume import FatFiles
 from efishim.firmware.services.loaded_image import Origin
 from efishim.wire.guids import EFI_DEVICE_PATH_PROTOCOL_GUID, EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID
+from efishim.wire.uefi_protocols import HardDrivePath
 
 BOOT_FILE = "\\EFI\\BOOT\\BOOTX64.EFI"
 BOOT_FILE_32 = "\\EFI\\BOOT\\BOOTIA32.EFI"
 """What a boot manager starts of a medium without boot options (3.5.1.1)."""
-FILE_PATH = 4
+HARD_DRIVE, FILE_PATH = 1, 4
+"""Subtypes of media nodes (10.3.5)."""
 LARGEST_PROGRAM = 256 << 20
 MOST_SAID = 3
 """Problems of a disk that an error names."""
@@ -108,6 +110,26 @@ class Disks:
         detail = f" ({'; '.join(self.problems[:MOST_SAID])})" if self.problems else ""
         raise DiskError(f"the disk cannot be booted from: it has {where}{detail}")
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The FAT volumes, in the order in which they are looked at."""
+        return tuple(self._places)
+
+    def program(self, path: tuple[Node, ...], default: str) -> BootFile:
+        """The program that the path of a load option names: from the disk on, or the short form of it, which begins with the
+        partition or is the file alone; `default` of what a path without a file leads to (3.1.2). Raises DiskError.
+        """
+        files = tuple(one for one in path if (one.type, one.subtype) == (MEDIA, FILE_PATH))
+        front = tuple(one for one in path if one not in files)
+        name = "\\".join(one.body.decode("utf-16-le", "replace").split("\0")[0] for one in files) or default
+        for place in self._places:
+            whole = place.path[: len(front)] == front if not files else place.path == front
+            if not front or whole or (len(front) == 1 and _same_partition(front[0], place.path[-1])):
+                file = place.volume.find(name)
+                if file is not None and not file.directory:
+                    return BootFile(place, name, place.volume.read(file))
+        raise DiskError(f"the disk has no {name}")
+
     def read_file(self, interface: int, path: bytes) -> bytes | None:
         """A file of one of these volumes, by the rest of its device path (7.4.1); None for what is none of them.
         Raises EfiError.
@@ -126,6 +148,14 @@ class Disks:
             return volume.read(file)
         except DiskError as error:
             raise EfiError(Status.DEVICE_ERROR) from error
+
+
+def _same_partition(one: Node, two: Node) -> bool:
+    """Number and signature count, and not where the partition lies."""
+    if any((node.type, node.subtype) != (MEDIA, HARD_DRIVE) or len(node.body) != HardDrivePath.SIZE for node in (one, two)):
+        return False
+    a, b = HardDrivePath.parse(one.body), HardDrivePath.parse(two.body)
+    return (a.partition_number, a.signature_type, a.signature) == (b.partition_number, b.signature_type, b.signature)
 
 
 def _said(partition: Partition) -> str:

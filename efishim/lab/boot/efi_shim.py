@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from efishim.disk.medium import Medium
-from efishim.errors import ProviderError
+from efishim.errors import ProviderError, UsageError
 from efishim.firmware.calling.architecture import Architecture
 from efishim.firmware.calling.overrides import Overrides
 from efishim.firmware.profile import Profile, ProfileError, ProfileOverrides, parse_item
@@ -43,6 +43,8 @@ def build(
     """
     given = plan.option_group(SHIM_GROUP)
     options = shim_options(given)
+    if options.boot.options and disk is None:
+        raise UsageError("shim.boot names programs of a disk, and there is none", hint="give --disk or --loader")
     profile = firmware_profile(plan)
     vendor = options.vendor if profile is None or profile.vendor is None or "vendor" in given else profile.vendor
     smbios = information.smbios or 0
@@ -66,6 +68,7 @@ def build(
         keys=options.keys,
         files=(*files, *(_files(plan) if options.files else ())),
         disk=disk,
+        boot=options.boot,
         load_options=options.load_options,
         overrides=Overrides() if profile is None else ProfileOverrides(profile),
     )

@@ -6,7 +6,7 @@ it, by firmware's LoadImage and StartImage or by itself. Before that moment noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from efishim.dump.entry import placed
@@ -49,6 +49,9 @@ class LoaderRun:
         self._machine, self._image, self._booted, self._registry = machine, image, booted, registry
         self._waiting: list[Callable[[int], None]] = []
         self._arrived: Callable[[], None] = lambda: None
+        self.problems: Sequence[str] = ()
+        """What of the disk could not be used or started; the first `known` are in the record already."""
+        self.known = 0
         self.entry = ""
         """The entry at which the image was started; empty before."""
 
@@ -66,7 +69,8 @@ class LoaderRun:
 
     def notes(self) -> list[str]:
         """For the record, when the run is over."""
-        return [] if self.entry else ["the loader did not start the kernel: nothing arrived at any of its entries"]
+        late = [f"the disk: {problem}" for problem in self.problems[self.known :]]
+        return late if self.entry else [*late, "the loader did not start the kernel: nothing arrived at any of its entries"]
 
     def _met(self, candidate: _Candidate, address: int) -> None:
         if self.entry or address < candidate.offset:  # below, its beginning would have no address

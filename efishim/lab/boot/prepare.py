@@ -286,7 +286,8 @@ def _through_loader(bench: Bench, loader: LoaderPlan) -> None:
     assert shim.disks is not None
     bench.booted.notes += [f"the disk: {problem}" for problem in shim.disks.problems]
     bench.booted.loaded = Loaded(program.base, program.size, program.entry)
-    bench.booted.loader = LoaderRun(bench.machine, bench.image, bench.booted, bench.registry)
+    bench.booted.loader = run = LoaderRun(bench.machine, bench.image, bench.booted, bench.registry)
+    run.problems, run.known = shim.disks.problems, len(shim.disks.problems)
 
 
 def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:

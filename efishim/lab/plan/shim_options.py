@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from efishim.errors import UsageError
+from efishim.firmware.boot_manager import BootOption, BootOptions
 from efishim.firmware.load_options import LARGEST, LoadOptions
 from efishim.provider import OptionHelp
 
@@ -16,6 +17,10 @@ SHIM_OPTIONS = (
     OptionHelp("keys", "keys to type at the firmware's console", ""),
     OptionHelp("files", "also offer the files given with -i on the EFI file system of the image's device (0 or 1)", "0"),
     OptionHelp("disk_writes", "take what is written to the disk of --disk or --loader, for this run (0 or 1)", "0"),
+    OptionHelp(
+        "boot", "programs of the disk that Boot0000, Boot0001 ... start, separated by `;`, arguments behind a space", ""
+    ),
+    OptionHelp("boot_next", "the number of the one of them that BootNext names", ""),
     OptionHelp("load_options", "LoadOptions: the command line as text, the same unterminated, or hex:BYTES", "text"),
     OptionHelp("file_path", "whether the image's LoadedImage has a FilePath (0 or 1)", "1"),
     OptionHelp("vendor", "FirmwareVendor in the system table", "efishim"),
@@ -35,6 +40,7 @@ class ShimOptions:
     vendor: str = "efishim"
     files: bool = False
     disk_writes: bool = False
+    boot: BootOptions = field(default_factory=BootOptions)
     load_options: LoadOptions = field(default_factory=LoadOptions)
 
 
@@ -50,8 +56,31 @@ def shim_options(texts: dict[str, str]) -> ShimOptions:
         vendor=vendor,
         files=_switch("files", texts),
         disk_writes=_switch("disk_writes", texts),
+        boot=_boot(texts),
         load_options=_load_options(texts),
     )
+
+
+MOST_OPTIONS = 64
+
+
+def _boot(texts: dict[str, str]) -> BootOptions:
+    found = []
+    for text in filter(None, (one.strip() for one in texts.get("boot", "").split(";"))):
+        path, _, words = text.partition(" ")
+        if path[0] not in "\\/":
+            raise UsageError(
+                f"shim.boot takes paths from the root of a volume, not {path[:60]!r}", hint="\\EFI\\debian\\grubx64.efi"
+            )
+        found.append(BootOption(path.replace("/", "\\"), words.strip()))
+    if len(found) > MOST_OPTIONS:
+        raise UsageError(f"shim.boot takes at most {MOST_OPTIONS} programs")
+    following = texts.get("boot_next", "")
+    if following and not (following.isascii() and following.isdigit() and int(following[:4]) < len(found)):
+        raise UsageError(
+            f"shim.boot_next takes the number of one of the {len(found)} programs of shim.boot, not {following[:60]!r}"
+        )
+    return BootOptions(tuple(found), int(following) if following else None)
 
 
 def _load_options(texts: dict[str, str]) -> LoadOptions:

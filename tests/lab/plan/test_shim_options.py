@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from efishim.errors import UsageError
+from efishim.firmware.boot_manager import BootOption, BootOptions
 from efishim.firmware.load_options import LARGEST, LoadOptions
 from efishim.lab.plan.shim_options import shim_options
 
@@ -34,3 +35,25 @@ def test_load_options_that_are_none(text: str) -> None:
 def test_a_switch_is_one() -> None:
     with pytest.raises(UsageError, match=r"shim\.file_path takes 0 or 1"):
         shim_options({"file_path": "2"})
+
+
+def test_boot_options_are_paths_with_arguments() -> None:
+    found = shim_options({"boot": "/EFI/debian/shimx64.efi;\\b.efi quiet  splash ; ", "boot_next": "1"}).boot
+    assert found.options == (BootOption("\\EFI\\debian\\shimx64.efi"), BootOption("\\b.efi", "quiet  splash"))
+    assert found.next == 1
+    assert shim_options({}).boot == BootOptions()
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ({"boot": "EFI\\a.efi"}, "paths from the root"),
+        ({"boot": ";".join(["\\a"] * 65)}, "at most 64"),
+        ({"boot": "\\a", "boot_next": "1"}, "one of the 1 programs"),
+        ({"boot_next": "0"}, "one of the 0 programs"),
+        ({"boot": "\\a", "boot_next": "x"}, "not 'x'"),
+    ],
+)
+def test_boot_options_that_name_nothing_are_refused(texts: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        shim_options(texts)
