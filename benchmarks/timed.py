@@ -27,7 +27,7 @@ class Timed:
 def run_timed(command: Sequence[str], markers: Mapping[str, str], *, timeout: float) -> Timed:
     """Run a command to its end and note when each marker (name to text) first appeared on stdout or stderr.
 
-    The clock is read when the line arrives here, so buffering on the way counts, as it does for somebody who watches.
+    The clock is read when the line arrives here, so buffering on the way counts, as it does for a user who watches.
     Raises SystemExit with the end of the output when the command takes longer than `timeout` seconds.
     """
     timed = Timed()

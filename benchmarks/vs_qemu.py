@@ -6,7 +6,7 @@ The runs alternate, so that whatever else the machine does hits both. Every time
 process is started, on both sides.
 
 * startup_64: efishim says so on stderr as it happens. QEMU is asked through its gdb stub, in a run of its own that ends
-  there, so that the other times come from a QEMU that nobody watches (see qemu.py on what the breakpoint costs). The
+  there, so that the other times come from an unobserved QEMU (see qemu.py on what the breakpoint costs). The
   address is where the kernel itself reported its code (/proc/iomem, from the reporting init), which is the same in every
   boot with `nokaslr`; that the kernel's entry code lies there is checked at the stop.
 * userspace: the first line of the reporting init arrives, by the same rule on both sides.
@@ -72,7 +72,7 @@ def efishim_sample(job: Job) -> Sample:
 
 
 def qemu_plain(job: Job) -> tuple[Sample, str]:
-    """One run of QEMU that nobody watches, and its console."""
+    """One run of QEMU without a breakpoint, and its console."""
     command = qemu.command(job.kernel, job.initrd, job.cmdline, job.memory)
     done = run_timed(command, {"userspace": USERSPACE}, timeout=TIMEOUT)
     return _checked(done, "QEMU", ("userspace",)), done.output

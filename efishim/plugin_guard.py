@@ -105,7 +105,7 @@ def described(error: BaseException, module: str = "") -> str:
 
 
 def guarded_call(plugin: str, member: str, action: Callable[[], Result], module: str = "") -> Result:
-    """Do something of a plugin. Raises PluginError for what it raises, but for efishim's own errors, which are sentences."""
+    """Call into a plugin. Raises PluginError for any exception except efishim's own errors, which are sentences already."""
     try:
         return action()
     except EfishimError:

@@ -99,7 +99,7 @@ class Plugin:
 
 
 class Registry:
-    """Everything that the plugins gave. Asking a hook twice gives the same objects, but for observers."""
+    """Everything that the plugins provide. Asking a hook twice gives the same objects, except observers."""
 
     def __init__(self, sources: Iterable[EntryPointLike]) -> None:
         self._manager = pluggy.PluginManager(hookspecs.NAMESPACE)
@@ -151,7 +151,7 @@ class Registry:
         return tuple(found)
 
     def _ask(self, hook: str) -> dict[str, Any]:
-        """All objects of a hook by name, asking each plugin by itself."""
+        """All objects of a hook by name, asking each plugin on its own."""
         given: dict[str, list[tuple[str, Any]]] = {}
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         # efishim's own first: of two things of one name, the other is left out where users cannot choose.
@@ -379,8 +379,8 @@ def aliases(provider: Provider) -> tuple[str, ...]:
 
 
 def load_plugins() -> Registry:
-    """The plugins of all installed packages, but for those that EFISHIM_BLOCK_PLUGINS names. Importing them is cheap as long
-    as they import their rooms when used.
+    """The plugins of all installed packages, except those that EFISHIM_BLOCK_PLUGINS names. Importing them is cheap if they
+    import their own modules only when used.
     """
     blocked = {name.strip() for name in os.environ.get(BLOCKED, "").split(",")}
     return Registry(source for source in entry_points(group=GROUP) if not _is_blocked(source, blocked))

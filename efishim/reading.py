@@ -19,7 +19,7 @@ def read_file(path: str | Path, limit: int, what: str, error: type[EfishimError]
     sentence; `what` is the kind of file that was wanted, `hint` what to do when there is none.
     """
     try:
-        # Opened so, a FIFO that nobody writes to gives an error later and does not wait for a writer now (open(2)).
+        # Opened so, a FIFO without a writer gives an error later and does not block now (open(2)).
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             found = os.fstat(stream.fileno())
             if stat.S_ISDIR(found.st_mode):

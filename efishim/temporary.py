@@ -1,6 +1,6 @@
-"""Files and folders for a while. What a killed process left is removed by the next one that writes there.
+"""Temporary files and folders. Those of a killed process are removed by the next one that writes there.
 
-Who works with one holds a lock on it (flock(2)), which goes with the process however that ends: what nobody holds is stale.
+Each is locked (flock(2)) by its process for as long as that lives, however it ends: one without a lock is stale.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _locked_file(prefix: str, directory: Path) -> tuple[int, str]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            taken = True  # somebody takes it for stale and is about to remove it
+            taken = True  # another process takes it for stale and is about to remove it
         except OSError:
             pass  # without locks nothing is ever found stale
         if not taken and os.fstat(descriptor).st_nlink:
@@ -66,7 +66,7 @@ def _remove_stale_files(directory: Path, prefix: str) -> None:
 
 
 def _remove_file(path: Path) -> None:
-    """Unless somebody works with it, or it is none of ours."""
+    """Remove a file, unless it is in use or not ours."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
@@ -79,7 +79,7 @@ def _remove_file(path: Path) -> None:
 
 @contextmanager
 def folder(prefix: str, parent: Path) -> Iterator[Path]:
-    """An empty folder, but for its lock."""
+    """A folder that is empty except for its lock."""
     _remove_stale_folders(prefix, parent)
     while True:
         with ExitStack() as stack:
@@ -89,14 +89,14 @@ def folder(prefix: str, parent: Path) -> Iterator[Path]:
             if os.fstat(lock.fileno()).st_nlink:
                 yield place
                 return
-        # somebody took it for stale before it was locked, and removed it
+        # another process took it for stale before it was locked, and removed it
 
 
 def _remove_stale_folders(prefix: str, parent: Path) -> None:
     with suppress(OSError):
         for one in list(parent.iterdir()):
             if re.fullmatch(re.escape(prefix) + MADE, one.name):
-                with suppress(OSError):  # somebody else was quicker, or it is not ours
+                with suppress(OSError):  # another process was quicker, or it is not ours
                     _remove_folder(one)
 
 

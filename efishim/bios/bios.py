@@ -135,7 +135,7 @@ class Bios:
         cpu = self._board.cpu
         after = (cpu.get("cs.base") + cpu.get("rip") - ROM_START) % (1 << 32)
         if cpu.get("cr0") & 1:
-            return  # protected mode: nobody is called there
+            return  # in protected mode the BIOS is not called
         if after == rom.RESET + len(rom.OUT):
             self._board.stop("reset")
             return

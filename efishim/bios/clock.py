@@ -53,7 +53,7 @@ class ClockServices:
             self._get(REG_C)
 
     def __call__(self, frame: Frame) -> None:
-        """Int 1Ah. Nobody answers for PCI (B1xx): configuration space is for the guest to find."""
+        """Int 1Ah. There is no PCI BIOS (B1xx): the guest has to find configuration space itself."""
         match frame["ah"]:
             case 0x00:
                 ticks = self._area["ticks"]

@@ -26,7 +26,7 @@ class Display(Enum):
 @dataclass(frozen=True, slots=True)
 class BiosConfig:
     """`memory` is the platform's map, ascending; `rsdp` and `smbios` are physical addresses of the anchors (None: there are
-    none); `keys` is what somebody types. The switches say which devices there are.
+    none); `keys` are the keys typed. The switches say which devices there are.
     """
 
     memory: tuple[MemoryRange, ...]

@@ -11,7 +11,7 @@ from efishim.machine.cpu import Board
 POLL = 10_000_000
 """Time that passes at a question for a key that is not there (ns), so that a countdown ends."""
 PATIENCE = 10_000
-"""Such questions in a row, 100 s: nobody will type any more."""
+"""Polls in a row, 100 s, after which no key is expected any more."""
 FUNCTIONS, KEYBOARD_ID, EXTENDED = 0x30, 0x41AB, 0x80
 """That there are functions 0A and 10 to 12; what a keyboard of 101 keys answers to its identify command; that 10 to 12 work."""
 SCAN_CODES = {
@@ -19,7 +19,7 @@ SCAN_CODES = {
     for first, row in ((0x02, "1234567890-=\b\t"), (0x10, "qwertyuiop[]\r"), (0x1E, "asdfghjkl;'`"), (0x2B, "\\zxcvbnm,./"))
     for scan, code in enumerate(row, first)
 } | {" ": 0x39, "\x1b": 0x01}
-"""Set 1 of a US keyboard. Characters that need Shift have their key's code, which nobody here asks for."""
+"""Set 1 of a US keyboard. Characters that need Shift have their key's code, which no caller here needs."""
 
 
 def key_word(character: str) -> int:
@@ -29,7 +29,7 @@ def key_word(character: str) -> int:
 
 
 class KeyboardServices:
-    """Int 16h. `on_wait` hears that somebody waits for a key that will not come."""
+    """Int 16h. `on_wait` is called when the guest waits for a key that will not come."""
 
     def __init__(self, board: Board, area: DataArea, keys: str) -> None:
         self._board = board

@@ -64,7 +64,7 @@ class SystemServices:
                 frame.carry = False
                 frame["ax"] = extended_kib(self._memory)
             case 0x90 | 0x91:
-                pass  # nobody has other work meanwhile
+                pass  # there is no other task to switch to
             case 0xC0:
                 frame.done()
                 frame.set_es(rom.SEGMENT)

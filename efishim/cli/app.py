@@ -70,7 +70,7 @@ class State:
         """What `efishim.toml` says, in the current directory or above it. Raises UsageError."""
         try:
             return find_project(Path.cwd())
-        except FileNotFoundError:  # somebody removed the current directory
+        except FileNotFoundError:  # the current directory was removed
             return Project()
 
 

@@ -18,8 +18,8 @@ SHELLS = ("bash", "zsh", "fish")
 def command(context: click.Context, shell: str, install: bool) -> None:
     """Print a shell completion script, or install it.
 
-    bash and fish find an installed script by themselves. zsh looks in the folders of $fpath, to which ~/.zshrc has to add the
-    script's folder before it calls compinit.
+    bash and fish find an installed script on their own. zsh looks in the folders of $fpath: ~/.zshrc has to add the script's
+    folder to it before it calls compinit.
 
     \b
         efishim completion bash --install

@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What came of it. `interrupted` is an exit status, 0 when nobody interrupted."""
+    """The result. `interrupted` is an exit status, 0 if the command was not interrupted."""
 
     cells: list[Cell]
     records: list[Record]

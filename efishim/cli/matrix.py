@@ -129,7 +129,7 @@ def command(
 
 @dataclass
 class Outcome:
-    """What came of the routes. `interrupted` is an exit status, 0 when nobody interrupted."""
+    """The results of the routes. `interrupted` is an exit status, 0 if the command was not interrupted."""
 
     records: list[Record] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)

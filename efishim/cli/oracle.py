@@ -234,7 +234,7 @@ def _compare_dump(
 
 
 def _boot(state: State, request: Request, flow: BootFlow, progress: Progress, *, wanted: bool) -> Record | None:
-    """One boot; None for a route that turned out not to apply and that nobody asked for."""
+    """One boot; None if the route does not apply and was not asked for by name."""
     from efishim.oracle.dump import oracle_record
 
     try:
@@ -275,7 +275,7 @@ def _request(
     if size > MEMORY_LIMIT:
         raise UsageError(f"the reference machine takes at most {MEMORY_LIMIT >> 30} GiB of memory, not {memory}")
     if epoch is not None and not 0 <= epoch < 1 << 32:
-        raise UsageError(f"the epoch is a number of seconds from 0 to 2**32-1, not {epoch}")
+        raise UsageError(f"the epoch must be a number of seconds from 0 to 2**32-1, not {epoch}")
     ramdisks = tuple(plans.Blob.from_file(path, what="ramdisk") for path in initrds)
     line = plans.DEFAULT_CMDLINE if cmdline is None else plans.parse_cmdline(cmdline)
     blob = find_image(kernel, progress, state.registry)

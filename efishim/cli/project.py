@@ -118,7 +118,7 @@ def _options(values: object, where: str, path: Path) -> dict[str, Any]:
     _only(values, OPTIONS, where)
     for name, value in values.items():
         if isinstance(value, list) and name not in REPEATABLE:
-            raise UsageError(f"{where}.{name} is a list, and one value is wanted")
+            raise UsageError(f"{where}.{name} must be one value, not a list")
     found = {OPTIONS[name]: _value(value, f"{where}.{name}") for name, value in values.items()}
     line = found.get("cmdline")
     if isinstance(line, str) and line.startswith("@") and not line.startswith("@@"):
@@ -135,13 +135,13 @@ def _value(value: object, where: str) -> object:
         return value if isinstance(value, bool) else str(value)
     if isinstance(value, list):
         return _texts(value, where)
-    raise UsageError(f"{where} is neither a text, a number, true or false, nor a list of texts")
+    raise UsageError(f"{where} must be a string, a number, a boolean or a list of strings")
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
     found = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [None]
     if not all(isinstance(one, str) and one for one in found):
-        raise UsageError(f"{where} is not a list of texts")
+        raise UsageError(f"{where} must be a list of non-empty strings")
     return tuple(str(one) for one in found)
 
 

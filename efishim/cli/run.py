@@ -193,7 +193,7 @@ MILESTONES = ("loader", "entry", "exit_boot_services", "startup_64", "start_kern
     type=click.Choice(("raw", "safe")),
     help="Stream the console unchanged, or without control sequences. [default: safe on a terminal, raw elsewhere]",
 )
-@click.option("--no-cache", is_flag=True, help="Boot even if this very run was made before, and do not keep its record.")
+@click.option("--no-cache", is_flag=True, help="Boot even if an identical run is cached, and do not cache this one.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress or a summary on stderr.")
 @debug_options
 @plugin_options
@@ -295,7 +295,7 @@ def command(
                 from efishim.surface.usage import observed_profile
 
                 data = write_profile(observed_profile(plan, record, state.registry))
-                read_profile(data, name=save_profile)  # a guest that asked for too much makes one that nobody can use
+                read_profile(data, name=save_profile)  # a guest that asks for too much makes a profile over the limits
                 deliver(save_profile, data)
     if streams:
         console.end()
@@ -381,7 +381,7 @@ def interruptible() -> Iterator[Interruption]:
     """Signals end the run and not the program."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield interruption  # signals go to the main thread, which is somebody else's
+        yield interruption  # signals go to the main thread, which is not ours
         return
     # Who starts efishim with nohup(1) wants it to go on without the terminal.
     numbers = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]

@@ -138,7 +138,7 @@ def _put(path: Path, text: str) -> None:
 
 
 def _move(made: Path, target: Path) -> None:
-    """Raises OSError when somebody made the target in the meantime."""
+    """Raises OSError if the target has appeared in the meantime."""
     target.mkdir()  # fails when it is there; what is moved into it is ours alone
     for one in sorted(made.iterdir()):
         shutil.move(one, target / one.name)

@@ -73,7 +73,7 @@ class Streams:
 
     @property
     def reader_gone(self) -> bool:
-        """Did it end because nobody reads it (`| head`)?"""
+        """Was the stream closed by its reader (`| head`)?"""
         return self.failure is not None and self.failure.errno == errno.EPIPE
 
 
@@ -110,7 +110,7 @@ class Unheard:
 
 @contextmanager
 def guarded() -> Iterator[Streams]:
-    """Put sinks below sys.stdout and sys.stderr, unless somebody else put something there already."""
+    """Put sinks below sys.stdout and sys.stderr, unless they were replaced already."""
     _open_the_closed()
     before = sys.stdout, sys.stderr
     output = None

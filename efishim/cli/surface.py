@@ -103,7 +103,7 @@ def command(
     """Find the firmware services that KERNEL needs to reach userspace, and what it does without each of them.
 
     Services, protocols, configuration tables, variables and fields of the system table are removed, or made to return an
-    error, one by one and together, until nothing more can go. The result is verified: it boots, and removing anything
+    error, one by one and together, until nothing more can be removed. The result is verified: it boots, and removing anything
     else stops the boot. Ctrl-C prints what is known so far.
 
     With --faults nothing is removed. One call at a time fails with a status from its specification, then all allocations from
@@ -131,7 +131,7 @@ def command(
     if failing and save_profile:
         raise UsageError("--save-profile has no meaning with --faults, which removes nothing")
     if resume is not None and not failing:
-        raise UsageError("--resume is for --faults")
+        raise UsageError("--resume needs --faults")
     if failing and form == "html":
         raise UsageError("the report of --faults has no format 'html'", hint="it has: text, json, markdown")
     for path in (save_profile, output):

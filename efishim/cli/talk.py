@@ -64,7 +64,7 @@ class Talk:
         self.console.print(Text(plain(text.rstrip())))
 
     def defect(self, report: str) -> None:
-        """A traceback, which nobody should ever see."""
+        """A traceback, which a user should never see."""
         self.lines(report)
         self.error("this is a defect of efishim", "please report it with what is printed above")
 

@@ -24,8 +24,8 @@ NEVER: tuple[str, ...] = (
     *(f"abi.{rule}" for rule in all_rules()), "log.BUG: something", "startup_64.command_line.x", "code.start_kernel",
     "code.start_kernel -> something", "code.? -> something",
 )  # fmt: skip
-"""Facts that no rule may cover: how a run ends and how far it comes, violated rules of a protocol, what a kernel complains
-about, and code at large.
+"""Facts that no rule may cover: how a run ends and which milestones it reaches, violated rules of a protocol, what a kernel
+complains about, and code at large.
 """
 PLACE = re.compile(r"\S.*, \S.*|\S.* sections? \d.*")
 """One part of a source: a file with a function or a heading, or a section of a document."""

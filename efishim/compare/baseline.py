@@ -1,6 +1,6 @@
 """Baselines: the boot information and behaviour of one route, as lines that can be reviewed in a diff.
 
-Exact, but for what KASLR and time decide: where the kernel proper lies, what leftovers are in registers that no contract
+Exact, except what depends on KASLR and time: where the kernel proper lies, what leftovers are in registers that no contract
 defines, and how much was done of what is done again and again.
 """
 

@@ -30,7 +30,7 @@ def behaviour(record: Record) -> tuple[dict[Fact, str], Mapping[Fact, tuple[Area
     facts.update((did(Kind.VIOLATION, violation.rule), violation.sentence) for violation in record.abi or ())
     facts.update((call_fact(call), "called") for call in record.firmware_calls)
     facts.update((hardware_fact(touch), "touched") for touch in record.ledger)
-    # A shim in the guest is firmware, whose code is nobody's to compare with: the one on the host shows none. A boot loader's
+    # A shim in the guest is firmware, whose code cannot be compared: the one on the host shows none. A boot loader's
     # is not the image's.
     ran = (function.name for function in record.coverage.functions if function.part not in (SHIM, LOADER))
     facts.update((did(Kind.CODE, name), "ran") for name in ran)
@@ -52,7 +52,7 @@ def _maps(said: Iterable[Section]) -> Mapping[Fact, tuple[Area, ...]]:
 
 
 def _lines(section: Section) -> Iterator[tuple[Fact, str]]:
-    """Lines that are one but for addresses and the like are one fact, whose value has what they do not share. Ranges of
+    """Lines that differ only in addresses and the like are one fact, whose value has what they do not share. Ranges of
     memory maps are not in it: the maps are compared as such.
     """
     found: dict[str, list[str]] = {}

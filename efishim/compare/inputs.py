@@ -307,7 +307,7 @@ def _maps(stage: Stage, view: BootView, machine: tuple[Area, ...]) -> Iterator[t
 KEPT_BY_EFI = frozenset(
     {"EfiRuntimeServicesCode", "EfiRuntimeServicesData", "EfiReservedMemoryType", "EfiACPIReclaimMemory", "EfiACPIMemoryNVS"}
 )
-"""What firmware takes of the machine's RAM for good (UEFI 2.10 table 7.6)."""
+"""What firmware keeps of the machine's RAM after the boot (UEFI 2.10 table 7.6)."""
 
 MAX_PIECES = 1024
 

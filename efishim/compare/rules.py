@@ -260,7 +260,7 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
 def _counter(where: str, rows: object) -> tuple[CounterCase, ...]:
     keys = {"path", "left", "right"}
     if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) <= keys and "path" in row for row in rows):
-        raise UsageError(f"{where}: {_COUNTER} is a list of tables with path, left and right")
+        raise UsageError(f"{where}: {_COUNTER} must be a list of tables with path, left and right")
     texts = [{key: _text(where, key, row.get(key, "")) for key in keys} for row in rows]
     return tuple(CounterCase(row["path"], row["left"], row["right"]) for row in texts)
 
@@ -285,7 +285,7 @@ def _of_code(one: re.Pattern[str]) -> bool:
 
 def _text(where: str, key: str, value: object) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"{where}: {key} is a text")
+        raise UsageError(f"{where}: {key} must be a string")
     return value
 
 
@@ -293,7 +293,7 @@ def _list(where: str, key: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise UsageError(f"{where}: {key} is a text or a list of texts")
+        raise UsageError(f"{where}: {key} must be a string or a list of strings")
     return tuple(value)
 
 

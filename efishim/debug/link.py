@@ -88,7 +88,7 @@ class Listener:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:
-        """Nobody is waited for any more."""
+        """Stop waiting for a connection."""
         self.socket.close()
         if self._path:
             with suppress(OSError):

@@ -13,7 +13,7 @@ symbol NAME    where a kernel symbol lies, as far as that is known by now
 
 
 class Monitor:
-    """`lookup` gives the addresses of a symbol now, none of them while nobody knows; `name` is that of an address."""
+    """`lookup` gives the addresses of a symbol now, none while they are unknown; `name` is that of an address."""
 
     def __init__(self, machine: Machine, *, lookup: Callable[[str], Iterable[int]], name: Callable[[int], str]) -> None:
         self._machine = machine

@@ -174,7 +174,7 @@ class _Reader:
             yield Range(start, size, source, offset, size)
 
     def _file(self, name: Any, where: str, folder: Path, sources: dict[str, Source]) -> Source:
-        # A dump comes from somebody else: it names files beside it and no others of this machine's.
+        # A dump is hostile input: it may name files beside it, and no others on this machine.
         if not isinstance(name, str) or not name or name != Path(name).name or name in (".", "..") or "\0" in name:
             raise DumpError(f"{where}.file in {self._path} is not the name of a file in the same folder", hint=IN_FULL)
         if os.path.islink(folder / name):

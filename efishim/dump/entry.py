@@ -103,7 +103,7 @@ class _Placed:
         self._start = start
 
     def fits(self, start: int, size: int) -> bool:
-        """Only where it lies; an image whose place nobody knows is where it is linked."""
+        """Only its address; an image at an unknown address is taken to be where it is linked."""
         del size
         return self._start is None or start == self._start
 
@@ -153,7 +153,7 @@ def place_of(dump: Dump, entry: Entry, image: Image | None) -> Place:
 
 
 def placed(image: Image, entry: Entry, base: int) -> Place:
-    """Where an image lies that somebody has put to `base` for an entry of Linux. Raises ImageError if it may not lie there."""
+    """Where an image lies that a loader has put at `base` for an entry of Linux. Raises ImageError if it may not lie there."""
     plan = plan_load(image, entry, _Placed(base))
     return Place(Loaded(plan.base, plan.size, plan.entry_point, plan.setup, plan.efi_entry), plan.pieces, plan.kernel_slide)
 

@@ -1,7 +1,7 @@
-"""Finds the kernel's image in a dump: what was loaded is an image again, but for what nobody loads.
+"""Rebuilds the kernel's image from a dump, without the parts that loaders do not load.
 
-Of a bzImage the setup code is missing, whose header is in boot_params; of an ELF file its headers, which are made anew for the
-one segment that the kernel is in memory.
+A bzImage lacks its setup code, whose header is in boot_params. An ELF file lacks its headers, which are made anew for the one
+segment that the kernel is in memory.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class FileSource:
             at = hole
 
     def _hole_to_the_end(self, at: int) -> bool:
-        """ENXIO of SEEK_DATA says that there is no data behind; other errors say that nobody knows."""
+        """ENXIO of SEEK_DATA means that there is no data after the offset; other errors mean that it is not known."""
         try:
             return os.lseek(self._descriptor, at, os.SEEK_HOLE) == at
         except OSError:
@@ -176,7 +176,7 @@ def open_source(path: Path | str, *, what: str = "dump") -> Source:
     """Open a file, and unpack it if it is packed. Raises DumpError with one sentence."""
     name = printable(os.fspath(path))
     try:
-        # Opened so, a FIFO that nobody writes to does not wait for a writer (open(2)).
+        # Opened so, a FIFO without a writer does not block (open(2)).
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as missing:
         raise DumpError(f"{name or 'the empty text'} does not exist", hint=f"give the path of a {what}") from missing

@@ -19,7 +19,7 @@ DEFAULT_EPOCH = 1_460_000_000
 
 @dataclass(frozen=True, slots=True)
 class ShimConfig:
-    """What the shim is built from: facts in nobody's format, and choices about the firmware.
+    """What the shim is built from: facts in a neutral format, and choices about the firmware.
 
     `memory` are (start, size, e820 type). `rsdp`, `smbios` and `smbios3` are addresses of tables that lie in memory
     already, 0 for none. `cmdline` is text in UTF-8; what is not valid UTF-8 becomes U+FFFD. Ramdisks (`modules`, then
@@ -48,7 +48,7 @@ class ShimConfig:
     vendor: str = "efishim"
     mmio: tuple[tuple[int, int], ...] = ()
     keys: str = ""
-    """What somebody types at the firmware's console."""
+    """The keys typed at the firmware's console."""
     files: tuple[tuple[str, bytes], ...] = ()
     """(name, contents) in the root of a file system on the device that the image seems to come from; none without files."""
     disk: Medium | None = None

@@ -58,7 +58,7 @@ def _profile(content: dict[str, Any]) -> Profile:
         raise ProfileError(f"its schema is {str(content.get('schema'))[:NAME]!r}, this efishim reads schema {SCHEMA}")
     vendor = content.get("vendor")
     if vendor is not None and (not isinstance(vendor, str) or not 0 < len(vendor) <= VENDOR_LIMIT):
-        raise ProfileError(f"the vendor is a text of 1 to {VENDOR_LIMIT} characters")
+        raise ProfileError(f"the vendor must be a string of 1 to {VENDOR_LIMIT} characters")
     sections = {key: _table(content, key) for key in SECTIONS}
     if sum(len(section) for section in sections.values()) > ITEM_LIMIT:
         raise ProfileError(f"it names more than {ITEM_LIMIT} items")
@@ -96,7 +96,7 @@ def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
 def _text(content: dict[str, Any], key: str) -> str:
     value = content.get(key, "")
     if not isinstance(value, str) or len(value) > TEXT_LIMIT:
-        raise ProfileError(f"{key} is a text of at most {TEXT_LIMIT} characters")
+        raise ProfileError(f"{key} must be a string of at most {TEXT_LIMIT} characters")
     return value
 
 

@@ -345,7 +345,7 @@ class Shim:
         image: LoadedImage | None = None,
         arguments: tuple[int, ...] = (),
     ) -> None:
-        """Like `start`, at an address and with what somebody else chose: the handover entry. `image` (from `adopt`) is what
+        """Like `start`, at an address and with registers of the caller's: the handover entry. `image` (from `adopt`) is what
         the code there runs as; `arguments` are passed by the firmware's calling convention (for 32-bit firmware that is the
         handover's too), `registers` as they are. Returning from there ends the run.
         """

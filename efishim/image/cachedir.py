@@ -32,12 +32,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def read_own(path: Path) -> bytes:
-    """A file of the cache. Raises OSError, also for one that somebody else can have written: of another user, writable by
-    others, or behind a link. A hash inside it says nothing about who computed it.
+    """A file of the cache. Raises OSError, also for a file that another user may have written: owned by another user,
+    writable by others, or behind a symbolic link. A hash inside it says nothing about who computed it.
     """
     # O_NONBLOCK: a FIFO in the place of a file does not wait for its writer (open(2)).
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise PermissionError(f"{path} is not this user's alone")
+            raise PermissionError(f"{path} is not a regular file that only this user can write")
         return stream.read()

@@ -113,7 +113,7 @@ def parse_reference(text: str) -> DebReference:
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """A Progress that tells nobody."""
+    """A Progress that reports nothing."""
 
 
 class DebStore:

@@ -90,7 +90,7 @@ class Elf:
     section_table: tuple[int, int, int]
     """(file offset, count, index of the name section)."""
     image_base: int = 0
-    """What addresses in the file may be relative to: 0, but for a PE image that is looked at as one of these."""
+    """What addresses in the file may be relative to: 0, except for a PE image that is read as an ELF file."""
 
     @property
     def machine_name(self) -> str:

@@ -178,7 +178,7 @@ def _multiboot(parts: Parts) -> Door:
     if header.unknown_requirements:
         return Door(
             Entry.MULTIBOOT,
-            reason=f"the Multiboot header requires flags {header.unknown_requirements:#x}, which nobody defines",
+            reason=f"the Multiboot header requires flags {header.unknown_requirements:#x}, which are not defined",
         )
     if header.address is not None:
         return Door(Entry.MULTIBOOT, where=f"physical {header.address[4]:#x}, header at byte {header.offset}")

@@ -73,7 +73,7 @@ WANTED_SYMBOLS = (
 
 
 class KernelFacts(msgspec.Struct, frozen=True):
-    """The kernel proper inside an image. Addresses are physical as linked but for those of `symbols`, sizes in bytes."""
+    """The kernel proper inside an image. Addresses are physical as linked, except those of `symbols`; sizes are in bytes."""
 
     method: str
     """How it is compressed (payload.Method)."""

@@ -278,8 +278,8 @@ def _names_before(
 ) -> Iterator[tuple[int, int, int, int]]:
     """(position of num_syms, position of the names, count, end of the names) that fit a marker table.
 
-    The last marker tells how far before the table the names start, but for the 256 names at most behind it. Before
-    them stands their number, which the number of markers tells but for its last eight bits.
+    The last marker is the offset of the last group of up to 256 names, so it bounds where the names start. Their count
+    lies before them; the number of markers gives all but its low eight bits.
     """
     last = markers[-1]
     end = (markers_at - last) & ~3

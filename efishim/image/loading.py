@@ -75,7 +75,7 @@ class LoadPlan:
     setup: int | None = None
     """Address of the real-mode part, for entries that need it."""
     kernel_slide: int | None = None
-    """For an ELF file: how far it lies from the physical addresses it is linked to."""
+    """For an ELF file: the offset from the physical addresses it is linked to."""
     efi_entry: int | None = None
     """Where a Multiboot2 kernel wants to be entered while EFI boot services are alive (3.1.8)."""
 

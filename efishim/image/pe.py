@@ -327,7 +327,7 @@ def layout_pe(data: bytes, pe: PeImage | None = None) -> PeLayout:
         raise ImageError(f"the PE image asks for {size} bytes of memory")
     header_size = min(pe.optional["SizeOfHeaders"], len(data))
     if header_size > size:
-        raise ImageError(f"the PE image has {header_size} bytes of headers, more than the {size} of its SizeOfImage")
+        raise ImageError(f"the PE image's headers take {header_size} bytes, but its SizeOfImage is {size}")
     pieces = [PePiece("headers", 0, data[:header_size], header_size, "r--")]
     covered = copied = 0
     for section in pe.sections:

@@ -300,7 +300,7 @@ class _Stop:
 
 
 def _stored(sha256: str, data: bytes) -> Path:
-    """A file in a folder of this process, where nobody else writes."""
+    """A file in a folder of this process, where no other one writes."""
     if _Worker.folder is None:
         stack = ExitStack()
         _Worker.folder = stack.enter_context(folder(FILES, Path(tempfile.gettempdir())))

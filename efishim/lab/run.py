@@ -108,7 +108,7 @@ def run_plan(
         *_debugged(machine),
         *salvage.part("observers", plugin_observers.finish, list[str]()),
     ]
-    machine.memory.discard()  # nobody looks at the guest any more, and what follows needs room on the host
+    machine.memory.discard()  # the guest is not needed any more, and what follows needs room on the host
     return Record(
         tool=Tool(name="efishim", version=efishim.__version__, unicorn=version("unicorn")),
         plugins=collect.plugins(registry, plan, booted),

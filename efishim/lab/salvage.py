@@ -32,7 +32,7 @@ def described(error: Exception) -> str:
 
 
 class Salvage:
-    """Collects the parts of a record; one that cannot be had is replaced, and a note says so."""
+    """Collects the parts of a record; a part that fails is replaced, and a note says so."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -44,9 +44,9 @@ class Workers:
 
 @contextmanager
 def workers(jobs: int, initializer: Callable[[Interrupt, Any], None]) -> Iterator[Workers]:
-    """At most `jobs` worker processes. `initializer(interrupt, events)` is called once in each, with what tells it that the
-    user wants no more, and the queue for reports. When the block is left by an exception, nobody waits for what the
-    workers were doing.
+    """At most `jobs` worker processes. `initializer(interrupt, events)` is called once in each, with the flag that
+    asks it to stop, and the queue for reports. If the block is left by an exception, work in progress is
+    abandoned.
 
     Raises UsageError where workers cannot be started safely.
     """

@@ -33,7 +33,7 @@ class Attachment:
 
 
 class Bus:
-    """Address ranges and their devices. An access that nobody claims reads as all ones and writes to nowhere."""
+    """Address ranges and their devices. An unclaimed read gives all ones, an unclaimed write is dropped."""
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
@@ -67,7 +67,7 @@ class Bus:
         return tuple(self._attachments)
 
     def read(self, address: int, size: int) -> int:
-        """What the guest reads; all ones where nobody answers."""
+        """What the guest reads; all ones if no device answers."""
         mask = (1 << (8 * size)) - 1
         attachment = self.find(address)
         if attachment is None:
@@ -75,7 +75,7 @@ class Bus:
         return attachment.device.read(address - attachment.start, size) & mask
 
     def write(self, address: int, size: int, value: int) -> None:
-        """What the guest writes; lost where nobody answers."""
+        """What the guest writes; dropped if no device answers."""
         attachment = self.find(address)
         if attachment is not None:
             attachment.device.write(address - attachment.start, size, value)

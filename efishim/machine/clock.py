@@ -64,7 +64,7 @@ class Clock:
         return self._queue
 
     def planned_anew(self) -> None:
-        """Somebody changed what is planned."""
+        """Restore the order of the queue after events in it were changed."""
         heapq.heapify(self._queue)
         self.on_change()
 

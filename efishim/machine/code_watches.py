@@ -71,7 +71,7 @@ class CodeWatches:
                 self._engine.native.mark(pc, BlockFlag.WATCHED)
 
     def discard(self, linear: int) -> None:
-        """Nobody waits for this linear address any more."""
+        """Remove the watch on a linear address."""
         if self._places.pop(linear, None) is not None:
             self._tell()
 
@@ -81,7 +81,7 @@ class CodeWatches:
         self._tell()
 
     def forget(self, callback: Callable[[int], None]) -> None:
-        """Nobody waits for the code of this callback any more."""
+        """Remove the watches of a callback."""
         kept = [one for one in self._patterns if one.callback != callback]
         if len(kept) != len(self._patterns):
             self._patterns = kept

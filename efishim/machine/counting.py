@@ -36,7 +36,7 @@ class InstructionCount:
         return env.pc == pc + size and self._blocks.ends_in_halt(pc, size)
 
     def halted(self) -> bool:
-        """Was it a HLT that ended the block that began last, and not somebody from outside in the middle?"""
+        """Did a HLT end the block that began last, rather than a stop from outside in the middle?"""
         state, pc = self._engine.state, self._engine.env.pc
         if pc == state.last_pc + self._blocks.size(state.last_entry) and self._blocks.ends_in_halt(
             state.last_pc, self._blocks.size(state.last_entry)

@@ -103,7 +103,7 @@ class Board(Protocol):
     """Who answers VMCALL and VMMCALL; without one they raise #UD. The guest is stopped behind the instruction, and the handler
     may change any register and memory. It gives what the ledger shall call it: number << 32 | operation."""
     dead_halt: str
-    """Why the run ends when the only processor halts with interrupts off: `halted`, unless somebody switches it off then."""
+    """Why the run ends when the only processor halts with interrupts off: `halted`, unless the platform powers it off then."""
 
     def interrupt_changed(self) -> None:
         """Devices call this when a line or a pending vector may have changed, so that the processor looks again."""
@@ -131,7 +131,7 @@ class Board(Protocol):
         """Let time pass to `when` (ns) without executing, as firmware does that waits."""
 
     def device_access(self, ns: int) -> None:
-        """The guest waits for a device that is behind a slow bus: for devices in memory; ports do it by themselves."""
+        """The guest waits for a device behind a slow bus. For memory-mapped devices; port accesses wait anyway."""
 
     def tsc(self) -> int:
         """The time stamp counter at this very moment, without the costs of reading it by RDTSC."""

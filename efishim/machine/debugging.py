@@ -68,7 +68,7 @@ class Halt:
 
 
 class Debugger(Protocol):
-    """Somebody who looks at the stopped guest."""
+    """A debugger that inspects the stopped guest."""
 
     def attention(self) -> bool:
         """Asked every now and then: shall the guest be stopped?"""

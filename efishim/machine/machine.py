@@ -114,7 +114,7 @@ class Machine:
         self.watches.connect(self._engine)
 
     def debug(self, debugger: Debugger) -> Debugging:
-        """Let somebody look at the guest while it runs. The machine is on."""
+        """Attach a debugger to the guest while it runs. The machine is on."""
         if self.debugging is None:
             self.debugging = Debugging(self.engine, self._blocks, self.watches)
         self.debugging.attach(debugger)
@@ -567,7 +567,7 @@ class Machine:
         self._idle(env.linear, self.halt_ends())
 
     def _idle(self, pc: int, end: int | None = None) -> None:
-        """Let time pass until an interrupt is pending or somebody made the processor go on elsewhere, at most to `end` (ns)."""
+        """Let time pass until an interrupt is pending or the processor continues elsewhere, at most to `end` (ns)."""
         interrupts, env = self.interrupts, self.engine.env
         eip = env.eip
         for _ in range(SPURIOUS_WAKEUPS):

@@ -88,7 +88,7 @@ class Line:
             self.closed = True
         self.buffer += piece
         if len(self.buffer) > BUFFER_LIMIT:
-            raise OracleError(f"QEMU sent more than {BUFFER_LIMIT >> 20} MiB that nobody asked for")
+            raise OracleError(f"QEMU sent more than {BUFFER_LIMIT >> 20} MiB of unrequested data")
 
 
 class Channels:

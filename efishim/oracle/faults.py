@@ -24,7 +24,7 @@ MIB = 1 << 20
 PAGE = 0x1000
 DEFAULT_MEMORY = 512 * MIB
 SPARE = 0x1E00_0000
-"""RAM that nobody uses before the kernel has read what it was told: new structures and command lines go there."""
+"""RAM that stays unused until the kernel has read its boot information: new structures and command lines go there."""
 JUNK = 0xA5
 RAM, RESERVED = 1, 2
 COMMAND_LINE_SIZE = 2048
@@ -430,7 +430,7 @@ FAULTS = (
 """All of them, each class of mistakes at least once."""
 
 HEALTHY = tuple(Fault(f"healthy-{flow.partition('/')[0]}", "", flow, "nothing is spoilt") for flow in (PVH, LINUX16, OVMF))
-"""What the same ways do when nobody spoils anything."""
+"""The same boot flows with an intact handover."""
 
 
 def find_fault(name: str) -> Fault:

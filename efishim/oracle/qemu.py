@@ -61,7 +61,7 @@ class Boot:
 
 
 def arguments(boot: Boot, scratch: Path) -> list[str | bytes]:
-    """Everything on QEMU's command line that the guest can see, but for its memory; OVMF's variables are copied to
+    """Everything on QEMU's command line that the guest can see, except its memory; OVMF's variables are copied to
     `scratch`. Raises MissingTool.
     """
     words: list[str | bytes] = [tools.qemu(), "-accel", "tcg", "-cpu", boot.cpu, "-smp", "1"]

@@ -12,5 +12,5 @@ PREFIX = "efishim-oracle-"
 
 
 def scratch() -> AbstractContextManager[Path]:
-    """An empty folder, but for its lock."""
+    """A folder that is empty except for its lock."""
     return folder(PREFIX, Path(tempfile.gettempdir()))

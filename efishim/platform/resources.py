@@ -106,7 +106,7 @@ PC_RESOURCES: tuple[Resource, ...] = (
 
 
 def hypercall_name(known: Collection[Resource], number: int, operation: int) -> str:
-    """A hypercall as the machine's hypervisor calls it, with its operation's number: `memory_op.9`; `0x63` if nobody knows."""
+    """A hypercall as the machine's hypervisor calls it, with its operation's number: `memory_op.9`; `0x63` if it is unknown."""
     for resource in known:
         if resource.present and number in dict(resource.hypercalls):
             return f"{dict(resource.hypercalls)[number]}.{operation}"

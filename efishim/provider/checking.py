@@ -62,7 +62,7 @@ class Moment:
     loaded: Loaded
     """Where the image lies: `base` of its protected-mode code for Linux's own entries."""
     floating: Mapping[str, int] = field(default_factory=dict)
-    """fcw and mxcsr, where somebody looked."""
+    """fcw and mxcsr, if they were read."""
     pieces: tuple[Piece, ...] = ()
     """What was loaded, where no firmware did it."""
 

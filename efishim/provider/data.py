@@ -65,5 +65,5 @@ class ImageSource(Protocol):
     def find(self, reference: str, cache: Path, say: Callable[[str], None]) -> FoundImage:
         """The image of a whole reference, `NAME:` included. `cache` is efishim's cache directory, which need not exist
         yet; `say` shows a few words of progress. Raises UsageError for a reference that is none, ImageError for an image that
-        cannot be had.
+        cannot be fetched.
         """

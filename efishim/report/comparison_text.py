@@ -210,7 +210,7 @@ def _matrix(comparison: Comparison, *, verbose: bool) -> Iterator[str]:
 
 
 def given_rows(comparison: Comparison) -> list[Row]:
-    """The inputs of the table, but for addresses."""
+    """The inputs of the table, without addresses."""
     return [row for row in comparison.rows if row.side is Side.INPUTS and row.fact.kind is not Kind.ADDRESS]
 
 

@@ -29,7 +29,7 @@ class OutputError(EfishimError):
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write next to the target and rename. A target that is no regular file (/dev/stdout, a pipe) is written directly, as
-    long as somebody reads it.
+    long as it has a reader.
 
     Raises OutputError.
     """
@@ -67,13 +67,13 @@ def _descriptor(place: Path) -> int | None:
 
 
 def _opened(place: Path) -> int:
-    """A pipe or a device, open for writing; a FIFO that nobody reads is waited for a while."""
+    """A pipe or a device, open for writing; a FIFO without a reader is waited for a while."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno != errno.ENXIO or time.monotonic() > deadline:  # open(2): a FIFO that nobody reads
+            if error.errno != errno.ENXIO or time.monotonic() > deadline:  # open(2): a FIFO without a reader
                 raise
             time.sleep(POLL)
 
@@ -85,7 +85,7 @@ def _drain(handle: int, data: bytes) -> None:
         while left:
             _, ready, _ = select.select([], [handle], [], PATIENCE)
             if not ready:
-                raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+                raise TimeoutError(errno.ETIMEDOUT, "it is not being read")
             with suppress(BlockingIOError):
                 left = left[os.write(handle, left[:PIECE]) :]
     finally:

@@ -10,7 +10,7 @@ LOG, CODE, NEW_CODE, FRAMES = 20, 6, 8, 12
 MOMENTS = {"panic": ", when panic() was called", "exception": ", at the exception"}
 NULL_PAGE = 0x1000
 RECENT = 1_000_000
-"""Instructions after which nobody dies of an exception any more: the kernel expected it."""
+"""An exception longer ago than this is not the cause of death: the kernel expected it."""
 ROW = 4
 """Registers on a line."""
 REGISTERS = (

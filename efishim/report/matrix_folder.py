@@ -83,7 +83,7 @@ class MatrixFolder:
         self._put(name, data)
 
     def _put(self, name: str, data: bytes) -> None:
-        """Who made the folder may be somebody else: no link in it leads the file elsewhere."""
+        """Another user may have made the folder: symbolic links in it are refused."""
         target = self.path / name
         inside = (target, *target.parents)[: len(Path(name).parts)]
         try:

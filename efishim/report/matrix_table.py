@@ -1,4 +1,4 @@
-"""The table of a matrix: routes and platforms down, kernels across, and in each cell how far the kernel came."""
+"""The table of a matrix: routes and platforms down, kernels across, and the last milestone in each cell."""
 
 from __future__ import annotations
 

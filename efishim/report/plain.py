@@ -21,7 +21,7 @@ _CONSOLE = re.compile("[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 
 
 def plain(text: str) -> str:
-    """Text of several lines without any character that a terminal obeys, but for line ends and tabulators."""
+    """Text of several lines without control characters, except line ends and tabs."""
     return _LINES.sub(REPLACEMENT, text)
 
 
@@ -39,7 +39,7 @@ def plain_json(text: str) -> str:
 
 class SafeConsole:
     """Turns what a guest writes to its console, byte by byte as it comes, into text for a terminal. Control sequences are
-    left out; what else a terminal would obey is shown as `cat -v` shows it, but for line ends, tabulators and backspaces.
+    left out; other control characters are shown as `cat -v` shows them, except line ends, tabs and backspaces.
     """
 
     def __init__(self) -> None:

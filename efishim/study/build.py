@@ -1,4 +1,4 @@
-"""Builds the study from runs: judges each kernel by itself, then all of them together."""
+"""Builds the study from runs: judges each kernel on its own, then all of them together."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SOURCES = (".c", ".h", ".S", ".lds")
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """Somebody else's, with where its size was read."""
+    """Another project's firmware, with the source of its size."""
 
     name: str
     size: int

@@ -24,7 +24,7 @@ class MeetingFacts:
     items: tuple[str, ...] = ()
     command: str = ""
     reason: str = ""
-    """Why nobody knows; empty when it is known."""
+    """Why it is not known; empty if it is."""
 
     @property
     def known(self) -> bool:

@@ -31,7 +31,7 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Source(_Struct, frozen=True, kw_only=True):
-    """What somebody said, and where. Without a link it is a paraphrase: no archive that could be read has the words."""
+    """A statement and its source. Without a link it is a paraphrase: no readable archive has the words."""
 
     text: str
     author: str = ""
@@ -160,7 +160,7 @@ class Reuse(_Struct, frozen=True, kw_only=True):
     alike: bool = False
     """The same machine and the same structure on both ways."""
     kept_kib: int = 0
-    """Guest memory that the firmware keeps for good."""
+    """Guest memory that the firmware keeps after the boot."""
     less_kib: int | None = None
     """By how much MemTotal is less than by the PVH entry; None where one of them did not report it."""
     firmware_bytes: int = 0
@@ -168,7 +168,7 @@ class Reuse(_Struct, frozen=True, kw_only=True):
     looked_on: str = ""
     """The route on which the services that it needs were looked for."""
     must_work: int | None = None
-    """Boot and runtime services without which there is no boot; None where nobody looked."""
+    """Boot and runtime services without which there is no boot; None if that was not examined."""
     may_refuse: int | None = None
     """Those that must be there and may do nothing."""
     knows: list[Knowledge] = []
@@ -198,7 +198,7 @@ class Study(_Struct, frozen=True, kw_only=True):
     tool: str
     emulator: str = ""
     date: str = ""
-    """As the user gave it; empty when nobody did."""
+    """As the user gave it; empty if not given."""
     command: str
     """What makes this document again."""
     kernels: list[KernelView]

@@ -191,7 +191,7 @@ def hardware(entry: LedgerEntry) -> str:
 
 
 def absent_hardware(record: Record, groups: Iterable[str]) -> Iterator[Touched]:
-    """Accesses to devices of these groups that nobody answered, group by group."""
+    """Accesses to absent devices of these groups, group by group."""
     for group in groups:
         entries = [one for one in record.ledger if hardware(one) == group and not one.device]
         if entries:

@@ -1,7 +1,7 @@
 """What was said, by whom and where: verbatim with a link, or a paraphrase without one.
 
 The messages were read in public archives of linux-kernel and xen-devel. What could not be found there word for word stands as
-a paraphrase, in nobody's name.
+a paraphrase that is not attributed to a person.
 """
 
 from __future__ import annotations

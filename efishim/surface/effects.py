@@ -52,7 +52,7 @@ def effect(one: Item, answer: str, trial: Trial, whole: Record, plan: Plan) -> E
     says, silent = _differences(_lines(whole.console), _lines(record.console))
     before, now = _services(whole), _services(record)
     stopped = not trial.boots
-    panicked = stopped and outcome.reason is Reason.INTERRUPTED  # nobody else interrupts a trial that counts
+    panicked = stopped and outcome.reason is Reason.INTERRUPTED  # a trial that counts has no other reason to be interrupted
     found = Effect(
         answer=answer,
         boots=trial.boots,

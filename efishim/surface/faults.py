@@ -48,7 +48,7 @@ def faults(
 
     With more than one job the runs are in processes of their own, which find their plugins themselves. Once `interrupt` is
     set what is known so far is given, with `complete` false; the cases of an `earlier` search of the same kind are not run
-    again. Deterministic but for that.
+    again. Otherwise deterministic.
 
     Raises SurfaceError when the kernel does not reach the goal anyhow, or makes no call that could fail, and what a run
     raises.

@@ -67,7 +67,7 @@ def surface(
     firmware as it is.
 
     With more than one job the runs are in processes of their own, which find their plugins themselves. Once `interrupt` is
-    set what is known so far is given, with `complete` false. Deterministic but for that.
+    set what is known so far is given, with `complete` false. Otherwise deterministic.
 
     Raises RouteError for a route without EFI firmware, SurfaceError when the kernel does not reach the goal anyhow, and
     what a run raises.
@@ -191,7 +191,7 @@ def _document(plan: Plan, known: _Known, runs: Trials, whole: Record) -> Surface
 
 
 def reproduce(plan: Plan) -> str:
-    """What makes the document again: the words of `run`, but for how the route is named."""
+    """What reproduces the document: the arguments of `run`, except the route's name."""
     route = f"-p {shell_word(plan.provider)} -e {shell_word(plan.entry)} --platform {shell_word(plan.platform)}"
     named = f"-r {shell_word(f'{plan.route}@{plan.platform}')}"
     return plan.reproduce().replace("efishim run", "efishim surface", 1).replace(route, named, 1)

@@ -111,7 +111,7 @@ def observed_profile(plan: Plan, record: Record, registry: Registry) -> Profile:
     Raises what `offered` raises, and ProfileError for a record without observers.
     """
     if record.consumed is None:
-        raise ProfileError("without observers nobody knows what was read", hint="leave --no-observers away")
+        raise ProfileError("without observers, reads are not recorded", hint="drop --no-observers")
     there = offered(plan, registry)
     seen = touched(record, [one for one in there if one.kind is Kind.TABLE])
     answers = {one: _answer(one, known) for one, known in seen.items() if one.kind is not Kind.SERVICE or known.times}

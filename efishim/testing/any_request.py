@@ -1,4 +1,4 @@
-"""Requests that hypothesis makes up: command lines, modules and machines that nobody thought of."""
+"""Requests that hypothesis makes up: arbitrary command lines, modules and machines."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ VALUES = ("", "-1", "0x", "\0", "é", "9" * 40, "x" * 4096)
 
 
 def hostile(subject: Subject, entry: Entry) -> Iterator[Violation]:
-    """Command lines, modules and values of options that somebody may give: taken, or refused with a sentence."""
+    """Arbitrary command lines, modules and option values are accepted, or refused with a sentence."""
     wishes = {f"the command line {_short(line)}": Wish(command_line=line) for line in LINES}
     wishes |= {"no module": Wish(modules=()), "200 modules": Wish(modules=(1,) * 200)}
     for one in subject.provider.options:

@@ -1,4 +1,4 @@
-"""One run of the image at an entry, with somebody who looks at what the provider did on the way."""
+"""One run of the image at an entry, with everything that the provider did recorded."""
 
 from __future__ import annotations
 

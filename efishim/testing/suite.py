@@ -92,7 +92,7 @@ class ProviderSuite:
         _demand(check(self.subject(), entry))
 
     def test_any_request(self, entry: Entry) -> None:
-        """Read-back is symmetric for command lines, modules and machines that nobody thought of."""
+        """Read-back is symmetric for arbitrary command lines, modules and machines."""
         made_up = pytest.importorskip("efishim.testing.any_request", reason="it needs hypothesis: efishim[testing]")
         _demand(made_up.any_request(self.subject(), entry))
 

@@ -10,7 +10,7 @@ class Trial:
     """A run from the meeting point on. `taken` items come from the other side; the rest of the state is that of `base`."""
 
     base: str
-    """The route whose state it is, but for what was taken."""
+    """The route that the state comes from, except for what was taken."""
     taken: tuple[str, ...]
     outcome: str
     switched: tuple[str, ...]

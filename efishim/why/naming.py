@@ -63,7 +63,7 @@ class Names:
 
 
 def names_of(side: Side) -> Names:
-    """What lies in a machine's memory, but for boot_params themselves and the kernel."""
+    """What lies in a machine's memory, except boot_params itself and the kernel."""
     highest = max(region.end for region in side.machine.memory)
     return Names(_claims(side), highest)
 
@@ -112,7 +112,7 @@ def setup_data(memory: PhysicalMemory, first: int) -> Iterator[Named]:
 
 
 def _efi(memory: PhysicalMemory, params: BootParams) -> Iterator[Named]:
-    """EFI's memory map, and everything in it that is nobody's but the firmware's."""
+    """EFI's memory map, and everything in it that belongs to the firmware alone."""
     info = params.efi_info
     start, size = info.efi_memmap | info.efi_memmap_hi << 32, info.efi_memmap_size
     if not info.efi_loader_signature or not size or info.efi_memdesc_size < DESCRIPTOR:

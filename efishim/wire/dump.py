@@ -27,7 +27,7 @@ class QemuCpuSegment(Layout):
 
 
 class QemuCpuState(Layout):
-    """QEMUCPUState of version 1, but for kernel_gs_base behind it, which came later."""
+    """QEMUCPUState of version 1, without kernel_gs_base behind it, which came later."""
 
     SIZE = 432
 

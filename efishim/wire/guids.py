@@ -191,5 +191,5 @@ def guid_text(data: bytes) -> str:
 
 
 def guid_name(text: str) -> str:
-    """The name of a GUID, or its text when nobody gave it one."""
+    """The name of a GUID, or its text if it has none."""
     return NAMES.get(text, text)

@@ -67,7 +67,7 @@ class HvmModlistEntry(Layout):
 
 
 class HvmMemmapTableEntry(Layout):
-    """struct hvm_memmap_table_entry; types are XEN_HVM_MEMMAP_TYPES, which agree with e820's up to 7 but for 6."""
+    """struct hvm_memmap_table_entry; types are XEN_HVM_MEMMAP_TYPES, which agree with e820's up to 7, except for 6."""
 
     SIZE = 24
 

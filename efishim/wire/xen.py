@@ -73,7 +73,7 @@ XENMEM_MAXIMUM_RAM_PAGE, XENMEM_CURRENT_RESERVATION, XENMEM_MAXIMUM_RESERVATION 
 XENMEM_ADD_TO_PHYSMAP, XENMEM_MEMORY_MAP, XENMEM_SET_MEMORY_MAP = 7, 9, 13
 XENMEM_MAXIMUM_GPFN, XENMEM_REMOVE_FROM_PHYSMAP = 14, 15
 MEMOP_COMMAND = 0x3F
-"""Bits of the operation's number; above them a preempted call keeps how far it came."""
+"""Bits of the operation's number; above them a preempted call keeps its progress."""
 SPACE_SHARED_INFO, SPACE_GRANT_TABLE, SPACE_GMFN = 0, 1, 2
 GRANT_STATUS = 0x8000_0000
 
@@ -120,7 +120,7 @@ PARAMS = 39
 PARAMS_READABLE = frozenset({0, 1, 2, 15, 17, 18, 19, 34, 35, 36, 37})
 PARAMS_WRITABLE = frozenset({0, 2, 15, 18, 19, 34, 36, 37})
 PARAMS_DEPRECATED = frozenset({4, 13, *range(20, 27), 30})
-"""Which the guest itself may read and set, and those that nobody may (arch/x86/hvm/hvm.c, hvm_allow_get_param())."""
+"""Which the guest itself may read and set, and those that no domain may (arch/x86/hvm/hvm.c, hvm_allow_get_param())."""
 CALLBACK_VECTOR = 2
 """HVM_PARAM_CALLBACK_IRQ's type in bits 56 to 63: the low byte is an interrupt vector."""
 

@@ -190,7 +190,7 @@ def test_faults_from_the_command_line(kernel: str, tmp_path: Path, capsys: pytes
     ("words", "sentence"),
     [
         (["--faults", "--save-profile", "x.toml"], "--save-profile has no meaning with --faults"),
-        (["--resume", "x.json"], "--resume is for --faults"),
+        (["--resume", "x.json"], "--resume needs --faults"),
         (["--faults", "--resume", "/nonexistent"], "does not exist"),
         (["--faults", "--resume", __file__], "is not what `efishim surface --faults --format json` writes"),
     ],

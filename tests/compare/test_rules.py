@@ -141,11 +141,11 @@ def test_a_path_that_a_rule_names_begins_like_the_rules() -> None:
         # What follows from a difference licenses no rule.
         (RULE.replace('["route"]', '["told"]'), "nothing called told"),
         (RULE + "accepts = ['all-is-well']\n", "no predicate all-is-well"),
-        (RULE + "counter = [{left = 'a'}]\n", "counter is a list of tables"),
-        (RULE + "counter = [{path = 7}]\n", "path is a text"),
+        (RULE + "counter = [{left = 'a'}]\n", "counter must be a list of tables"),
+        (RULE + "counter = [{path = 7}]\n", "path must be a string"),
         (RULE + "values = '('\n", "rule name of test"),
-        (RULE.replace('["code.efi_*"]', "7"), "paths is a text or a list of texts"),
-        (RULE.replace('"it is so"', "7"), "reason is a text"),
+        (RULE.replace('["code.efi_*"]', "7"), "paths must be a string or a list of strings"),
+        (RULE.replace('"it is so"', "7"), "reason must be a string"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_a_sentence(text: str, sentence: str) -> None:

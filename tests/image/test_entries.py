@@ -123,7 +123,7 @@ def test_multiboot_headers() -> None:
     assert "0x100000" in image.require(Entry.MULTIBOOT).where
     address = multiboot1(0x10003, 0x100010, 0x100000, 0, 0, 0x100040)
     assert "physical 0x100040" in opened(bytes(64) + address + bytes(64)).require(Entry.MULTIBOOT).where
-    assert "nobody defines" in reasons(elf_with(multiboot1(0x8)))[Entry.MULTIBOOT]
+    assert "not defined" in reasons(elf_with(multiboot1(0x8)))[Entry.MULTIBOOT]
     assert opened(elf_with(multiboot1(0x80000000))).require(Entry.MULTIBOOT)
     bare = bytes(64) + multiboot1() + bytes(64)
     assert "gives no addresses" in reasons(bare)[Entry.MULTIBOOT]

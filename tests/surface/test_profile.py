@@ -85,7 +85,7 @@ def test_shipped_profiles(name: str) -> None:
         ("schema = 1\nservice = 3", "there is no key 'service'"),
         ("schema = 2", "its schema is '2'"),
         ("", "its schema is 'None'"),
-        ("schema = 1\nvendor = ''", "the vendor is a text"),
+        ("schema = 1\nvendor = ''", "the vendor must be a string"),
         ("schema = 1\nsources = 'x'", "sources are a list"),
         ("schema = [", "is not TOML"),
         ("schema = " + "9" * 5000, "is not TOML"),

@@ -108,8 +108,8 @@ def loader_number(value: Value) -> bool:
 
 
 FLAGS = frozenset({0x00, 0x01, 0x02, 0x03, 0x81, 0x83, 0xA1, 0xA3})
-"""loadflags: LOADED_HIGH, KASLR_FLAG, CAN_USE_HEAP, and QUIET_FLAG, which GRUB sets for the word quiet; KEEP_SEGMENTS is asked
-for by nobody here."""
+"""loadflags: LOADED_HIGH, KASLR_FLAG, CAN_USE_HEAP, and QUIET_FLAG, which GRUB sets for the word quiet; no loader here
+sets KEEP_SEGMENTS."""
 
 HEADER: Mapping[str, Law] = {
     "setup_sects": _file_size,

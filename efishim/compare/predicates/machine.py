@@ -169,8 +169,8 @@ _LISTED = re.compile(r"(?P<name>[A-Z0-9_]{4}) size=(?P<size>\d{1,9})")
 
 
 def acpi_as_chosen(evidence: Evidence) -> bool:
-    """A table that is printed, reserved or listed is one of that machine's, with its size and its header, in memory. What
-    tables a real machine has nobody told.
+    """A table that is printed, reserved or listed is one of that machine's, with its size and its header, in memory. The
+    tables of a real machine are not known.
     """
     for value, seen in evidence.told():
         machine = chosen(seen.record)

@@ -22,7 +22,7 @@ from efishim.compare.shown import (
 )
 
 FIRMWARE_KEEPS = 4 << 20
-"""Most that firmware keeps of RAM for good, bytes: its runtime services, ACPI's tables and NVS."""
+"""The most RAM that firmware keeps after the boot, in bytes: its runtime services, ACPI's tables and NVS."""
 
 SLACK_KIB = 64
 """By how much the kernel's own use of memory may differ: page tables of EFI, copies of what it was passed."""

@@ -182,7 +182,7 @@ def follows(whole: Fact, seen: Seen, piece: tuple[int, int] | None = None) -> bo
         shown = tuple(one for one in shown if one.kind != RAM_BUFFER or not _behind_ram(one, seen))
     start, end = piece or (0, 1 << 64)
     broken: frozenset[int] = frozenset()
-    if whole == NOSAVE_MAP:  # behind the end of RAM, kernels differ in how far they go on, and in pages that setup_data breaks
+    if whole == NOSAVE_MAP:  # behind the end of RAM, kernels differ in where they stop, and in pages that setup_data breaks
         end = min(end, max((high for _, high in ram(seen)), default=0))
         edges = (edge for one in seen.facts.maps.get(SETUP_DATA_MAP, ()) for edge in (one.start, one.end))
         broken = frozenset(edge // PAGE * PAGE for edge in edges if edge % PAGE)
@@ -198,12 +198,12 @@ def _behind_ram(area: Area, seen: Seen) -> bool:
 
 
 def kept(seen: Seen) -> Counter[str]:
-    """Bytes above 1 MiB that EFI firmware keeps for good, by type."""
+    """Bytes above 1 MiB that EFI firmware keeps after the boot, by type."""
     return _sizes(seen, lambda kind: kind.partition(" ")[0] in KEPT_BY_EFI or kind.endswith("RUNTIME"))
 
 
 def taken(seen: Seen) -> Counter[str]:
-    """Bytes that EFI firmware keeps for good of what is RAM of the machine, by type."""
+    """Bytes of the machine's RAM that EFI firmware keeps after the boot, by type."""
     found: Counter[str] = Counter()
     plain = [one for one in seen.facts.maps.get(MACHINE_MEMORY, ()) if one.kind == "RAM"]
     for area in seen.facts.maps.get(EFI_MAP, ()):

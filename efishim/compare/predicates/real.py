@@ -14,7 +14,7 @@ _SAID = re.compile(r"said(?: \d+ times)?: ")
 
 
 def alike_but_for_addresses(evidence: Evidence) -> bool:
-    """Both say it, in the same words but for addresses."""
+    """Both print it, in words that differ only in addresses."""
     left, right = (_ADDRESS.sub("ADDRESS", value) for value, _ in evidence.sides())
     return evidence.both and left == right
 

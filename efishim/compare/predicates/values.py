@@ -69,7 +69,7 @@ def anything(_value: Value) -> bool:
 
 
 def nothing(value: Value) -> bool:
-    """A reserved field, or one that nobody fills in."""
+    """A reserved field, or one that no producer fills in."""
     return value.text in ("", "0x0")
 
 

@@ -58,7 +58,7 @@ class Convention(Protocol):
         """Argument number `index` of a function with variable arguments, all of which are pointers. Raises EfiError."""
 
     def enter(self, stack: int, return_to: int, arguments: Sequence[int]) -> None:
-        """Have registers and stack as at the first instruction of a function; nobody sets RIP. Raises EfiError."""
+        """Set registers and stack as at the first instruction of a function; RIP is left alone. Raises EfiError."""
 
     def result(self) -> int:
         """What a function gave, a status in its 64-bit form."""

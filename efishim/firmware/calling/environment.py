@@ -85,7 +85,7 @@ APIC_EOI = 0xFEE000B0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An exception that nobody handled."""
+    """An exception without a handler."""
 
     vector: int
     error: int
@@ -170,7 +170,7 @@ class Environment:
             self._board.stop(f"firmware exception: its frame at {cpu.get('rsp'):#x} is not in memory")
             return
         if EXTERNAL_FIRST <= vector <= EXTERNAL_LAST:
-            # The firmware's timer lives in the virtual clock, so a device's interrupt has nobody to serve it.
+            # The firmware's timer lives in the virtual clock, so there is no handler for a device's interrupt.
             self._board.ports.write(PIC_COMMAND, 1, PIC_EOI)
             self._board.ports.write(PIC2_COMMAND, 1, PIC_EOI)
             self._board.mmio.write(APIC_EOI, 4, 0)

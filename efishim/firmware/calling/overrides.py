@@ -45,6 +45,6 @@ class Overrides:
 
     @property
     def watches_calls(self) -> bool:
-        """Are `answer` and `amend` overridden? Decoding arguments for nobody is left out."""
+        """Are `answer` and `amend` overridden? If not, arguments need not be decoded."""
         kind = type(self)
         return kind.answer is not Overrides.answer or kind.amend is not Overrides.amend

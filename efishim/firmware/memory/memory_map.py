@@ -87,7 +87,7 @@ class Bin:
 
 
 def check_type(memory_type: int) -> None:
-    """Refuse the types that nobody may allocate (7.2.1, 7.2.4)."""
+    """Refuse the types that must not be allocated (7.2.1, 7.2.4)."""
     defined = memory_type <= MemoryType.UNACCEPTED or memory_type >= FIRST_OEM_TYPE
     demand(defined and memory_type not in REFUSED_TYPES)
 
@@ -130,7 +130,7 @@ class MemoryMap:
         self._changed()
 
     def fix(self, start: int, end: int, memory_type: int) -> None:
-        """Take conventional memory for the firmware for good: it is never freed. Raises EfiError(NOT_FOUND)."""
+        """Take conventional memory for the firmware permanently: it is never freed. Raises EfiError(NOT_FOUND)."""
         self._take(start, end, memory_type)
         self._fixed.append((start, end))
 

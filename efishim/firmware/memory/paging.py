@@ -2,7 +2,7 @@
 
 Everything is mapped in 2 MiB pages that may not be executed; that is what makes a translating emulator fast (a store to
 a page that holds no code costs nothing). A lax firmware opens pages when the processor first fetches from them, in
-windows of 64 KiB, and nobody sees a difference but by reading the tables. A strict one opens what is code: of an image with
+windows of 64 KiB, a difference that only the page tables show. A strict one opens what is code: of an image with
 NX_COMPAT whose sections can be told apart by pages those that are, any other image as a whole, and pages that are allocated
 for code. EDK II's policy is alike (MdeModulePkg/Core/Dxe/Misc/MemoryProtection.c, ApplyMemoryProtectionPolicy() and
 ProtectUefiImage()), but goes by where an image comes from (PcdImageProtectionPolicy) and does not look at NX_COMPAT. A fetch
@@ -144,7 +144,7 @@ class PageTables:
         self.change(start, end, clear=PTE_NX | PTE_W if self.strict else PTE_NX)
 
     def open(self, start: int, end: int) -> None:
-        """Somebody's code lies here of which nobody says what it may do, so it may do everything."""
+        """Code lies here without permissions of its own, so that it may do everything."""
         self.change(start, end, put=PTE_W, clear=PTE_NX)
 
     def forbid_execution(self, start: int, end: int) -> None:

@@ -70,7 +70,7 @@ class Placement:
 def sort_out(regions: Iterable[Region]) -> list[tuple[int, int, MemoryType]]:
     """(start, end, type) without overlaps, in whole pages. Raises ProviderError when there is nothing to go by.
 
-    Where regions overlap, memory that somebody keeps wins over free memory, as in the kernel's own reading of an e820
+    Where regions overlap, memory in use wins over free memory, as in the kernel's own reading of an e820
     map (arch/x86/kernel/e820.c). Free memory is cut to whole pages, everything else grows to whole pages.
     """
     pieces: list[tuple[int, int, MemoryType]] = []
@@ -124,14 +124,14 @@ def build_map(
             if free.type == MemoryType.CONVENTIONAL:
                 memory_map.fix(max(free.start, start), min(free.end, start + size), MemoryType.BOOT_SERVICES_DATA)
     if memory_map.overlapping(0, PAGE) and memory_map.overlapping(0, PAGE)[0].type == MemoryType.CONVENTIONAL:
-        # Page 0 is nobody's, so that NULL is never the address of anything.
+        # Page 0 is never allocated, so that NULL is never the address of anything.
         memory_map.fix(0, PAGE, MemoryType.BOOT_SERVICES_CODE)
     return memory_map
 
 
 def _reserve(memory_map: MemoryMap, start: int, size: int) -> None:
     """EfiLoaderData, as if a loader had allocated the pages that hold [start, start+size). Only free memory changes its
-    type: what lies in memory that somebody keeps anyway stays what it is.
+    type: memory that is in use already keeps its type.
     """
     low, high = start // PAGE * PAGE, -(-(start + size) // PAGE) * PAGE
     if size <= 0 or start < 0:

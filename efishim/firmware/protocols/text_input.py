@@ -38,7 +38,7 @@ POLL = 1_000_000
 """What asking for a key that is not there costs, ns: programs poll, and time must pass for their timeouts to come."""
 
 PATIENCE = 100_000
-"""Polls in a row, with next to nothing in between, after which nobody is going to type: the run ends."""
+"""Polls in a row, with next to nothing in between, after which no key is expected and the run ends."""
 SHIFT_STATE_VALID, TOGGLE_STATE_VALID = 0x80000000, 0x80
 
 CALLS_BETWEEN_POLLS = 4
@@ -92,7 +92,7 @@ class TextInput:
         event.signaled = bool(self._keys)
 
     def feed(self, keys: Iterable[Key]) -> None:
-        """Somebody types: hot keys are announced, then the keys wait to be read."""
+        """Types: hot keys are notified, then the keys wait to be read."""
         for key in keys:
             self._keys.append(key)
             for wanted, event in self._notifies.values():

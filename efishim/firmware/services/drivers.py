@@ -146,7 +146,7 @@ class Drivers:
         return self.disconnect(controller, driver, child)
 
     def disconnect(self, controller: int, driver: int = 0, child: int = 0) -> Steps:
-        """Stop drivers on a controller. SUCCESS also when nobody manages it and no driver was named."""
+        """Stop drivers on a controller. SUCCESS also when no driver manages it and none was named."""
         agents = [driver] if driver else self._handles.agents(controller)
         stopped = 0
         for agent in agents:

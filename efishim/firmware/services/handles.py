@@ -134,7 +134,7 @@ class HandleDatabase:
                 self._pool.free(interface.handle)
 
     def guid_address(self, guid: str) -> int:
-        """Where a GUID lies in memory for ProtocolsPerHandle, which hands out pointers that nobody frees."""
+        """Where a GUID lies in memory for ProtocolsPerHandle, which hands out pointers that are never freed."""
         if guid not in self._guids:
             address = self._pool.allocate(MemoryType.BOOT_SERVICES_DATA, 16)
             self._guest.put_guid(address, guid)

@@ -16,7 +16,7 @@ from efishim.machine.memory import PAGE
 from efishim.wire.uefi import EFI_MEMORY_RUNTIME, MemoryDescriptor
 
 DESCRIPTOR_SIZE = 48
-"""What GetMemoryMap reports: larger than the structure, as EDK II does, so that nobody gets away with sizeof."""
+"""What GetMemoryMap reports: larger than the structure, as EDK II does, so that a caller that uses sizeof fails."""
 
 EFI_VA_START = (1 << 64) - (4 << 30)
 EFI_VA_END = (1 << 64) - (68 << 30)

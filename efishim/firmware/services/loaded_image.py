@@ -10,8 +10,8 @@ from efishim.image.pe import PeLayout
 
 @dataclass(slots=True, eq=False)
 class LoadedImage:
-    """An image in memory. `layout` keeps what relocation needs when a runtime driver moves again; an image that somebody
-    else put into memory has none, and no `pages` that unloading it could free.
+    """An image in memory. `layout` keeps what relocation needs when a runtime driver moves again; an image that was
+    put into memory by its loader has none, and no `pages` that unloading it could free.
     """
 
     handle: int

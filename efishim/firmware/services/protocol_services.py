@@ -117,7 +117,7 @@ class ProtocolServices:
         return Status.SUCCESS
 
     def _detach(self, interface: Interface) -> Steps:
-        """Make drivers let go of an interface. Raises EfiError(ACCESS_DENIED) when somebody keeps it (7.3.3)."""
+        """Make drivers let go of an interface. Raises EfiError(ACCESS_DENIED) if one keeps it (7.3.3)."""
         controller = interface.handle
         drivers = [entry.agent for entry in interface.opens if entry.attributes & BY_DRIVER]
         try:

@@ -20,7 +20,7 @@ class Violations:
     def __init__(self, images: Images, memory_map: MemoryMap, log: CallLog) -> None:
         self._images = images
         self._map = memory_map
-        self._log = log  # and not its list: efishim.why takes a firmware over as it is, but for what was logged
+        self._log = log  # and not its list: efishim.why takes a firmware over without its log
 
     def explain(self, error: int, address: int) -> str:
         """The second half of a sentence, empty when it is neither about protection (SDM volume 3, 4.7) nor a null pointer."""

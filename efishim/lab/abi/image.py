@@ -20,7 +20,7 @@ INTACT = Requirement(
 
 def check(moment: Moment, findings: Findings) -> None:
     """Every piece of the image, and the zeroes behind its bytes. Setup code is left out: its header is there to be filled.
-    Of an image whose pieces overlap nobody can say what should be there.
+    If pieces of an image overlap, what should be there is undefined.
     """
     if next(overlaps((piece.address, piece.address + piece.size) for piece in moment.pieces), None) is not None:
         return

@@ -74,7 +74,7 @@ def _place(dump: Dump, entry: Entry | EntryKind, given: Image) -> Place:
 
 
 def _loaded(dump: Dump, entry: Entry, unchecked: dict[str, str]) -> Loaded:
-    """Where the image lies when nobody gave it."""
+    """The image's address if none was given."""
     unchecked[image.INTACT.id] = NEEDS_IMAGE
     raw = image_in(dump, entry) if entry is Entry.PVH else None
     if raw is not None:

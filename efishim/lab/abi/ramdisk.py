@@ -25,7 +25,7 @@ REQUIREMENTS = (BOTH, IN_RAM, HIGHEST)
 
 
 def check(findings: Findings, hdr: SetupHeader, start: int, size: int, ram: list[Range] | None) -> Range:
-    """A ramdisk of `size` bytes at `start`; gives its range. Without `ram` nobody has said yet what is RAM."""
+    """A ramdisk of `size` bytes at `start`; gives its range. Without `ram` it is not known yet what is RAM."""
     one = (start, start + size)
     if not start and not size:
         return one

@@ -43,7 +43,7 @@ class Booted:
     loaded: Loaded = NOT_LOADED
     """Where the image is, by whomever it was loaded."""
     kernel_slide: int | None = None
-    """How far the kernel proper lies from where it is linked, when it was loaded itself and not unpacked by anybody."""
+    """Offset of the kernel proper from where it is linked, if it was loaded directly and not unpacked."""
     notes: list[str] = field(default_factory=list)
     shim: Shim | None = None
     guest_shim: GuestShim | None = None

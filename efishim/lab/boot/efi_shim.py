@@ -114,7 +114,7 @@ def _files(plan: Plan) -> tuple[tuple[str, bytes], ...]:
 def hand_over(shim: Shim, loaded: Loaded, boot_params: int | None) -> None:
     """The EFI handover entry: handle, system table, boot_params (boot.rst, "EFI handover protocol")."""
     if boot_params is None:
-        raise ProviderError("the EFI handover entry needs a boot_params that nobody wrote")
+        raise ProviderError("the EFI handover entry needs a boot_params, and none was written")
     image = shim.adopt(loaded.base, loaded.size)
     registers = {"rdi": image.handle, "rsi": shim.tables.system, "rdx": boot_params}
     shim.enter(loaded.entry_point, registers, image)

@@ -2,7 +2,7 @@
 
 The host's shim logs its calls because it answers them. Firmware in the guest answers them itself; what can be seen is that the
 guest comes to the address that a table has for a service, and later back to where it came from. Tables are read in guest
-memory: the boot and runtime services, the consoles, and the interface of each known protocol that somebody was given.
+memory: the boot and runtime services, the consoles, and the interface of each known protocol that was handed out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cost:
 
 class FirmwareTrace:
     """The calls of 64-bit firmware whose system table is at an address. `is_firmware` tells its code: what it calls of itself
-    is no call of the guest's. `protocols`, by GUID, are followed from when somebody is given one.
+    is no call of the guest's. `protocols`, by GUID, are followed from when they are handed out.
     """
 
     def __init__(self, machine: Machine, is_firmware: Callable[[int], bool], protocols: Mapping[str, Traced]) -> None:
@@ -131,7 +131,7 @@ class FirmwareTrace:
             self._watch_runtime()
 
     def _given(self, values: Sequence[int]) -> None:
-        """Somebody has an interface now: its functions are called without the tables."""
+        """An interface was handed out: its functions are called without the tables."""
         for guid in values[:2]:
             try:
                 protocol = self._protocols.get(self._guest.guid(guid))

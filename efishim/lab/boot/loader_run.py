@@ -34,7 +34,7 @@ POINTERS = {Entry.EFI_HANDOVER: "rdx", Entry.LINUX64: "rsi", Entry.LINUX32: "rsi
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An entry of the image: the code there, and how far it is from where the image lies in memory."""
+    """An entry of the image: the code there, and its offset from the image's base in memory."""
 
     entry: Entry
     code: bytes

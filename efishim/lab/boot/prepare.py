@@ -145,7 +145,7 @@ def _bench(plan: Plan, image: Image, machine: Machine, registry: Registry, conso
 
 
 def _without(ranges: tuple[MemoryRange, ...], held: tuple[MemoryRange, ...]) -> tuple[MemoryRange, ...]:
-    """A memory map with holes where somebody holds memory."""
+    """A memory map with holes where memory is in use."""
     for hole in held:
         pieces: list[MemoryRange] = []
         for one in ranges:
@@ -291,7 +291,7 @@ def _through_loader(bench: Bench, loader: LoaderPlan) -> None:
 
 
 def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
-    """The provider's own entry: its structure, its processor state, and nobody in between."""
+    """The provider's own entry: its structure, its processor state, and no firmware in between."""
     arena, machine = bench.arena, bench.machine
     if bench.entry.name == ImageEntry.LINUX16 and bench.booted.bios is None:
         raise RouteError(

@@ -49,7 +49,7 @@ class RecordCache:
         self.store = store
 
     def find(self, plan: Plan, registry: Registry, *, console: bool = False) -> Record | None:
-        """The record that running the plan would give, but for the host time, which is that of the run it comes from. With
+        """The record that running the plan would give, except the host times, which are those of the cached run. With
         `console` only a record whose console is what the guest printed, to the byte.
         """
         key = key_in(plan, registry)

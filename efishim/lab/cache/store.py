@@ -24,7 +24,7 @@ BLOCK = 4096
 LOCK = "lock"
 PARTIAL = ".partial"
 PATIENCE = 2.0
-"""Seconds that somebody else may hold the lock before nothing is kept. A file is written in a few milliseconds."""
+"""Seconds that another process may hold the lock before the record is not kept. A file is written in a few milliseconds."""
 PAUSE = 0.01
 PRIVATE = 0o700
 
@@ -108,7 +108,7 @@ class Store:
             return []
 
     def _write(self, name: str, content: bytes) -> bool:
-        """With the lock: nobody else writes now, so what is not whole was left by a process that is gone."""
+        """With the lock held: no other process writes, so an incomplete file was left by one that is gone."""
         found: list[tuple[int, int, Path]] = []
         for path in self._entries():
             status = path.lstat()
@@ -134,7 +134,7 @@ class Store:
         return True
 
     def private(self) -> bool:
-        """Is it a folder of this user that nobody else can write to? Who can write to it can say what a kernel did."""
+        """Is it a folder of this user that no other user can write to? A writer could forge what a kernel did."""
         try:
             found = self.folder.lstat()
         except OSError:
@@ -143,7 +143,7 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        """Gives False when somebody else does not let it go."""
+        """Gives False if another process does not release it."""
         handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             deadline = time.monotonic() + PATIENCE

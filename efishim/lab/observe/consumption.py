@@ -1,7 +1,7 @@
 """Maps reads and writes to fields of the boot structures, and to memory ranges with a meaning on PCs.
 
-The accesses come from `machine.access_observer.Observer`; what firmware does on the host's side is not among them. "Nobody
-ever read this field" holds for the time in which the structure was watched, which stands next to it.
+The accesses come from `machine.access_observer.Observer`; what firmware does on the host's side is not among them. "Never
+read" holds for the time in which the structure was watched, which stands next to it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _uses(
     taken: dict[tuple[str, bool], list[tuple[int, int]]],
     names: AccessNames,
 ) -> dict[Leaf, _Use]:
-    """Who touched each leaf, but for the members that somebody took as a whole."""
+    """The code that touched each leaf, except members that were copied as a whole."""
     owner: list[Leaf | None] = [None] * length
     for leaf in leaves:
         owner[leaf.offset : leaf.offset + leaf.size] = [leaf] * leaf.size

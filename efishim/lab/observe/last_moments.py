@@ -32,7 +32,7 @@ CODE_BYTES = 64
 STACK_BYTES = 16 << 10
 """THREAD_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h)."""
 PANIC = "panic"
-"""kernel/panic.c: nobody calls it who wants to go on."""
+"""kernel/panic.c: it does not return."""
 PANICKED = "kernel panic"
 AFTER_A_PANIC = frozenset({PANICKED, "reset", "endless loop", "halted", "triple fault"})
 """Reasons for the end of a run that panic() leads to."""
@@ -137,7 +137,7 @@ class LastWords:
         return self._at_panic is not None
 
     def ending(self, stop: Stop, console: bytes) -> Stop:
-        """How the run ended: a panic, whatever the kernel did after it, unless somebody else ended the run."""
+        """How the run ended: a panic, whatever the kernel did after it, unless the run was ended from outside."""
         if not self.panicked or stop.reason.partition(":")[0] not in AFTER_A_PANIC:
             return stop
         then = "" if stop.reason == PANICKED else f"; then: {stop.reason}"

@@ -1,4 +1,4 @@
-"""Detects guests that will never end by themselves, and enforces the limits of a run."""
+"""Detects guests that will never end on their own, and enforces the limits of a run."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ADDRESS_BITS = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Moment(Enum):
-    """A moment in the guest's life at which somebody wants to look at it."""
+    """A point in the guest's execution at which it is inspected."""
 
     KERNEL = auto()
     """The kernel proper begins: at `startup_64`, of a 32-bit kernel at `startup_32`."""
@@ -96,7 +96,7 @@ class Milestones:
     def _startup_64(self, address: int) -> None:
         facts, machine = self._names.facts, self._machine
         assert facts is not None
-        if self._names.physical_slide is None:  # nobody knew before where the kernel would be
+        if self._names.physical_slide is None:  # the kernel's address was not known before
             self._names.kernel_runs_from = machine.insns
         self._names.physical_slide = address - facts.entry
         self._now(Moment.KERNEL)

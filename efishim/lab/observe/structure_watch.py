@@ -1,7 +1,7 @@
 """Decides when each structure is watched during a run: for as long as its memory holds it.
 
-A kernel gives the memory of what it has read to others. What a loader wrote it has copied before `start_kernel`; setup_data
-and the EFI memory map it reads until it has its own; tables of firmware stay, but for that of the boot services.
+A kernel reuses the memory of structures it has read. It has copied what a loader wrote before `start_kernel`, and reads
+setup_data and the EFI memory map until it has its own. Firmware's tables stay, except that of the boot services.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class StructureWatch:
             self._add([_Entry(boot_params_target(GIVEN, at, entries, machine.insns), Lasting.START_KERNEL)])
 
     def at_startup(self) -> None:
-        """RSI points to boot_params, if nobody named it before; the kernel's copy will be where its symbol is."""
+        """RSI points to boot_params, if its address is not known yet; the kernel's copy will be where its symbol is."""
         machine = self._machine
         at, since = machine.cpu.get("rsi"), machine.insns
         if machine.memory.find(at, BootParams.SIZE) is None:

@@ -17,7 +17,7 @@ OWN = frozenset(entry.value for entry in Entry)
 
 
 def find_door(image: Image, entry: str, kinds: Mapping[str, EntryKind]) -> Door | None:
-    """An entry of an image: where it is, or why the image lacks it; None for an entry that nobody knows. `kinds` are those
+    """An entry of an image: where it is, or why the image lacks it; None for an unknown entry. `kinds` are those
     that plugins bring, by name. Raises PluginError.
     """
     if entry in OWN:
@@ -45,7 +45,7 @@ def _found(image: Image, entry: str, kinds: Mapping[str, EntryKind]) -> Door:
 
 
 def require_door(image: Image, entry: str, kinds: Mapping[str, EntryKind]) -> None:
-    """The image has the entry. Raises RouteError with the reason when it lacks it, UsageError for an entry that nobody knows,
+    """The image has the entry. Raises RouteError with the reason when it lacks it, UsageError for an unknown entry,
     PluginError.
     """
     if entry in OWN:

@@ -17,7 +17,7 @@ from efishim.plugins import Registry
 from efishim.provider import Loader, LoaderRequest, LoaderWay
 
 DISK = "disk"
-"""The name of whatever a disk image boots by itself."""
+"""The name of whatever a disk image boots on its own."""
 KERNEL = "\\vmlinuz"
 BOOT_FILE = "\\EFI\\BOOT\\BOOTX64.EFI"
 HEAD = 4096

@@ -73,7 +73,7 @@ class LedgerEntry(Part, frozen=True, kw_only=True):
     what: Name
     """The port, MMIO address (`first-last` of a sweep), MSR or CPUID leaf in hexadecimal, or an instruction's mnemonic."""
     device: Name = ""
-    """Who answered; empty when nobody did."""
+    """The device that answered; empty if none did."""
     group: Name = ""
     """As people speak of it: `serial`, `PIC`, `CMOS`, `PCI`, `APIC`, `hypervisor leaves` ..."""
     reads: Count = 0

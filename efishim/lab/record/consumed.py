@@ -71,7 +71,7 @@ class Consumption(Part, frozen=True, kw_only=True):
     fields: Annotated[list[FieldUse], Meta(max_length=1 << 16)] = field(default_factory=list)
     """In the order of the structure. Empty for a range without fields."""
     never_read: Annotated[list[Name], Meta(max_length=1 << 16)] = field(default_factory=list)
-    """Fields that nobody read except as part of the whole, padding left out; runs of array elements are drawn together."""
+    """Fields that were never read except as part of the whole, without padding; runs of array elements are one entry."""
 
 
 class LegacyUse(Part, frozen=True, kw_only=True):

@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 
 UNREPEATABLE = frozenset({Reason.TIMEOUT, Reason.INTERRUPTED})
-"""Ends that the host decided, not the guest: such a record cannot be had again byte for byte."""
+"""Ends that the host caused, not the guest: such a record cannot be reproduced byte for byte."""
 
 
 class Tool(Part, frozen=True, kw_only=True):

@@ -96,7 +96,7 @@ class BootView(Part, frozen=True):
     address: Hex
     """Physical address of boot_params."""
     boot_params: Fields
-    """Each field of the structure under its full name, zero ones too, but for e820_table, which is `e820`."""
+    """Each field of the structure under its full name, zero ones too, except e820_table, which is `e820`."""
     cpu: ProcessorState
     """The processor at the same moment."""
     e820: Annotated[tuple[E820View, ...], Meta(max_length=MAX_E820)] = ()

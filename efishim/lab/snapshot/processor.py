@@ -1,6 +1,6 @@
 """The processor state at one moment, decoded as Intel SDM volume 3 and AMD APM volume 2 define it.
 
-What cannot be read is said in a `problem` and never raised: at an entry, the guest's tables are whatever somebody left there.
+What cannot be read is said in a `problem` and never raised: at an entry, the guest's tables are whatever was left there.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Bench:
         cpu.set("rip", cpu.get("rip") + 2)
 
     def _enter(self, case: int) -> None:
-        """The state of the multiboot specification, section 3.2, but for the magic number."""
+        """The machine state of the Multiboot specification, section 3.2, without the magic number."""
         cpu = self.machine.engine.processor
         for name in ("ds", "es", "fs", "gs", "ss"):
             cpu.load_segment(name, 0x10, base=0, limit=0xFFFFFFFF, flags=0x00CF9300)

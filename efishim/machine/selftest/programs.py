@@ -44,7 +44,7 @@ class Case:
 class Check:
     """One comparison that a guest made.
 
-    Line 0: an exception that nobody expected; `got` is then its vector and, in the upper half, its error code, and `wanted`
+    Line 0: an unexpected exception; `got` is then its vector and, in the upper half, its error code, and `wanted`
     the pushed instruction pointer. Line NOT_OFFERED: the case needs what CPUID does not offer, and made no comparison.
     """
 

@@ -119,7 +119,7 @@ class Hpet:
         one = self._comparators[number]
         one.event = None
         if one.config & PERIODIC and one.period:
-            # Periods that nobody could see any more are left out.
+            # Periods that no read can observe any more are skipped.
             late = (self.counter() - one.value) & one.mask
             one.value = (one.value + (late // one.period + 1) * one.period) & one.mask
         self._interrupt(number)

@@ -348,7 +348,7 @@ class LocalApic:
         self._plan()
 
     def _plan(self) -> None:
-        """Ask the clock for the next expiry. A masked timer counts on, but nobody needs to hear of its end."""
+        """Ask the clock for the next expiry. A masked timer counts on, but its expiry has no effect."""
         self._stop_timer()
         lvt = self._lvt[LVT_TIMER]
         if not self._initial or lvt & MASKED:

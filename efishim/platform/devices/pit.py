@@ -29,7 +29,7 @@ class Channel:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self.mode = 3
-        """As firmware leaves it: OUT is high, so that programming a periodic mode gives no edge by itself."""
+        """As firmware leaves it: OUT is high, so that programming a periodic mode alone gives no edge."""
         self.gate = True
         self.bcd = False
         self.access = BOTH

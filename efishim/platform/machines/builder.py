@@ -60,7 +60,7 @@ class MachineBuilder:
         return bool(self.features[feature])
 
     def reset(self) -> None:
-        """Somebody pulled the reset line."""
+        """The reset line was asserted."""
         self.board.stop("reset")
 
     def power_off(self) -> None:

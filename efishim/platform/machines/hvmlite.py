@@ -62,7 +62,7 @@ def xen_cpuid(tsc_hz: int, features: Mapping[str, int]) -> CpuidModel:
 
 
 def add_hypervisor(builder: MachineBuilder, interrupts: XenInterrupts) -> Hypervisor:
-    """Hypercalls and the MSR of their page. A processor that halts for good powers the domain off (hvm_vcpu_down())."""
+    """Hypercalls and the MSR of their page. Halting with interrupts off powers the domain off (hvm_vcpu_down())."""
     board, options = builder.board, builder.options
     xen = Hypervisor(Parts(board, interrupts, options.epoch, lambda: builder.sorted_map, options.console))
     board.hypercall = xen.hypercall

@@ -70,7 +70,7 @@ PC_QEMU_FEATURES: tuple[Feature, ...] = (
     Feature("rtc", "the MC146818 clock and its CMOS RAM"),
     Feature("hpet", "the high precision event timer"),
     Feature("pci", "82441FX, PIIX3 and the PIIX4's power management; no disk controller, no SMBus, no VGA"),
-    Feature("acpi", "QEMU's ACPI tables, but for GPEs, hot-plug, S3, S4 and the keyboard controller"),
+    Feature("acpi", "QEMU's ACPI tables, without GPEs, hot-plug, S3, S4 and the keyboard controller"),
     Feature("smbios", "SMBIOS 2.8 structures"),
     Feature("mtrr", "memory type range registers"),
     Feature("rdrand", "the RDRAND instruction, which QEMU's qemu64 does not have", 0),

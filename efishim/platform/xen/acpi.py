@@ -2,8 +2,7 @@
 tools/libs/light/libxl_x86_acpi.c, release 4.17.
 
 The FADT names PM1a and GPE0 registers at QEMU's old ports although nothing answers there, and has no hardware-reduced flag;
-whoever wants to know how it would look with one can switch it on. There is no _S5: such a guest powers off by a hypercall,
-or by halting for good.
+an option sets it. There is no _S5: such a guest powers off by a hypercall, or by halting with interrupts off.
 """
 
 from __future__ import annotations

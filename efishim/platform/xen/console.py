@@ -1,7 +1,7 @@
 """Guest consoles: the hypervisor's emergency console, and the ring of the paravirtual console (public/io/console.h).
 
 The ring's page holds 1024 bytes of input, 2048 of output, and four indices that only grow: in_cons, in_prod, out_cons,
-out_prod. Nobody types, so the input ring stays empty.
+out_prod. There is no input, so the input ring stays empty.
 """
 
 from __future__ import annotations

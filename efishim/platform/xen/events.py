@@ -64,7 +64,7 @@ class EventChannels:
         return port
 
     def raise_virq(self, virq: int) -> None:
-        """A virtual interrupt happens; without a port for it nobody hears."""
+        """Raise a virtual interrupt; without a port bound to it, it is lost."""
         port = self._virqs.get(virq)
         if port is not None:
             self.notify(port)

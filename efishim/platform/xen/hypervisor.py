@@ -182,7 +182,7 @@ def _as_register(answer: int, call: Registers) -> int:
 
 
 def failing(board: Board, hypercall: Callable[[], int], injections: Injections) -> Callable[[], int]:
-    """Answers hypercalls as `hypercall` does, but for those that are to fail: `memory_op`, or `memory_op.9` for one operation.
+    """Answers hypercalls as `hypercall` does, except those that are to fail: `memory_op`, or `memory_op.9` for one operation.
     What a multicall holds counts as one.
     """
 

@@ -1,7 +1,7 @@
 """HYPERVISOR_memory_op and HYPERVISOR_grant_table_op: memory map, balloon and grant table.
 
-Source: public/memory.h, public/grant_table.h, common/memory.c and arch/x86/mm.c of Xen 4.17. Nobody maps this domain's
-grants, for there is no other domain: the table is there, and that is all.
+Source: public/memory.h, public/grant_table.h, common/memory.c and arch/x86/mm.c of Xen 4.17. No other domain exists to map
+this one's grants: the table is there, and that is all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ E820_ENTRY, E820_LIMIT = E820Entry.SIZE, 128
 GRANT_FRAMES = 64
 """libxl's default for max_grant_frames."""
 MOST_PAGES = 1 << 16
-"""Pages that one balloon operation moves at most; Xen too stops when a call takes long, and says how far it came."""
+"""Pages that one balloon operation moves at most; Xen too preempts a call that takes long, and returns its progress."""
 
 
 def e820(memory_map: Sequence[MemoryRange]) -> bytes:

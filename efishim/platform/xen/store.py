@@ -1,7 +1,7 @@
 """Xenstore: the tree that describes a domain's devices (public/io/xs_wire.h, docs/misc/xenstore.txt).
 
 Of the tree there is what a guest of libxl without any device may see of its own home, and what it writes there itself.
-Transactions get a number and no isolation: nobody else writes.
+Transactions get a number and no isolation: there is no other writer.
 """
 
 from __future__ import annotations

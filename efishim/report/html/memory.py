@@ -1,7 +1,7 @@
 """Draws memory maps on one axis of physical addresses for all runs; small ranges stay visible.
 
-The axis is made of the pieces between all edges of all maps; a piece is as wide as the logarithm of its size, and where
-nobody says anything it is broken.
+The axis is made of the pieces between all edges of all maps; a piece is as wide as the logarithm of its size, and the
+axis is broken where no map has an entry.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ PROBE = "embedded:probe"
 """efishim's own kernel: it comes with the program and proves nothing about others."""
 DOORS = (("hvmlite", "pvh", "hvmlite"), ("multiboot", "multiboot", "pc"), ("multiboot2", "multiboot2", "pc"))
 ENOUGH = "200000000"
-"""Instructions after which a system that does not end by itself is left."""
+"""Instructions after which a system that does not end on its own is stopped."""
 LINE = 90
 
 ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|.)")

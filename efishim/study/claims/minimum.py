@@ -13,7 +13,7 @@ from efishim.study.runs import Need, Runs, Subject
 
 TWO = frozenset({"BootServices.GetMemoryMap", "BootServices.ExitBootServices"})
 LEAVE = "BootServices.Exit"
-"""Who gives up leaves by it; it helps nobody on."""
+"""An image that gives up returns through it; no boot succeeds with it."""
 
 MINIMUM = Statement(
     "minimum",

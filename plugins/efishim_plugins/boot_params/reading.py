@@ -94,7 +94,7 @@ def _extended(memory: GuestMemory, first: int) -> list[tuple[int, int, int]]:
 
 
 def _range(start: int, size: int, kind: int) -> MemoryRange:
-    """A type that nobody defines is memory that nobody may use."""
+    """An undefined type is memory that must not be used."""
     if start + size > END_OF_MEMORY:
         raise ProviderError(f"the memory map has {size:#x} bytes at {start:#x}, which is more than there are addresses")
     known = {one.value for one in MemoryKind}

@@ -53,7 +53,7 @@ class Firmware:
         return MachineFirmware.EFI
 
     def produce(self, request: BootRequest, memory: GuestMemory, arena: Arena) -> Handover:
-        """Nothing to write but for the handover entry: the shim is this machine's firmware and needs not be told.
+        """Only the handover entry needs a structure: the shim is this machine's own firmware.
 
         The handover entry wants the setup header in boot_params, and where kernel, command line and ramdisk are (boot.rst,
         "EFI handover protocol"). Raises ProviderError.

@@ -44,7 +44,7 @@ class GrubEfi:
         else:
             given = " ".join("initrd=" + one.replace("\\", "\\\\") for one in request.ramdisks)
             commands = [f"chainloader {kernel} {words} {given}".rstrip()]
-        # GRUB goes on behind a command that failed, and would wait at its prompt for keys that nobody types.
+        # GRUB goes on behind a command that failed, and would wait at its prompt for input.
         text = "\n".join(["search --no-floppy --file --set=root /vmlinuz", *commands, "boot", "exit", ""])
         return tuple(LoaderFile(f"{prefix}\\grub.cfg", text.encode()) for prefix in PREFIXES)
 

@@ -185,7 +185,7 @@ def _modules(memory: GuestMemory, info: HvmStartInfoV0) -> tuple[Module, ...]:
 
 
 def _memory_map(memory: GuestMemory, info: HvmStartInfo) -> tuple[MemoryRange, ...]:
-    """The table; a type that nobody defines is memory that nobody may use."""
+    """The table; an undefined type is memory that must not be used."""
     if info.memmap_entries > MAX_ENTRIES:
         raise ProviderError(f"hvm_start_info announces {info.memmap_entries} ranges of memory")
     known = {kind.value for kind in MemoryKind}

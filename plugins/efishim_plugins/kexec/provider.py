@@ -182,7 +182,7 @@ def _params(request: BootRequest, source: str) -> BootParams:
 
 def _memory_map(request: BootRequest, source: str, efi: EfiFacts | None) -> list[e820.E820]:
     """The first kernel's e820_table_kexec: what it was told. Its EFI stub had made it of the firmware's memory map, and its PVH
-    entry adds the hole below 1 MiB by itself (arch/x86/platform/pvh/enlighten.c).
+    entry adds the hole below 1 MiB itself (arch/x86/platform/pvh/enlighten.c).
     """
     table = e820.ranges(request.facts.memory_map)
     if efi is not None:

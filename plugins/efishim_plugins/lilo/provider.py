@@ -41,7 +41,7 @@ HEAP_END = 0x9000
 COMMAND_LINE_ROOM = 0x1000
 CL_MAGIC, CL_MAGIC_AT = 0xA33F, 0x20
 IMAGE_WORDS = b"auto BOOT_IMAGE=linux"
-"""What LILO puts before its `append=` when nobody typed anything; `linux` is the label of the image."""
+"""What LILO puts before its `append=` if nothing was typed; `linux` is the label of the image."""
 HEAP_FROM, CMD_LINE_PTR_FROM = 0x201, 0x202
 CODE_ATTRIBUTES, DATA_ATTRIBUTES, REAL_MODE_LIMIT = 0x009B, 0x0093, 0xFFFF
 

@@ -43,10 +43,10 @@ def read(found: Multiboot2Header | None, *, screen: bool) -> Asked:
 
 
 def refusal(found: Multiboot2Header | None, *, screen: bool) -> str:
-    """What a header insists on and cannot be had, in a sentence; empty for a header that can be obeyed."""
+    """The header's unmet requirement, in a sentence; empty if all are met."""
     for tag in found.tags if found is not None else ():
         if not tag.optional and (reason := _problem(tag, screen=screen)):
-            return f"the Multiboot2 header insists on what cannot be had: {reason}"
+            return f"the Multiboot2 header requires what this loader does not provide: {reason}"
     return ""
 
 

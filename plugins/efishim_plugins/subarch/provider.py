@@ -24,14 +24,14 @@ SUBARCHITECTURES: Mapping[str, int] = {
     name: number for number, name in enumerate(("pc", "lguest", "xen", "intel_mid", "ce4100"))
 }
 LARGEST, LARGEST_DATA = 5, (1 << 64) - 1
-"""5 is the first number that nobody has; kernels take what they do not know for no PC at all."""
+"""5 is the first unassigned number; kernels do not take an unknown one for a PC."""
 SUBARCH_FROM = 0x207
 UNKNOWN_LOADER = 0xFF
 CONVENTIONAL_END = 0xA_0000
 
 
 class Subarch:
-    """A plain 64-bit loader that says on what kind of machine it runs."""
+    """A plain 64-bit loader that sets the machine's subarchitecture."""
 
     name = "subarch"
     summary = "boot_params with hardware_subarch and hardware_subarch_data set, for the 64-bit entry"
@@ -45,7 +45,7 @@ class Subarch:
         "A stock 64-bit kernel boots with every value on a PC: the code for lguest, Intel MID and CE4100 is not built in, and"
         " Xen's guests are found by CPUID.",
         "What is left: 3 (intel_mid) and 4 (ce4100) keep Linux 6.1 and 6.12 from looking for a PS/2 controller (i8042); 1, 2"
-        " and 5, which nobody defines, change nothing that can be seen on a machine with ACPI.",
+        " and 5, which is unassigned, change nothing that can be seen on a machine with ACPI.",
         "hardware_subarch_data is passed on and read by no kernel of today: only lguest used it.",
         "Several ramdisks become one: they lie behind each other, and Linux unpacks all of them.",
     )

@@ -1,4 +1,4 @@
-"""The provider passes efishim's conformance kit, but for what Firecracker does against the boot protocol."""
+"""The provider passes efishim's conformance kit, except where Firecracker violates the boot protocol."""
 
 from __future__ import annotations
 

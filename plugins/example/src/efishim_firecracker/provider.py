@@ -180,7 +180,7 @@ NOTES = (
 
 
 def _range(start: int, size: int, kind: int) -> MemoryRange:
-    """A type that nobody defines is memory that nobody may use."""
+    """An undefined type is memory that must not be used."""
     known = {one.value for one in MemoryKind}
     return MemoryRange(start, size, MemoryKind(kind) if kind in known else MemoryKind.RESERVED)
 
