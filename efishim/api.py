@@ -63,6 +63,7 @@ def run(
     seed: int = 0,
     options: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
+    setup_data: Sequence[str] = (),
     observers: bool = True,
     console: Callable[[bytes], None] | None = None,
     interrupt: Interrupt | None = None,
@@ -70,7 +71,8 @@ def run(
     """Boot a kernel through one route, and give its record.
 
     `route` is PROVIDER, PROVIDER/ENTRY or PROVIDER/ENTRY@PLATFORM; everything else is as for `efishim run`. `initrds` left out
-    is the embedded reporting init, an empty sequence no ramdisk. `options` maps GROUP.NAME to a value. `console` gets the
+    is the embedded reporting init, an empty sequence no ramdisk. `options` maps GROUP.NAME to a value, `setup_data` has
+    TYPE=FILE texts. `console` gets the
     guest's serial output as it comes. `interrupt` (a threading.Event, say) ends the run once it is set, with a partial record.
 
     Raises EfishimError: UsageError, ImageError, RouteError and so on, each with one sentence and a hint. A guest that does not
@@ -94,6 +96,7 @@ def run(
         seed=seed,
         options=tuple(f"{name}={value}" for name, value in (options or {}).items()),
         without=tuple(without),
+        setup_data=tuple(setup_data),
         no_observers=not observers,
     )
     if until not in {one.value for one in Milestone}:

@@ -22,6 +22,7 @@ from efishim.cli.out import document
 from efishim.cli.outputs import STDOUT, check_writable, deliver
 from efishim.cli.plugin_options import plugin_options
 from efishim.cli.ramdisk_options import ramdisk_options
+from efishim.cli.setup_data_option import setup_data_option
 from efishim.cli.streams import Console, Unheard
 from efishim.cli.with_items import made, with_option
 from efishim.closest import suggestion
@@ -156,6 +157,7 @@ MILESTONES = ("loader", "entry", "exit_boot_services", "startup_64", "start_kern
     help="Remove a service, protocol, table, variable or field from the firmware, or make it return a status.",
 )
 @fault_option
+@setup_data_option
 @with_option
 @click.option(
     "--shim",
@@ -243,6 +245,7 @@ def command(
         efishim run vmlinuz --from vm.core     boot what a VMM handed over
         efishim run vmlinuz --seed 7     another KASLR offset, and the same one every time
         efishim run vmlinuz --fail AllocatePages:2=EFI_OUT_OF_RESOURCES
+        efishim run vmlinuz -r kexec/linux64 --setup-data SETUP_RNG_SEED=seed.bin
         efishim run vmlinuz -s -S     wait for gdb on port 1234
         efishim run vmlinuz -r hvmlite/pvh --with boot_params.efi_info@hvmlite/efi
         efishim run vmlinuz --break start_kernel --trace 100

@@ -164,6 +164,9 @@ def _of_record(state: State, path: str) -> Plan:
         profile=options.profile.path if options.profile else None,
         without=tuple(name if answer == ABSENT else f"{name}={answer}" for name, answer in (options.without or {}).items()),
         fail=tuple(options.fail or ()),
+        setup_data=tuple(
+            f"{one.type}={one.body.path}" + (f"@{one.place}" if one.place else "") for one in options.setup_data or ()
+        ),
         shim=options.shim.value if options.shim else None,
     )
     name = None if _is_embedded(record.image.path) else record.image.path

@@ -14,7 +14,7 @@ from efishim.firmware.shim import Shim
 from efishim.image.entries import Entry as ImageEntry
 from efishim.image.loading import plan_load
 from efishim.image.opened import Image
-from efishim.lab.boot import discovery, native_entry
+from efishim.lab.boot import discovery, native_entry, setup_data
 from efishim.lab.boot import efi_shim as shimming
 from efishim.lab.boot.booted import Booted
 from efishim.lab.boot.faults import inject
@@ -249,8 +249,10 @@ def _modules(bench: Bench, contents: tuple[bytes, ...], lines: tuple[bytes, ...]
 
 def _produce(bench: Bench, request: BootRequest, arena: Arena) -> Handover:
     handover = bench.provider.produce(request, bench.machine.memory, arena)
-    require_told(bench.provider, request.modules, bench.machine.memory, handover)
     booted = bench.booted
+    code = next((one for one in booted.pieces if one.address == request.loaded.base), None) if request.loaded else None
+    setup_data.append(bench.plan.setup_data, bench.machine.memory, arena, handover.address, code)
+    require_told(bench.provider, request.modules, bench.machine.memory, handover)
     booted.handover, booted.modules = handover, request.modules
     try:
         booted.structures = native_structures(bench.provider, bench.machine.memory, handover)

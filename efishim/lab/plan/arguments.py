@@ -11,7 +11,7 @@ from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ProfileError, weakenings
 from efishim.firmware.profile_files import FILE_LIMIT, read_profile
 from efishim.image.entries import Entry as ImageEntry
-from efishim.lab.plan import default_words, modules
+from efishim.lab.plan import default_words, modules, setup_data
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.faults import is_bios, is_efi, parse_faults
 from efishim.lab.plan.loader_plan import plan_disk, plan_loader, split_loader
@@ -45,6 +45,7 @@ class Words:
     profile: str | None = None
     without: tuple[str, ...] = ()
     fail: tuple[str, ...] = ()
+    setup_data: tuple[str, ...] = ()
     shim: str | None = None
     loader: str | None = None
     disk: str | None = None
@@ -88,6 +89,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
         profile=find_profile(words.profile, registry.profiles) if words.profile else None,
         without=_without(words.without),
         fail=fail,
+        setup_data=setup_data.read(words.setup_data, entry, registry.entries),
         shim=shim,
         image=find_image(),
         **limits,
@@ -115,6 +117,7 @@ def _require_loader(registry: Registry, words: Words) -> None:
     if words.loader is not None:
         split_loader(registry, words.loader)
     refused: dict[str, object] = {"-p": words.provider, "-e": words.entry, "--shim": words.shim, "--module": words.modules}
+    refused |= {"--setup-data": words.setup_data}
     if words.disk is not None:
         refused |= {"--loader": words.loader, "-a": words.cmdline, "-i": words.initrds}
         refused |= {"--no-initrd": words.no_initrd}

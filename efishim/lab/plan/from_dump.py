@@ -31,9 +31,16 @@ QEMU_MACHINE, PLATFORM = "pc-qemu", "pc"
 """The platforms for a dump of QEMU's and for any other one, when the user names none."""
 HIGH = 1 << 32
 MOST_HASHED = 64 << 30
-KEPT = ("provider", "cmdline", "initrds", "modules", "no_initrd", "profile", "without", "fail", "shim")
+KEPT = ("provider", "cmdline", "initrds", "modules", "no_initrd", "profile", "without", "fail", "setup_data", "shim")
 """Words that a dump leaves no choice about."""
-FLAGS = {"cmdline": "-a", "initrds": "-i", "modules": "--module", "no_initrd": "--no-initrd", "provider": "-p"}
+FLAGS = {
+    "cmdline": "-a",
+    "initrds": "-i",
+    "modules": "--module",
+    "no_initrd": "--no-initrd",
+    "provider": "-p",
+    "setup_data": "--setup-data",
+}
 
 
 @dataclass(frozen=True)

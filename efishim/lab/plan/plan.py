@@ -22,7 +22,7 @@ from efishim.errors import ImageError, UsageError
 from efishim.firmware.profile import ABSENT
 from efishim.image.opened import MAX_IMAGE
 from efishim.lab.plan.loader_disk import LoaderPlan
-from efishim.lab.record import DumpUse, File, Milestone, Options, RouteName, ShimPlace
+from efishim.lab.record import DumpUse, File, Milestone, Options, RouteName, SetupDataUse, ShimPlace
 from efishim.reading import read_file
 
 MIB = 1 << 20
@@ -115,6 +115,25 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class SetupNode:
+    """A node of the setup_data chain that the user gave."""
+
+    type: int
+    body: Blob
+    place: str = ""
+    """A physical address in hexadecimal, `kernel` for behind the kernel's file; empty where it may lie anywhere."""
+
+    @property
+    def word(self) -> str:
+        """What `--setup-data` takes."""
+        return f"{self.type}={self.body.label}" + (f"@{self.place}" if self.place else "")
+
+    def use(self) -> SetupDataUse:
+        """How a record names it."""
+        return SetupDataUse(type=self.type, body=self.body.as_file(), place=self.place or UNSET)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One run. Sizes in bytes, times in seconds."""
 
@@ -141,6 +160,8 @@ class Plan:
     """(item, answer) in which the shim differs from the profile besides; sorted, each item once."""
     fail: tuple[str, ...] = ()
     """Calls that fail on purpose, as efishim.lab.plan.faults reads them."""
+    setup_data: tuple[SetupNode, ...] = ()
+    """Nodes behind those of the provider."""
     shim: ShimPlace | None = None
     """Where the firmware of a route behind the shim runs; None is the host."""
     default_initrd: bool = False
@@ -187,6 +208,7 @@ class Plan:
             profile=self.profile.as_file() if self.profile else UNSET,
             without=dict(self.without) if self.without else UNSET,
             fail=list(self.fail) if self.fail else UNSET,
+            setup_data=[node.use() for node in self.setup_data] if self.setup_data else UNSET,
             shim=self.shim or UNSET,
             dump=dump,
             loader=self.loader.use() if self.loader is not None else UNSET,
@@ -220,6 +242,7 @@ class Plan:
             words += ["--profile", self.profile.label]
         words += [word for one in self.without for word in ("--without", one[0] if one[1] == ABSENT else "=".join(one))]
         words += [word for one in self.fail for word in ("--fail", one)]
+        words += [word for node in self.setup_data for word in ("--setup-data", node.word)]
         return " ".join(shell_word(word) for word in words)
 
 

@@ -122,6 +122,17 @@ class File(Part, frozen=True, kw_only=True):
     """The command line of a module that was given one of its own."""
 
 
+class SetupDataUse(Part, frozen=True, kw_only=True):
+    """A node that was put behind the setup_data chain of the boot protocol."""
+
+    type: Count
+    """Its type, by arch/x86/include/uapi/asm/setup_data.h."""
+    body: File
+    """What it holds."""
+    place: Name | UnsetType = UNSET
+    """A physical address, or `kernel` for directly behind the kernel's file, when that was said."""
+
+
 class DumpUse(Part, frozen=True, kw_only=True):
     """The dump that a run began with: memory and registers of another machine at the entry, in the place of a provider."""
 
@@ -183,6 +194,8 @@ class Options(Part, frozen=True, kw_only=True):
     """Single items of the firmware and what they answered, when any were given."""
     fail: Annotated[list[Name], Meta(max_length=64)] | UnsetType = UNSET
     """Calls that were made to fail, as `--fail` takes them, when any were."""
+    setup_data: Annotated[list[SetupDataUse], Meta(max_length=64)] | UnsetType = UNSET
+    """Nodes of setup_data that were added to the provider's, when any were."""
     shim: ShimPlace | UnsetType = UNSET
     """Where the firmware runs, when that was said."""
     dump: DumpUse | UnsetType = UNSET
