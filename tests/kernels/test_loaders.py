@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from efishim_plugins.grub_efi.loader import IMAGE, PREFIXES
 
 from efishim.compare.added import rules_of
 from efishim.compare.behind_loader import of_the_image
@@ -91,6 +92,34 @@ def test_an_entry_with_a_wrong_path_is_what_the_loader_says(
     assert [point.name for point in record.milestones] == [Milestone.LOADER]
     assert "No loader found" in record.console, "it looks at what its entries name, and leaves this one out"
     assert any("did not start the kernel" in note for note in record.notes)
+
+
+GRUB_ERRORS = {
+    "linuz /vmlinuz": "can't find command `linuz'",
+    "linux /nowhere": "file `/nowhere' not found",
+    "linux /text": "premature end of file /text",
+    "initrd /nowhere": "you need to load the kernel first",
+    "chainloader /text": "cannot load image",
+    "search --no-floppy --file --set=root /nowhere": "no such device: /nowhere",
+    "linux (hd7,gpt9)/vmlinuz": "disk `hd7,gpt9' not found",
+}
+"""Lines of a configuration, and what GRUB says of each."""
+
+
+def test_each_mistake_in_grubs_configuration_is_what_grub_says(
+    debian_kernel: Callable[[str], Path], cloud_kernel: Path, shared: Path, tmp_path: Path
+) -> None:
+    config = "\n".join(["search --no-floppy --file --set=root /text", *GRUB_ERRORS, "exit", ""]).encode()
+    grub = debian_kernel(f"grub-efi-amd64-bin/{IMAGE}").read_bytes()
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(make_disk({BOOT: grub, "\\text": b"text\n", **{f"{at}\\grub.cfg": config for at in PREFIXES}}))
+    done = efishim_run(shared / "grub-mistakes", cloud_kernel, "--disk", disk, "--max-insns", "1500M", "--no-observers")
+    console, at = done.record.console, 0
+    for line, error in GRUB_ERRORS.items():
+        found = console.find(error, at)
+        assert found >= 0, f"{line}: {console[at:]}"
+        at = found
+    assert any("did not start the kernel" in note for note in done.record.notes)
 
 
 @pytest.mark.skipif(not FULL, reason="every loader with two kernels to power-off takes ten minutes: EFISHIM_FULL=1")

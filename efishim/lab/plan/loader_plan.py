@@ -25,7 +25,8 @@ MOST_LOOKED_AT, DEEPEST = 2048, 8
 """Files and directories of a volume that are looked at for a kernel."""
 MOST_WORK = 1 << 22
 """Operations of the host (as FatVolume counts them) in which a kernel is looked for."""
-MOST_NAMED = 8
+MOST_NAMED, MOST_SAID = 8, 3
+"""Kernels and problems of a disk that an error names."""
 
 
 class _TooMuchWork(Exception):
@@ -110,8 +111,9 @@ def image_of_disk(path: str) -> Blob:
     for a disk with several kernels.
     """
     medium = Medium(plan_disk(path).disk.read())  # type: ignore[union-attr]
+    problems: list[str] = []
     try:
-        found, program = _look(medium, path)
+        found, program = _look(medium, path, problems)
     except _TooMuchWork as error:
         raise DiskError("the directories of the disk are too large to look for a kernel in them") from error
     if len(found) > 1:
@@ -122,16 +124,21 @@ def image_of_disk(path: str) -> Blob:
         )
     image = next(iter(found.values()), program)
     if image is None:
-        raise DiskError(f"{path} has no FAT volume with a kernel or with {BOOT_FILE}, so firmware would boot nothing from it")
+        detail = f" ({'; '.join(problems[:MOST_SAID])})" if problems else ""
+        raise DiskError(
+            f"{path} has no FAT volume with a kernel or with {BOOT_FILE}, so firmware would boot nothing from it{detail}"
+        )
     return image
 
 
-def _look(medium: Medium, path: str) -> tuple[dict[str, Blob], Blob | None]:
-    """The kernels of a disk by their SHA-256, and the program that firmware starts. Raises DiskError, _TooMuchWork."""
+def _look(medium: Medium, path: str, problems: list[str]) -> tuple[dict[str, Blob], Blob | None]:
+    """The kernels of a disk by their SHA-256, and the program that firmware starts; `problems` get what cannot be read. Raises
+    DiskError, _TooMuchWork.
+    """
     found: dict[str, Blob] = {}
     program: Blob | None = None
     total = 0
-    for volume in volumes(medium, _Budget(MOST_WORK).spend):
+    for volume in volumes(medium, _Budget(MOST_WORK).spend, problems):
         for name, file in _walk(volume):
             if is_bzimage(volume.head(file, HEAD)):
                 total += file.size
@@ -139,21 +146,27 @@ def _look(medium: Medium, path: str) -> tuple[dict[str, Blob], Blob | None]:
                     raise DiskError("the kernels on the disk have more bytes together than it, so that they share clusters")
                 data = volume.read(file)
                 found.setdefault(Blob.embedded("", data).sha256, Blob.embedded(f"{name} on {path}", data))
-        if program is None and (boot := volume.find(BOOT_FILE)) is not None and not boot.directory:
-            program = Blob.embedded(f"{BOOT_FILE} on {path}", volume.read(boot))
+        try:
+            if program is None and (boot := volume.find(BOOT_FILE)) is not None and not boot.directory:
+                program = Blob.embedded(f"{BOOT_FILE} on {path}", volume.read(boot))
+        except DiskError as error:
+            problems.append(error.sentence)
     return found, program
 
 
-def volumes(medium: Medium, spend: Callable[[int], None]) -> list[FatVolume]:
-    """The FAT volumes of a disk, as many as firmware uses; `spend` is told what reading them costs."""
+def volumes(medium: Medium, spend: Callable[[int], None], problems: list[str]) -> list[FatVolume]:
+    """The FAT volumes of a disk, as many as firmware uses; `spend` is told what reading them costs, `problems` get why others
+    are none.
+    """
     table = read_partitions(medium)
+    problems += table.problems
     places = [(one.start, one.blocks) for one in table.partitions] or [(0, medium.blocks)]
     found = []
     for start, blocks in places:
         try:
             found.append(FatVolume(medium, start, blocks, spend))
-        except DiskError:
-            continue  # another file system, which the firmware reads as little
+        except DiskError as error:  # another file system, which the firmware reads as little
+            problems.append(error.sentence)
     return found[:MOST_VOLUMES]
 
 
