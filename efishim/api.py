@@ -16,6 +16,8 @@ from efishim.compare.model import Comparison
 from efishim.errors import UsageError
 from efishim.lab.observe.limits import Interrupt
 from efishim.lab.plan.arguments import Words, make_plan
+from efishim.lab.plan.loader_plan import image_of_disk
+from efishim.lab.plan.plan import Blob
 from efishim.lab.progress import NoProgress
 from efishim.lab.record import Milestone, Record, read_record
 from efishim.lab.run import run_plan
@@ -56,6 +58,9 @@ def run(
     platform: str | None = None,
     cmdline: str | None = None,
     initrds: Sequence[str | os.PathLike[str]] | None = None,
+    modules: Sequence[str] = (),
+    loader: str | None = None,
+    disk: str | os.PathLike[str] | None = None,
     memory: str = "512M",
     until: str = Milestone.SHUTDOWN.value,
     max_insns: int | None = None,
@@ -71,9 +76,11 @@ def run(
     """Boot a kernel through one route, and give its record.
 
     `route` is PROVIDER, PROVIDER/ENTRY or PROVIDER/ENTRY@PLATFORM; everything else is as for `efishim run`. `initrds` left out
-    is the embedded reporting init, an empty sequence no ramdisk. `options` maps GROUP.NAME to a value, `setup_data` has
-    TYPE=FILE texts. `console` gets the
-    guest's serial output as it comes. `interrupt` (a threading.Event, say) ends the run once it is set, with a partial record.
+    is the embedded reporting init, an empty sequence no ramdisk; `modules` has FILE=CMDLINE texts. `loader` is a real boot
+    loader in front of the kernel (LOADER or LOADER:WAY), `disk` an image that firmware boots from, with the kernel on it
+    where `kernel` is None; both choose the way themselves, so that there is no `route`. `options` maps GROUP.NAME to a value,
+    `setup_data` has TYPE=FILE texts. `console` gets the guest's serial output as it comes. `interrupt` (a threading.Event, say)
+    ends the run once it is set, with a partial record.
 
     Raises EfishimError: UsageError, ImageError, RouteError and so on, each with one sentence and a hint. A guest that does not
     reach its goal raises nothing, `record.outcome` says so. Ctrl-C raises Interrupted, which has the record so far; only in the
@@ -88,6 +95,9 @@ def run(
         platform=platform or place or "pc",
         cmdline=cmdline,
         initrds=tuple(os.fspath(path) for path in initrds or ()),
+        modules=tuple(modules),
+        loader=loader,
+        disk=None if disk is None else os.fspath(disk),
         no_initrd=initrds is not None and not initrds,
         memory=memory,
         until=until,
@@ -103,7 +113,13 @@ def run(
         raise UsageError(f"there is no milestone {until!r}", hint=", ".join(one.value for one in Milestone))
     registry = load_plugins()
     name = None if kernel is None else os.fspath(kernel)
-    plan = make_plan(registry, lambda: find_image(name, NoProgress(), registry), words)
+
+    def image() -> Blob:
+        if name is None and words.disk is not None:
+            return image_of_disk(words.disk)
+        return find_image(name, NoProgress(), registry)
+
+    plan = make_plan(registry, image, words)
     with _interruptible(interrupt) as interruption:
         record = run_plan(plan, console=console, interrupt=interruption, registry=registry)
     if interruption.by_signal:

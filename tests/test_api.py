@@ -12,10 +12,12 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import efishim_firmware_stubs
 import pytest
 
 import efishim
 from efishim import api
+from efishim.disk.make import make_disk
 from efishim.lab.record import Reason, encode, without_wall_clock
 
 ROOT = Path(__file__).parent.parent
@@ -94,9 +96,30 @@ def test_arguments_are_those_of_the_command_line() -> None:
     assert "128M" in record.reproduce
 
 
+@pytest.mark.slow
+def test_a_disk_is_booted_with_the_kernel_on_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(make_disk({"\\EFI\\BOOT\\BOOTX64.EFI": efishim_firmware_stubs.probe_kernel()}))
+    record = efishim.run(disk=disk)
+    assert (record.route.provider, record.route.entry) == ("disk", "efi")
+    assert record.outcome.met
+
+
+@pytest.mark.slow
+def test_modules_have_command_lines(tmp_path: Path) -> None:
+    (tmp_path / "module").write_bytes(b"x" * 100)
+    record = efishim.run(route="multiboot/multiboot", modules=[f"{tmp_path}/module=a b"], until="entry")
+    assert [(one.size, one.cmdline) for one in record.options.initrds] == [(100, "a b")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ({"loader": "grub-efi:nothing"}, "no way 'nothing'"),
+        ({"loader": "nobody"}, "no loader 'nobody'"),
+        ({"loader": "grub-efi", "route": ROUTE}, "the loader decides"),
+        ({"disk": "/nowhere/disk.img"}, "nowhere"),
+        ({"modules": ["/nowhere/module"], "route": "hvmlite/efi"}, "no command lines"),
         ({"route": "nobody/efi"}, "nobody"),
         ({"route": "hvmlite/nothing"}, "nothing"),
         ({"route": "hvmlite/pvh@pc", "platform": "kvm"}, "another one"),

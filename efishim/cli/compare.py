@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
+from efishim.cli.loader_options import module_option
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
 from efishim.cli.run import left_to_dump
@@ -71,6 +72,7 @@ def _use(context: click.Context, _parameter: click.Parameter, name: str | None) 
 @click.option("--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts.")
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
+@module_option
 @no_cache_option
 @on_option
 @PLAN_OPTIONS
@@ -115,6 +117,7 @@ def command(
         efishim compare vmlinuz -r hvmlite/efi -r hvmlite/pvh
         efishim compare deb:linux-image-cloud-amd64
         efishim compare vmlinuz -r firmware/efi -r hvmlite/pvh@hvmlite
+        efishim compare xen -r multiboot/multiboot -r multiboot2/multiboot2 --module vmlinuz=console=hvc0 --module initrd.img
         efishim compare old.json new.json
         efishim compare vm.core hvmlite/pvh
         efishim compare vmlinuz --from vm.core -r hvmlite/pvh -r hvmlite/efi

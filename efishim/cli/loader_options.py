@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
+module_option = click.option(
+    "--module",
+    "modules",
+    metavar="FILE[=CMDLINE]",
+    multiple=True,
+    type=complete.FILE,
+    help="Module with a command line of its own, for multiboot, multiboot2 and pvh; repeatable, in place of -i.",
+)
+
+
 def loader_options(function: Decorated) -> Decorated:
     """Add the options."""
     for option in (
@@ -33,14 +43,7 @@ def loader_options(function: Decorated) -> Decorated:
             shell_complete=complete.loader,
             help="Let a real boot loader start the kernel, from a disk made for this run; see docs/loaders.md.",
         ),
-        click.option(
-            "--module",
-            "modules",
-            metavar="FILE[=CMDLINE]",
-            multiple=True,
-            type=complete.FILE,
-            help="Module with a command line of its own, for multiboot, multiboot2 and pvh; repeatable, in place of -i.",
-        ),
+        module_option,
     ):
         function = option(function)
     return function

@@ -7,8 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from msgspec import UNSET
 
 from efishim.cli.app import run_command_line
+from efishim.lab.record import read_record
 
 QUICK = ("--until", "entry", "-q", "-j", "1")
 ROUTES = ("-r", "hvmlite/efi", "-r", "hvmlite/pvh")
@@ -39,6 +41,21 @@ def test_records_give_the_document_that_the_runs_gave(tmp_path: Path) -> None:
     files = [str(tmp_path / f"{name}-pc.json") for name in ("hvmlite-pvh", "grub-linux64", "lilo-linux16")]
     run_command_line(["compare", *files, "--format", "json", "-o", str(second)])
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.slow
+def test_routes_are_compared_with_modules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its command line; a route that gives the kernel no modules is refused when it is named."""
+    (tmp_path / "one").write_bytes(b"x" * 100)
+    modules = ("--module", f"{tmp_path}/one=a b", "--module", f"{tmp_path}/one")
+    routes = ("-r", "multiboot/multiboot", "-r", "multiboot2/multiboot2", *QUICK)
+    assert run_command_line(["compare", *routes, *modules, "--records", str(tmp_path)]) == 0
+    for name in ("multiboot-multiboot-pc", "multiboot2-multiboot2-pc"):
+        record = read_record(str(tmp_path / f"{name}.json"))
+        assert [one.cmdline for one in record.options.initrds] == ["a b", UNSET]
+    capsys.readouterr()
+    assert run_command_line(["compare", *ROUTES, *QUICK, *modules]) == 2
+    assert "these have no command lines" in capsys.readouterr().err
 
 
 @pytest.mark.slow

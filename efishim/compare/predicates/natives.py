@@ -34,6 +34,12 @@ def _upper(value: Value) -> bool:
     return any(one.kind == "RAM" and one.start == memory.MIB and (one.end - one.start) // KIB == value.number for one in areas)
 
 
+def _module_start(value: Value) -> bool:
+    """Module and structure have the same number; the first module is the ramdisk."""
+    number = value.fact.subject.partition("[")[2].rstrip("]")
+    return value.text == ("&initrd" if number in ("", "0") else f"&module[{number}]")
+
+
 def _module_end(value: Value) -> bool:
     view = value.seen.record.entry_view
     return view is not None and any(value.number == one.address + one.size for one in view.modules)
@@ -73,10 +79,11 @@ STRUCTURES: Mapping[str, Mapping[str, Law]] = {
         "mmap_addr": text_of(f"&{MMAP}[0]"),
         "boot_loader_name": in_memory,
     },
-    MODULE: {"mod_start": text_of("&initrd"), "mod_end": _module_end, "string": null_or(in_memory), "reserved": nothing},
+    MODULE: {"mod_start": _module_start, "mod_end": _module_end, "string": null_or(in_memory), "reserved": nothing},
     # Multiboot2 2.0 section 3.6
     "multiboot2_info": {"total_size": between(8, 0x1_0000), "reserved": nothing},
-    "tag_MODULE": {"mod_start": text_of("&initrd"), "mod_end": _module_end},
+    "tag_MODULE": {"mod_start": _module_start, "mod_end": _module_end},
+    "tag_LOAD_BASE_ADDR": {"pointer": in_memory},
     "tag_BASIC_MEMINFO": {"mem_lower": _lower, "mem_upper": _upper},
     "tag_MMAP": {
         "entry_size": one_of(24),
@@ -100,6 +107,7 @@ TAGS: Mapping[str, int] = {
     "EFI_BS": 18,
     "EFI32_IH": 19,
     "EFI64_IH": 20,
+    "LOAD_BASE_ADDR": 21,
 }
 """Types of Multiboot2 tags (section 3.6)."""
 

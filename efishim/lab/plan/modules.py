@@ -18,12 +18,16 @@ def read(words: Words, entry: Entry) -> tuple[Blob, ...]:
     other = "-i" if words.initrds else "--no-initrd" if words.no_initrd else ""
     if other:
         raise UsageError(f"--module and {other} exclude each other", hint="a ramdisk is a module too: --module initrd.img")
-    if entry.through_shim:
-        raise UsageError(
-            f"the entry {entry.name} is given ramdisks by EFI firmware, and these have no command lines",
-            hint="--module is for entries such as multiboot, multiboot2 and pvh",
-        )
+    if reason := no_modules(entry):
+        raise UsageError(reason, hint="--module is for entries such as multiboot, multiboot2 and pvh")
     return tuple(_module(text) for text in words.modules)
+
+
+def no_modules(entry: Entry) -> str:
+    """Why an entry is given no modules; empty for one that is."""
+    if not entry.through_shim:
+        return ""
+    return f"the entry {entry.name} is given ramdisks by EFI firmware, and these have no command lines"
 
 
 def _module(text: str) -> Blob:

@@ -13,6 +13,7 @@ from efishim.image.opened import Image
 from efishim.lab.plan.arguments import Words, known_options, make_plan
 from efishim.lab.plan.doors import find_door, route_problem
 from efishim.lab.plan.loader_plan import split_loader
+from efishim.lab.plan.modules import no_modules
 from efishim.lab.plan.plan import Blob, Plan, option_group, parse_options
 from efishim.plugin_guard import PluginError
 from efishim.plugins import Registry
@@ -68,7 +69,10 @@ def plan_routes(
             known = known_options(provider, entry, platform)
             mine = tuple(option for option in base.options if _name(option) in known)
             door = find_door(image, route.entry, registry.entries)
-            reason = route_problem(image, door, route.entry, provider, option_group(parse_options(mine, known), provider.name))
+            refused = no_modules(entry) if base.modules and not routes else ""
+            reason = refused or route_problem(
+                image, door, route.entry, provider, option_group(parse_options(mine, known), provider.name)
+            )
         except PluginError as error:
             without.append(NoRoute(route.name, error.sentence, failed=True))
             continue

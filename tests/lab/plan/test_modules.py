@@ -10,8 +10,10 @@ import efishim_firmware_stubs
 import pytest
 
 from efishim.errors import ImageError, UsageError
+from efishim.image.opened import open_image
 from efishim.lab.plan.arguments import Words, make_plan
 from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.plan.routes import plan_routes
 from efishim.plugins import load_plugins
 
 NATIVE = [("multiboot", "multiboot"), ("multiboot2", "multiboot2"), ("hvmlite", "pvh")]
@@ -76,3 +78,14 @@ def test_a_command_line_has_a_limit(files: tuple[str, str]) -> None:
     assert len(plan("multiboot2", "multiboot2", files[0] + "=" + "x" * 65536).initrds[0].command_line) == 65536
     with pytest.raises(UsageError, match="65537 bytes"):
         plan("multiboot2", "multiboot2", files[0] + "=" + "x" * 65537)
+
+
+def test_all_routes_are_those_that_give_modules(files: tuple[str, str]) -> None:
+    probe = Blob.embedded("embedded:probe", efishim_firmware_stubs.probe_kernel())
+    image = open_image(probe.read(), path="probe")
+    plans, without = plan_routes(load_plugins(), image, probe, (), {"modules": (files[0],)})
+    assert {plan.entry for plan in plans} >= {"multiboot", "multiboot2", "pvh", "linux64"}
+    assert not {plan.entry for plan in plans} & {"efi", "efi-handover"}
+    assert any("these have no command lines" in one.reason for one in without)
+    plans, _ = plan_routes(load_plugins(), image, probe, (), {})
+    assert "efi" in {plan.entry for plan in plans}
