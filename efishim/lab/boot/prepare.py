@@ -316,7 +316,12 @@ def _natively(bench: Bench, initrds: tuple[bytes, ...]) -> None:
         arena = Arena((MemoryRange(room, LOADER_ROOM, MemoryKind.RAM),))
     request = _request(bench, loaded, modules)
     handover = _produce(bench, request, arena)
-    native_entry.enter(machine, native_state(bench.provider, request, machine.memory, handover), arena)
+    state = native_state(bench.provider, request, machine.memory, handover)
+    if loaded.setup is not None and handover.address not in (None, loaded.setup):
+        # A loader with a place of its own for the setup code.
+        entered = state.segments["cs"].base + state.rip
+        bench.booted.loaded = replace(loaded, setup=handover.address, entry_point=entered)
+    native_entry.enter(machine, state, arena)
 
 
 def _with_boot_services(bench: Bench, loaded: Loaded, modules: tuple[Module, ...]) -> None:
