@@ -171,7 +171,7 @@ def _device(touch: Touch, owners: Owners) -> Resource | None:
 def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressNames) -> list[rec.LedgerEntry]:
     """One entry for each thing touched, in the order of the first touch; `code` is who did it first."""
     owners = Owners(resources)
-    merged: dict[tuple[Kind, str], list[Touch]] = {}
+    merged: dict[tuple[Kind, str], tuple[Resource | None, list[Touch]]] = {}
     sweeps: dict[str, tuple[Kind, str]] = {}
     for touch in machine.ledger.touches():
         device = _device(touch, owners)
@@ -179,10 +179,10 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressName
         if touch.kind is Kind.MMIO and device is not None and not device.present:
             # Who searches empty memory reads thousands of addresses: one entry for all of them.
             key = sweeps.setdefault(device.name, key)
-        merged.setdefault(key, []).append(touch)
+        merged.setdefault(key, (device, []))[1].append(touch)
+    refs: dict[tuple[int, bool], rec.CodeRef] = {}
     entries = []
-    for (kind, what), touches in merged.items():
-        device = _device(touches[0], owners)
+    for (kind, what), (device, touches) in merged.items():
         low, high = min(touch.address for touch in touches), max(touch.address for touch in touches)
         if kind is Kind.MMIO and low != high:
             what = f"{low:#x}-{high:#x}"  # noqa: PLW2901 - the name of the merged entry
@@ -190,6 +190,10 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressName
         if kind is Kind.CPUID:
             group = "hypervisor leaves" if what.startswith("0x4000") else "CPUID"
         first = min(touches, key=lambda touch: touch.first)
+        # One loop over a hole in memory makes tens of thousands of entries.
+        place = first.code, first.first < names.kernel_runs_from
+        if place not in refs:
+            refs[place] = names.ref(first.code, first.first)
         entries.append(
             rec.LedgerEntry(
                 kind=rec.LedgerKind(kind.value),
@@ -200,7 +204,7 @@ def ledger(machine: Machine, resources: tuple[Resource, ...], names: AddressName
                 writes=sum(touch.count for touch in touches if touch.write),
                 first_insns=first.first,
                 last_insns=max(touch.last for touch in touches),
-                code=names.ref(first.code, first.first),
+                code=refs[place],
             )
         )
     return entries

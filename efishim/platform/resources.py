@@ -5,6 +5,7 @@ Ports: the fixed assignments of the ISA bus as PIIX3 (290550) and its predecesso
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -34,30 +35,38 @@ class Owners:
     """
 
     def __init__(self, resources: Collection[Resource]) -> None:
-        self._ports = [(first, last, resource) for resource in resources for first, last in resource.ports]
-        self._mmio = [(first, last, resource) for resource in resources for first, last in resource.mmio]
-        self._msrs = [(first, last, resource) for resource in resources for first, last in resource.msrs]
+        self._ports = _Spans([(first, last, resource) for resource in resources for first, last in resource.ports])
+        self._mmio = _Spans([(first, last, resource) for resource in resources for first, last in resource.mmio])
+        self._msrs = _Spans([(first, last, resource) for resource in resources for first, last in resource.msrs])
         self.hypervisor = next((resource for resource in resources if resource.present and resource.hypercalls), None)
         """Who answers hypercalls."""
 
     def port(self, port: int) -> Resource | None:
         """The device of a port."""
-        return _owner(self._ports, port)
+        return self._ports.owner(port)
 
     def mmio(self, address: int) -> Resource | None:
         """The device of a physical address."""
-        return _owner(self._mmio, address)
+        return self._mmio.owner(address)
 
     def msr(self, msr: int) -> Resource | None:
         """The device of an MSR."""
-        return _owner(self._msrs, msr)
+        return self._msrs.owner(msr)
 
 
-def _owner(spans: list[tuple[int, int, Resource]], number: int) -> Resource | None:
-    for first, last, resource in spans:
-        if first <= number <= last:
-            return resource
-    return None
+class _Spans:
+    """Spans cut where another begins or ends, so that one search finds whose a number is."""
+
+    def __init__(self, spans: list[tuple[int, int, Resource]]) -> None:
+        self._starts = sorted({start for first, last, _ in spans for start in (first, last + 1)})
+        self._owners = [
+            next((resource for first, last, resource in spans if first <= start <= last), None) for start in self._starts
+        ]
+
+    def owner(self, number: int) -> Resource | None:
+        """The first of the list that has it."""
+        at = bisect_right(self._starts, number)
+        return self._owners[at - 1] if at else None
 
 
 PC_RESOURCES: tuple[Resource, ...] = (

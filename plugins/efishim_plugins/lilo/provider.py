@@ -67,8 +67,8 @@ class Lilo:
     limits = (
         "The header has no fields for memory, ACPI or the display: the setup code queries the BIOS.",
         "LILO loads one ramdisk; of several, only the first is used. The others load them one behind the other.",
-        "The command line is limited to 4095 bytes or the kernel's own limit, where GRUB and SYSLINUX would shorten it; `mem=` is"
-        " left to the kernel, and of LILO `vga=` too.",
+        "The command line is limited to 4095 bytes or the kernel's own limit, where GRUB and SYSLINUX would shorten it; `mem=`"
+        " is left to the kernel, and of LILO `vga=` too.",
         "With SYSLINUX' words, boot sector and setup code lie at 0x10000 and the command line at 0x20000; zImages and kernels"
         " before protocol 2.02, which it loads elsewhere, are refused.",
         "Boot sector, setup code, heap, stack and command line lie between 0x90000 and 0x9a000, which must be free.",
