@@ -10,6 +10,9 @@ from types import MappingProxyType
 MEMORY = "memory"
 """All allocations together: memory that runs out is missing for every caller."""
 
+DEVICE = "device "
+"""Before the name of a device: each access to it is a call."""
+
 _GROUPS = MappingProxyType({"BootServices.AllocatePages": MEMORY, "BootServices.AllocatePool": MEMORY})
 
 
@@ -24,7 +27,9 @@ class Fault:
     status: str
     """The name of what the caller gets."""
     code: int
-    """The same as a number: an EFI_STATUS, what a BIOS returns in AH, or the negative of an error number of Xen's."""
+    """The same as a number: an EFI_STATUS, what a BIOS returns in AH, the negative of a hypervisor's error number; 0 of a
+    device.
+    """
 
     @property
     def text(self) -> str:
@@ -65,9 +70,10 @@ class Injections:
 
     def _note(self, fault: Fault) -> str:
         called = self._calls[fault.service]
-        times = f"{called} {'call' if called == 1 else 'calls'}"
+        one, many = ("access", "accesses") if fault.service.startswith(DEVICE) else ("call", "calls")
+        times = f"{called} {one if called == 1 else many}"
         if not self._struck[fault]:
             return f"--fail {fault.text} never came to pass: there were {times}"
         if fault.onwards:
             return f"--fail {fault.text}: {self._struck[fault]} of {times} failed on purpose"
-        return f"--fail {fault.text}: call {fault.number} of {called} failed on purpose"
+        return f"--fail {fault.text}: {one} {fault.number} of {called} failed on purpose"

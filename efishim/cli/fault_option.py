@@ -17,7 +17,8 @@ def fault_option(function: Decorated) -> Decorated:
         metavar="SERVICE[:N[+]]=STATUS",
         multiple=True,
         help="Make the N-th call of SERVICE fail, with + also each later one; repeatable. SERVICE is a firmware service as in "
-        "the call log, a BIOS call such as `int 15h/E820`, a hypercall such as memory_op.9, or memory for all allocations. "
+        "the call log, a BIOS call such as `int 15h/E820`, a hypercall such as memory_op.9, a device such as `device CMOS`, "
+        "or memory for all allocations. "
         "[default N: 1]",
     )
     return option(function)

@@ -6,7 +6,8 @@ A device implements `Device`; offsets are relative to the start of the range tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from efishim.errors import MachineError
@@ -60,6 +61,10 @@ class Bus:
             if address < attachment.start + attachment.size:
                 return attachment
         return None
+
+    def interpose(self, name: str, wrap: Callable[[Device], Device]) -> None:
+        """Put something between the bus and every device of that name."""
+        self._attachments = [replace(one, device=wrap(one.device)) if one.name == name else one for one in self._attachments]
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:

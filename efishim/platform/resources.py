@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from efishim.wire import xen
+from efishim.wire import kvm, xen
 
 Span = tuple[int, int]
 """First and last, both included."""
@@ -108,7 +108,7 @@ PC_RESOURCES: tuple[Resource, ...] = (
         "KVM",
         "registers of clock and wall clock, and hypercalls",
         msrs=((0x11, 0x12), (0x4B56_4D00, 0x4B56_4DFF)),
-        hypercalls=((1, "vapic_poll_irq"), (5, "kick_cpu"), (9, "clock_pairing"), (10, "send_ipi"), (11, "sched_yield")),
+        hypercalls=tuple((call.value, call.name.lower()) for call in kvm.Call),
     ),
     Resource("microcode", "update and signature", msrs=((0x17, 0x17), (0x79, 0x79), (0x8B, 0x8B))),
 )

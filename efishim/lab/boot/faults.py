@@ -7,6 +7,7 @@ from efishim.lab.boot.booted import Booted
 from efishim.lab.plan.faults import parse_faults
 from efishim.lab.plan.plan import Plan
 from efishim.machine.machine import Machine
+from efishim.platform.failing import failing_kvm, silence_devices
 from efishim.platform.xen.hypervisor import failing
 from efishim.platform.xen.inquiry import is_xen
 from efishim.plugins import Registry
@@ -22,5 +23,7 @@ def inject(plan: Plan, booted: Booted, machine: Machine, registry: Registry) -> 
         booted.shim.dispatcher.injections = booted.injections
     if booted.bios is not None:
         booted.bios.injections = booted.injections
-    if machine.hypercall is not None and is_xen(machine):
-        machine.hypercall = failing(machine, machine.hypercall, booted.injections)
+    silence_devices(machine, booted.injections)
+    if machine.hypercall is not None:
+        answering = failing if is_xen(machine) else failing_kvm
+        machine.hypercall = answering(machine, machine.hypercall, booted.injections)

@@ -9,7 +9,8 @@ from efishim.closest import alternatives
 from efishim.errors import UsageError
 from efishim.firmware.calling.status import Status
 from efishim.firmware.catalogue import FUNCTIONS, WITHOUT_STATUS
-from efishim.injection import MEMORY, Fault
+from efishim.injection import DEVICE, MEMORY, Fault
+from efishim.wire import kvm
 from efishim.wire.xen import Call, Errno
 
 FAULT_LIMIT = 64
@@ -21,7 +22,11 @@ _BIOS = re.compile(r"^int (?P<vector>13|15|1A)h/[0-9A-F]{2}(?:[0-9A-F]{2})?$", r
 _HYPERCALL = re.compile(r"^(?P<name>[a-z0-9_]+)(?:\.(?P<operation>[0-9]{1,9}))?$", re.ASCII)
 _STATUSES = {f"EFI_{one.name}": int(one) for one in Status}
 _ERRORS = {one.name: -int(one) for one in Errno}
+_KVM_ERRORS = {one.name: -int(one) for one in kvm.Errno}
+_KVM_CALLS = frozenset(call.name.lower() for call in kvm.Call)
 _HYPERCALLS = frozenset(call.name.lower() for call in Call)
+NO_ANSWER = "NO_ANSWER"
+"""What comes of a device: reads give all ones, and writes are lost."""
 
 
 def parse_faults(texts: Iterable[str], more: Collection[str] = ()) -> tuple[Fault, ...]:
@@ -34,7 +39,8 @@ def parse_faults(texts: Iterable[str], more: Collection[str] = ()) -> tuple[Faul
 
 def parse_fault(text: str, more: Collection[str] = ()) -> Fault:
     """`BootServices.AllocatePages:3=EFI_OUT_OF_RESOURCES`, `memory:5+=EFI_OUT_OF_RESOURCES`, `int 15h/E820=86` (AH, with carry
-    set), `memory_op.9:2=EINVAL`. The table of an EFI service and the EFI_ of a status may be left out. Raises UsageError.
+    set), `memory_op.9:2=EINVAL`, `send_ipi=ENOSYS` for KVM, `device CMOS:4+=NO_ANSWER`. The table of a service and the EFI_
+    of a status may be left out. Raises UsageError.
     """
     match = _FORM.match(text)
     if match is None:
@@ -50,7 +56,7 @@ def parse_fault(text: str, more: Collection[str] = ()) -> Fault:
 
 def is_efi(service: str) -> bool:
     """Is it a service of EFI firmware, and none of a BIOS or a hypervisor?"""
-    return service == MEMORY or ("." in service and not _is_hypercall(service))
+    return service == MEMORY or ("." in service and not _is_hypercall(service) and not service.startswith(DEVICE))
 
 
 def is_bios(service: str) -> bool:
@@ -71,6 +77,12 @@ def _answer(service: str, status: str, more: Collection[str]) -> tuple[str, str,
                 f"{service} fails with two hexadecimal digits in AH, and {status[:SHOWN]!r} is none", hint="86 is usual"
             )
         return service, status.upper(), int(status, 16)
+    if service.startswith(DEVICE):
+        if status != NO_ANSWER:
+            raise UsageError(f"a device fails with {NO_ANSWER}, and {status[:SHOWN]!r} is something else")
+        return service, status, 0
+    if service in _KVM_CALLS:
+        return service, status.removeprefix("-"), _known(status.removeprefix("-"), _KVM_ERRORS, "an error of KVM's")
     if _is_hypercall(service):
         name = status.removeprefix("-")
         return service, name, _known(name, _ERRORS, "an error of Xen's")
@@ -95,7 +107,7 @@ def _full_name(service: str, known: Collection[str]) -> str:
         return same[0]
     if same:
         raise UsageError(f"{service} is a function of several tables", hint=f"write {' or '.join(sorted(same))}")
-    others = [*known, *(name.partition(".")[2] for name in known), *_HYPERCALLS, MEMORY]
+    others = [*known, *(name.partition(".")[2] for name in known), *_HYPERCALLS, *_KVM_CALLS, MEMORY]
     hint = _did_you_mean(service, others) or "write it like BootServices.GetMemoryMap, int 15h/E820 or memory_op.9"
     raise UsageError(f"there is no service {service[:SHOWN]!r}", hint=hint)
 

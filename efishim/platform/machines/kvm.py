@@ -15,14 +15,12 @@ from efishim.platform.devices.msr import MsrFile
 from efishim.platform.devices.pvclock import TSC_STABLE, scale_of, time_info, wall_clock
 from efishim.platform.machines import builder as parts
 from efishim.platform.machines.pc import PC_FEATURES, add_machine
+from efishim.wire.kvm import Call, Errno
 
 CPUID_BASE = 0x4000_0000
 SIGNATURE = b"KVMKVMKVM\0\0\0"
 CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2, CLOCKSOURCE_STABLE = 1 << 0, 1 << 1, 1 << 3, 1 << 24
 WALL_CLOCK, SYSTEM_TIME, WALL_CLOCK_NEW, SYSTEM_TIME_NEW = 0x11, 0x12, 0x4B56_4D00, 0x4B56_4D01
-VAPIC_POLL_IRQ = 1
-EPERM, ENOSYS = 1, 1000
-"""Linux include/uapi/linux/kvm_para.h: hypercalls answer with their negative."""
 PHYSICAL = (1 << 40) - 1
 LONG_MODE, CS_LONG, VM86 = 1 << 10, 1 << 21, 1 << 17
 
@@ -100,7 +98,7 @@ class KvmHypercalls:
         mask = (1 << 64) - 1 if wide else 0xFFFF_FFFF
         number = cpu.get("rax") & mask
         user = cpu.get("cr0") & 1 and (cpu.get("cs") & 3 or cpu.get("eflags") & VM86)
-        answer = -EPERM if user else 0 if number == VAPIC_POLL_IRQ else -ENOSYS
+        answer = -Errno.EPERM if user else 0 if number == Call.VAPIC_POLL_IRQ else -Errno.ENOSYS
         cpu.set("rax", answer & mask)
         return (number & 0xFFFF_FFFF) << 32
 

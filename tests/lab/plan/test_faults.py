@@ -20,6 +20,8 @@ from efishim.lab.plan.faults import FAULT_LIMIT, is_bios, is_efi, parse_fault, p
         ("int 13h/02=0a", "int 13h/02:1=0A"),
         ("memory_op.9=-EINVAL", "memory_op.9:1=EINVAL"),
         ("sched_op:2+=ENOSYS", "sched_op:2+=ENOSYS"),
+        ("send_ipi=-EOPNOTSUPP", "send_ipi:1=EOPNOTSUPP"),
+        ("device CMOS:4+=NO_ANSWER", "device CMOS:4+=NO_ANSWER"),
     ],
 )
 def test_what_is_read_is_read_back(text: str, read: str) -> None:
@@ -31,6 +33,7 @@ def test_what_is_read_is_read_back(text: str, read: str) -> None:
 def test_the_number_of_a_status() -> None:
     assert parse_fault("GetMemoryMap=INVALID_PARAMETER").code == Status.INVALID_PARAMETER
     assert parse_fault("memory_op=ENOMEM").code == -12
+    assert parse_fault("kick_cpu=ENOSYS").code == -1000
     assert parse_fault("int 15h/88=86").code == 0x86
 
 
