@@ -64,5 +64,5 @@ def test_hypercalls_of_kvm() -> None:
     assert failed.console.endswith("@"), "-1"
     assert failed.notes[-1] == "--fail vapic_poll_irq:1=EPERM: call 1 of 1 failed on purpose"
     assert run(VMCALL, "send_ipi=EPERM").console.endswith("A")
-    with pytest.raises(UsageError, match="is not an error of KVM.s"):
+    with pytest.raises(UsageError, match="is not an error of KVM"):
         run(VMCALL, "send_ipi=ENOENT")
