@@ -32,7 +32,7 @@ RETURNS: Mapping[str, Mapping[str, str]] = {
         "keeps_boot_services": "bool",
     },
     "efishim_platforms": {"build": "PlatformFacts"},
-    "efishim_loaders": {"configuration": "Iterable[LoaderFile]"},
+    "efishim_loaders": {"configuration": "Iterable[LoaderFile]", "assemble": "Iterable[LoaderFile]"},
     "efishim_entries": {"find": "Door", "load": "LoadPlan", "check": "None"},
     "efishim_image_sources": {"find": "FoundImage"},
     "efishim_reports": {"render": "str"},

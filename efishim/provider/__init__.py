@@ -62,7 +62,7 @@ from efishim.provider.interfaces import (
     ReportFormat,
     Specification,
 )
-from efishim.provider.loaders import Loader, LoaderFile, LoaderRequest, LoaderWay, Program
+from efishim.provider.loaders import Loader, LoaderFile, LoaderRequest, LoaderWay, Program, assembled
 
 __all__ = [
     "PAGE",
@@ -108,6 +108,7 @@ __all__ = [
     "Specification",
     "Structure",
     "Violation",
+    "assembled",
     "boot_information",
     "keeps_boot_services",
     "machine_firmware",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,3 +76,12 @@ class Loader(Protocol):
 
     def configuration(self, request: LoaderRequest) -> tuple[LoaderFile, ...]:
         """The files that tell it what to boot. Raises UsageError for what it cannot be told."""
+
+
+def assembled(loader: Loader, request: LoaderRequest, files: Callable[[], Mapping[str, bytes]]) -> tuple[LoaderFile, ...]:
+    """Files that are made of the others on the disk. A loader does so in a method `assemble(request, files)`, with the contents
+    of programs, configuration, kernel and ramdisks by their paths; what it gives is put in the place of files with the same
+    path. Without one, nothing is made.
+    """
+    assemble = getattr(loader, "assemble", None)
+    return () if assemble is None else tuple(assemble(request, files()))

@@ -7,7 +7,7 @@ record).
 
 from __future__ import annotations
 
-from efishim.wire.layout import Layout, part, u8, u16, u32
+from efishim.wire.layout import Layout, array, part, u8, u16, u32
 
 DOS_SIGNATURE = b"MZ"
 DOS_HEADER_SIZE = 64
@@ -161,6 +161,23 @@ OPTIONAL_HEADER = (
 """Fields of the optional header of a PE32 image, without its data directories."""
 OPTIONAL_HEADER_PLUS = tuple(name for name in OPTIONAL_HEADER if name != "BaseOfData")
 """The same of a PE32+ image."""
+
+
+class SectionHeader(Layout):
+    """A row of the section table."""
+
+    SIZE = 40
+
+    Name: bytes = array(0, 8)
+    VirtualSize: int = u32(8)
+    VirtualAddress: int = u32(12)
+    SizeOfRawData: int = u32(16)
+    PointerToRawData: int = u32(20)
+    PointerToRelocations: int = u32(24)
+    PointerToLinenumbers: int = u32(28)
+    NumberOfRelocations: int = u16(32)
+    NumberOfLinenumbers: int = u16(34)
+    Characteristics: int = u32(36)
 
 
 class CompatHead(Layout):

@@ -38,6 +38,7 @@ ENTRIES = {
     "systemd-boot:efi": "efi",
     "refind:efi": "efi",
     "syslinux-efi:linux": "efi-handover",
+    "uki:efi": "efi",
 }
 """The entry that each takes in Debian 12."""
 
@@ -60,6 +61,7 @@ def test_a_loader_starts_the_stock_kernel(cloud_kernel: Path, shared: Path, load
 
 IMITATIONS = {
     "systemd-boot:efi": ("-r", "firmware/efi"),
+    "uki:efi": ("-r", "firmware/efi"),
     "grub-efi:efi": ("-r", "grub/efi", "--option", "grub.platform=efi", "--option", "grub.command=chainloader"),
     "grub-efi:linux": ("-r", "grub/linux32", "--option", "grub.platform=efi"),
 }

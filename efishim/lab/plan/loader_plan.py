@@ -14,7 +14,7 @@ from efishim.image.cachedir import cache_directory
 from efishim.lab.plan.loader_disk import LoaderPlan
 from efishim.lab.plan.plan import Blob
 from efishim.plugins import Registry
-from efishim.provider import Loader, LoaderRequest, LoaderWay
+from efishim.provider import Loader, LoaderRequest, LoaderWay, assembled
 
 DISK = "disk"
 """The name of whatever a disk image boots on its own."""
@@ -76,6 +76,8 @@ def plan_loader(
     for file in loader.configuration(request):
         files[file.path] = Blob.embedded(f"configuration of {loader.name}", file.data)
     files |= {KERNEL: image, **dict(zip(paths, ramdisks, strict=True))}
+    for file in assembled(loader, request, lambda: {path: blob.read() for path, blob in files.items()}):
+        files[file.path] = Blob.embedded(f"made by {loader.name}", file.data)
     return LoaderPlan(loader.name, way.name, tuple(files.items()))
 
 
