@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from efishim.cli.complete import FILE
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -15,6 +17,7 @@ def setup_data_option(function: Decorated) -> Decorated:
     option = click.option(
         "--setup-data",
         metavar="TYPE=FILE[@PLACE]",
+        type=FILE,
         multiple=True,
         help="Add a node to the setup_data chain of the Linux boot protocol; repeatable. TYPE is a number or a name such as "
         "SETUP_RNG_SEED; PLACE is an address such as 0x1000000, or `kernel` for behind the kernel's file.",
