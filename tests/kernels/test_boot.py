@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from efishim_firmware_stubs import reporting_initrd
+from efishim_firmware_stubs import reporting_init, reporting_initrd
+from efishim_firmware_stubs.cpio import Entry, archive
 
 from efishim.lab.kernel_log import GRAVE, findings, messages, new_findings
 from efishim.lab.record import Milestone, Reason
@@ -85,6 +86,32 @@ def test_the_kernel_complains_of_no_clock_and_no_interrupt(booted: Finished) -> 
     """More than the list of grave words: a calibration that failed, an interrupt that nobody handled, an EFI call refused."""
     said_so = [finding.text for finding in findings(booted.record.console) if finding.kind not in GRAVE]
     assert said_so == []
+
+
+def test_the_console_has_all_that_the_kernel_said_before_the_report(booted: Finished) -> None:
+    """The last message before userspace, on kernels whose consoles are printed to by threads as well."""
+    before, begin, _ = booted.record.console.partition("efishim-init: begin")
+    assert begin
+    assert messages(before)[-1] == "Run /init as init process"
+
+
+def test_a_console_of_threads_that_is_not_waited_for_loses_lines(realtime_kernel: Path, shared: Path, tmp_path: Path) -> None:
+    """The counter-case: an init that finds no thread of that name, and turns the console off at once."""
+    init = reporting_init()
+    assert init.count(b"pr/\0") == 1
+    ramdisk = tmp_path / "initrd"
+    ramdisk.write_bytes(
+        archive(
+            [
+                Entry.directory("dev"),
+                Entry.character_device("dev/console", 5, 1),
+                Entry.file("init", init.replace(b"pr/\0", b"pr?\0"), 0o755),
+            ]
+        )
+    )
+    run = efishim_run(shared / "not-waited", realtime_kernel, "-a", CMDLINE, "-i", ramdisk)
+    assert run.status == 0, run.stderr
+    assert "Run /init as init process" not in messages(run.record.console.partition("efishim-init: begin")[0])
 
 
 def test_acpi_tables_are_in_use(booted: Finished) -> None:

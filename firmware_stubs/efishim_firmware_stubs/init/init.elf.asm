@@ -185,28 +185,128 @@ open_console:
 .done:  pop     rbx
         ret
 
-; Messages that the kernel prints in the middle of a line would spoil both. PREEMPT_RT kernels print from threads, so
-; those get a moment to finish first.
+; Messages that the kernel prints in the middle of a line would spoil both, so its console is turned off. What it has said
+; until then is printed first: where threads print, the console is behind the log.
 quiet_kernel:
-        mov     rdi, r13
-        sys     uname
-        mov     rcx, r13
-.scan:  mov     eax, [rcx + 195]        ; utsname.version follows three fields of 65 bytes
-        cmp     eax, 'T_RT'             ; of PREEMPT_RT
-        je      .wait
-        inc     rcx
-        lea     rax, [r13 + 61]
-        cmp     rcx, rax
-        jb      .scan
-        jmp     .off
-.wait:  lea     rdi, [moment]
-        xor     esi, esi
-        sys     nanosleep
+        call    threads_print
+        jne     .off
+        call    await_printers
 .off:   mov     edi, SYSLOG_CONSOLE_OFF
         xor     esi, esi
         xor     edx, edx
         sys     syslog
         ret
+
+; Sets the zero flag where a console may be printed to by a thread: it has the flag N (CON_NBCON; fs/proc/consoles.c has the
+; flags in parentheses), or the kernel is a PREEMPT_RT one, whose patches had such threads before there was the flag.
+threads_print:
+        lea     rdi, [path_consoles]
+        xor     esi, esi
+        sys     open
+        call    slurp
+        mov     rdi, r13
+        lea     rdx, [r13 + rax]
+        xor     ecx, ecx                ; '(' among the flags
+.flag:  cmp     rdi, rdx
+        jge     .version                ; also for an error
+        mov     al, [rdi]
+        inc     rdi
+        cmp     al, '('
+        je      .inside
+        cmp     al, ')'
+        je      .inside
+        cmp     ecx, '('
+        jne     .flag
+        cmp     al, 'N'
+        jne     .flag
+        ret
+.inside:
+        movzx   ecx, al
+        jmp     .flag
+.version:
+        mov     rdi, r13
+        sys     uname
+        mov     rcx, r13
+        lea     rdx, [r13 + 61]
+.scan:  mov     eax, [rcx + 195]        ; utsname.version follows three fields of 65 bytes
+        cmp     eax, 'T_RT'             ; of PREEMPT_RT
+        je      .done
+        inc     rcx
+        cmp     rcx, rdx
+        jb      .scan
+        test    rcx, rcx                ; not zero
+.done:  ret
+
+; Waits for each thread whose name is "pr/" and a console's (kernel/printk/nbcon.c) until it sleeps: it has printed all.
+await_printers:
+        push    rbx
+        push    rbp
+        lea     rdi, [path_proc]
+        mov     esi, O_DIRECTORY
+        sys     open
+        mov     ebx, eax
+        test    eax, eax
+        js      .done
+.more:  lea     rsi, [r13 + IN_SIZE]
+        mov     edi, ebx
+        mov     edx, NAMES_SIZE
+        sys     getdents64
+        test    rax, rax
+        jle     .close
+        lea     rbp, [r13 + IN_SIZE]
+        add     rax, rbp
+        push    rax                     ; end of the entries
+.entry: mov     al, [rbp + 19]          ; d_name
+        sub     al, '1'
+        cmp     al, 8
+        ja      .skip
+        lea     rdx, [name_comm]
+        call    read_of_task
+        cmp     rax, 3
+        jl      .skip
+        mov     eax, [r13]
+        and     eax, 0xffffff
+        cmp     eax, 'pr/'
+        jne     .skip
+.awake: lea     rdi, [moment]
+        xor     esi, esi
+        sys     nanosleep
+        lea     rdx, [name_stat]
+        call    read_of_task
+        lea     rdx, [r13 + rax - 2]
+        mov     rcx, r13
+.state: cmp     rcx, rdx
+        jge     .skip                   ; the thread is gone
+        inc     rcx
+        cmp     byte [rcx - 1], ')'     ; "PID (NAME) STATE ..."
+        jne     .state
+        cmp     byte [rcx + 1], 'S'
+        jne     .awake
+.skip:  movzx   eax, word [rbp + 16]    ; d_reclen
+        test    eax, eax
+        jz      .last
+        add     rbp, rax
+        cmp     rbp, [rsp]
+        jb      .entry
+        pop     rax
+        jmp     .more
+.last:  pop     rax
+.close: mov     edi, ebx
+        sys     close
+.done:  pop     rbp
+        pop     rbx
+        ret
+
+; ebx = /proc, rbp = directory entry in it, rdx = name: reads that file to r13. Returns its length or an errno in rax.
+read_of_task:
+        lea     rdi, [rbp + 19]
+        call    join_path
+        mov     edi, ebx
+        mov     rsi, r13
+        xor     edx, edx
+        xor     r10d, r10d
+        sys     openat
+        jmp     slurp
 
 ; --- sections ---------------------------------------------------------------------------------------------------------
 
@@ -774,7 +874,7 @@ flush:
 align 8
 alarm_action:                           ; struct kernel_sigaction
         dq      power_off_now, 0x04000000, power_off_now, 0
-moment: dq      0, 200000000            ; struct timespec
+moment: dq      0, 10000000             ; struct timespec
 mounts: dq      path_proc, type_proc, path_sys, type_sys, path_dev, type_dev, 0
 console_paths:
         dq      path_console, serial, 0

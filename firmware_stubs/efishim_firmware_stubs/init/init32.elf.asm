@@ -207,26 +207,124 @@ open_console:
 .done:  pop     ebx
         ret
 
-; Messages that the kernel prints in the middle of a line would spoil both. PREEMPT_RT kernels print from threads, so
-; those get a moment to finish first.
+; Messages that the kernel prints in the middle of a line would spoil both, so its console is turned off. What it has said
+; until then is printed first: where threads print, the console is behind the log.
 quiet_kernel:
-        mov     edi, input
-        sys     uname
-        mov     ecx, input + 195        ; utsname.version follows three fields of 65 bytes
-.scan:  cmp     dword [ecx], 'T_RT'     ; of PREEMPT_RT
-        je      .wait
-        inc     ecx
-        cmp     ecx, input + 195 + 61
-        jb      .scan
-        jmp     .off
-.wait:  mov     edi, moment
-        xor     esi, esi
-        sys     nanosleep
+        call    threads_print
+        jne     .off
+        call    await_printers
 .off:   mov     edi, SYSLOG_CONSOLE_OFF
         xor     esi, esi
         xor     edx, edx
         sys     syslog
         ret
+
+; Sets the zero flag where a console may be printed to by a thread, as init.elf.asm has it.
+threads_print:
+        mov     edi, path_consoles
+        xor     esi, esi
+        sys     open
+        call    slurp
+        mov     edi, input
+        lea     edx, [input + eax]
+        xor     ecx, ecx                ; '(' among the flags
+.flag:  cmp     edi, edx
+        jge     .version                ; also for an error
+        mov     al, [edi]
+        inc     edi
+        cmp     al, '('
+        je      .inside
+        cmp     al, ')'
+        je      .inside
+        cmp     ecx, '('
+        jne     .flag
+        cmp     al, 'N'
+        jne     .flag
+        ret
+.inside:
+        movzx   ecx, al
+        jmp     .flag
+.version:
+        mov     edi, input
+        sys     uname
+        mov     ecx, input + 195        ; utsname.version follows three fields of 65 bytes
+.scan:  cmp     dword [ecx], 'T_RT'     ; of PREEMPT_RT
+        je      .done
+        inc     ecx
+        cmp     ecx, input + 195 + 61
+        jb      .scan
+        test    ecx, ecx                ; not zero
+.done:  ret
+
+; Waits for each thread whose name is "pr/" and a console's until it sleeps: it has printed all.
+await_printers:
+        push    ebx
+        push    ebp
+        mov     edi, path_proc
+        mov     esi, O_DIRECTORY
+        sys     open
+        mov     ebx, eax
+        test    eax, eax
+        js      .done
+.more:  mov     edi, ebx
+        mov     esi, names
+        mov     edx, NAMES_SIZE
+        sys     getdents64
+        test    eax, eax
+        jle     .close
+        mov     ebp, names
+        add     eax, ebp
+        push    eax                     ; end of the entries
+.entry: mov     al, [ebp + 19]          ; d_name
+        sub     al, '1'
+        cmp     al, 8
+        ja      .skip
+        mov     edx, name_comm
+        call    read_of_task
+        cmp     eax, 3
+        jl      .skip
+        mov     eax, [input]
+        and     eax, 0xffffff
+        cmp     eax, 'pr/'
+        jne     .skip
+.awake: mov     edi, moment
+        xor     esi, esi
+        sys     nanosleep
+        mov     edx, name_stat
+        call    read_of_task
+        lea     edx, [input + eax - 2]
+        mov     ecx, input
+.state: cmp     ecx, edx
+        jge     .skip                   ; the thread is gone
+        inc     ecx
+        cmp     byte [ecx - 1], ')'     ; "PID (NAME) STATE ..."
+        jne     .state
+        cmp     byte [ecx + 1], 'S'
+        jne     .awake
+.skip:  movzx   eax, word [ebp + 16]    ; d_reclen
+        test    eax, eax
+        jz      .last
+        add     ebp, eax
+        cmp     ebp, [esp]
+        jb      .entry
+        pop     eax
+        jmp     .more
+.last:  pop     eax
+.close: mov     edi, ebx
+        sys     close
+.done:  pop     ebp
+        pop     ebx
+        ret
+
+; ebx = /proc, ebp = directory entry in it, edx = name: reads that file to `input`. Returns its length or an errno in eax.
+read_of_task:
+        lea     edi, [ebp + 19]
+        call    join_path
+        mov     edi, ebx
+        mov     esi, input
+        xor     edx, edx
+        sys     openat
+        jmp     slurp
 
 ; --- sections ---------------------------------------------------------------------------------------------------------
 
@@ -785,7 +883,7 @@ flush:
 align 4
 alarm_action:                           ; struct kernel_sigaction
         dd      power_off_now, 0, 0, 0, 0
-moment: dd      0, 200000000            ; struct old_timespec32
+moment: dd      0, 10000000             ; struct old_timespec32
 mounts: dd      path_proc, type_proc, path_sys, type_sys, path_dev, type_dev, 0
 console_paths:
         dd      path_console, serial, 0
