@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from efishim.cli import INTERRUPTED, complete
+from efishim.cli.controls import Controls
 from efishim.cli.loader_options import module_option
 from efishim.cli.out import document
 from efishim.cli.outputs import check_directory, check_writable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.project import Comparison
     from efishim.compare.model import Skipped
+    from efishim.lab.plan.plan import Plan
     from efishim.lab.record import Record
 
 RECORD_SUFFIX = ".json"
@@ -70,6 +72,12 @@ def _use(context: click.Context, _parameter: click.Parameter, name: str | None) 
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("-o", "--output", metavar="FILE", type=complete.FILE, help="Write to FILE instead of stdout.")
 @click.option("--rules-used", is_flag=True, help="Instead of the report, list the rules that explain differences, with counts.")
+@click.option(
+    "--controls/--no-controls",
+    default=True,
+    help="Repeat routes at other speeds of the processor if code is all that is unexplained, and explain what depends on the "
+    "timer alone. [default: --controls]",
+)
 @click.option("-v", "--verbose", is_flag=True, help="List every difference of every group, and the rules that matched nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report progress on stderr.")
 @module_option
@@ -92,6 +100,7 @@ def command(
     use: Comparison | None,
     entry: str | None,
     rules_used: bool,
+    controls: bool,
     verbose: bool,
     quiet: bool,
     no_cache: bool,
@@ -151,7 +160,9 @@ def command(
             state, subjects, routes, jobs=jobs, keep=keep, quiet=quiet, words=words, no_cache=no_cache, on=on
         )
         return status or tell_versions(pairs, form, output, verbose=verbose)
-    records, skipped, status = _records(state, subjects, routes, everything, jobs, keep, quiet, words, dump, (no_cache, on))
+    records, plans, skipped, status = _records(
+        state, subjects, routes, everything, jobs, keep, quiet, words, dump, (no_cache, on)
+    )
     if subjects and are_versions(records):
         require_form(form)
         return tell_versions([(records[0], records[1])], form, output, verbose=verbose)
@@ -159,7 +170,9 @@ def command(
         state.talk.line("finished runs are kept: repeat the command to make the others")
     if not rules_file:
         hold_to_counter_cases(rules, records)
-    comparison = build(records, skipped, rules)
+    repeated = Controls(state, records, plans, jobs, quiet, no_cache, on)
+    comparison = build(records, skipped, rules, repeated.repeat if controls and not status else None)
+    status = status or repeated.interrupted
     for path in not_followed(comparison, records):
         state.talk.warning(f"branches in the code of {path} were not followed: the image was not found, or has no symbols")
     if rules_used:
@@ -196,9 +209,9 @@ def _records(
     words: dict[str, Any],
     dump: str | None,
     where: tuple[bool, str | None],
-) -> tuple[list[Record], list[Skipped], int]:
-    """Records from files or from runs, routes without one, and the exit status of an interruption. `where` are --no-cache and
-    --on.
+) -> tuple[list[Record], list[Plan | None], list[Skipped], int]:
+    """Records from files or from runs, the plans of those from runs, routes without one, and the exit status of an
+    interruption. `where` are --no-cache and --on.
     """
     if routes and everything:
         raise UsageError("--all and -r contradict each other: --all already selects every route")
@@ -209,7 +222,7 @@ def _records(
             raise UsageError("-r has no meaning with records: nothing is booted")
         from efishim.lab.record import read_record
 
-        return [read_record(subject) for subject in subjects], [], 0
+        return [read_record(subject) for subject in subjects], [None] * len(subjects), [], 0
     if len(routes) == 1 and dump is None:
         from efishim.lab.plan.routes import split_route
 
@@ -225,7 +238,7 @@ def _records(
         outcome.keep(keep)
     if not outcome.records:
         if outcome.interrupted:
-            return [], outcome.skipped, INTERRUPTED
+            return [], [], outcome.skipped, INTERRUPTED
         reasons = "; ".join(f"{one.route}: {one.reason}" for one in outcome.skipped)
         raise UsageError(f"no route gave a record: {reasons}")
-    return outcome.records, outcome.skipped, outcome.interrupted
+    return outcome.records, list(outcome.plans), outcome.skipped, outcome.interrupted

@@ -132,6 +132,8 @@ class Outcome:
     """The results of the routes. `interrupted` is an exit status, 0 if the command was not interrupted."""
 
     records: list[Record] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
+    """Of the records."""
     skipped: list[Skipped] = field(default_factory=list)
     interrupted: int = 0
 
@@ -225,6 +227,7 @@ def _outcome(results: list[Result], skipped: list[Skipped], interruption: Interr
         name = route_name(result.plan)
         if result.record is not None:
             outcome.records.append(result.record)
+            outcome.plans.append(result.plan)
         elif result.failure is not None:
             failed = result.failure.exit_status != NOT_APPLICABLE
             outcome.skipped.append(Skipped(route=name, reason=result.failure.sentence, hint=result.failure.hint, failed=failed))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,8 +19,7 @@ from efishim.errors import RouteError, UsageError
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.cli.talk import Talk
-    from efishim.lab.plan.plan import Plan
-    from efishim.lab.record import Record
+    from efishim.lab.plan.plan import Blob, Plan
 
 FORMATS = ("text", "json", "html")
 """As in efishim.report.whys, whose import would take a while. A test compares."""
@@ -101,7 +98,6 @@ def command(
 def _plans(state: State, subjects: tuple[str, ...], words: dict[str, Any], *, quiet: bool) -> tuple[Plan, Plan]:
     from efishim.cli.kernel import find_image
     from efishim.lab.plan.arguments import Words, make_plan
-    from efishim.lab.plan.plan import Blob
     from efishim.lab.plan.routes import split_route
 
     if len(subjects) == 2 and all(subject.endswith(SUFFIX) for subject in subjects):
@@ -126,78 +122,21 @@ def _plans(state: State, subjects: tuple[str, ...], words: dict[str, Any], *, qu
     return plans[0], plans[1]
 
 
-def _is_embedded(label: str) -> bool:
-    """Is it the label of a program of efishim's own?"""
-    return label.startswith("embedded:")
-
-
 def _of_record(state: State, path: str) -> Plan:
     """The plan that a record was made from."""
     from efishim.cli.kernel import find_image
-    from efishim.firmware.profile import ABSENT
-    from efishim.lab.plan.arguments import Words, make_plan
-    from efishim.lab.plan.plan import format_size, printable
+    from efishim.lab.plan.from_record import NotRepeatable, plan_of
     from efishim.lab.progress import NoProgress
     from efishim.lab.record import read_record
 
-    record = read_record(path)
-    options, route = record.options, record.route
-    default = all(_is_embedded(one.path) for one in options.initrds)
-    modules = any(one.cmdline for one in options.initrds)
-    chosen = Words(
-        provider=route.provider,
-        entry=route.entry,
-        platform=route.platform,
-        cmdline="@" + options.cmdline if options.cmdline.startswith("@") else options.cmdline,
-        initrds=() if default or modules else tuple(one.path for one in options.initrds),
-        modules=tuple(f"{one.path}={one.cmdline or ''}" for one in options.initrds) if modules else (),
-        no_initrd=not options.initrds,
-        memory=format_size(options.memory),
-        until=options.until.value,
-        max_insns=str(options.max_insns),
-        timeout=options.timeout,
-        seed=options.seed,
-        epoch=options.epoch,
-        options=tuple(f"{name}={value}" for name, value in options.options.items()),
-        system_map=options.system_map.path if options.system_map else None,
-        no_observers=not options.observers,
-        profile=options.profile.path if options.profile else None,
-        without=tuple(name if answer == ABSENT else f"{name}={answer}" for name, answer in (options.without or {}).items()),
-        fail=tuple(options.fail or ()),
-        setup_data=tuple(
-            f"{one.type}={one.body.path}" + (f"@{one.place}" if one.place else "") for one in options.setup_data or ()
-        ),
-        shim=options.shim.value if options.shim else None,
-    )
-    name = None if _is_embedded(record.image.path) else record.image.path
-    plan = make_plan(state.registry, lambda: find_image(name, NoProgress(), state.registry), chosen)
-    if plan.image.sha256 != record.image.sha256:
-        raise UsageError(f"{printable(plan.image.label)} is not the image that {path} was made with")
-    _require_same(plan, record, path)
-    return plan
+    def find(name: str | None) -> Blob:
+        return find_image(name, NoProgress(), state.registry)
 
-
-def _require_same(plan: Plan, record: Record, path: str) -> None:
-    """Raises UsageError for a record of a run that cannot be repeated here, for example of one behind a boot loader."""
-    made = plan.record_options()
-    other = [name for name in made.__struct_fields__ if getattr(made, name) != getattr(record.options, name)]
-    if not other and plan.reproduce() == record.reproduce:
-        return
-    if not other:
-        again = Counter(shlex.split(plan.reproduce()))
-        other = [word for word in (Counter(_split(record.reproduce)) - again) if word.startswith("-")] or ["its command"]
-    raise UsageError(
-        f"why cannot repeat the run of {path}: it differs in {', '.join(other)}",
-        hint="give the kernel and two routes: efishim why vmlinuz hvmlite/efi hvmlite/pvh",
-    )
-
-
-def _split(command: str) -> list[str]:
-    """The words of a command of a record, which may be anything."""
     try:
-        return shlex.split(command)
-    except ValueError:
-        return []
+        return plan_of(read_record(path), state.registry, find)
+    except NotRepeatable as error:
+        hint = "give the kernel and two routes: efishim why vmlinuz hvmlite/efi hvmlite/pvh"
+        raise UsageError(f"why cannot repeat the run of {path}: {error}", hint=hint) from error
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from efishim.compare.pair import Judged, Pair, compare_facts, facts_of, stage_nu
 from efishim.compare.questions import answers
 from efishim.compare.roots import Ran
 from efishim.compare.rules import Class, Rule
+from efishim.compare.settle import Repeat, settled
 from efishim.errors import UsageError
 from efishim.lab.observe.code_parts import KERNEL
 from efishim.lab.record import Record
@@ -23,8 +24,15 @@ MAX_RUNS = 26
 """As many as there are letters for the columns of the table."""
 
 
-def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Sequence[Rule] | None = None) -> Comparison:
-    """Compare records: each with the first, and all in one table. Raises UsageError for too many."""
+def build(
+    records: Sequence[Record],
+    skipped: Sequence[Skipped] = (),
+    rules: Sequence[Rule] | None = None,
+    repeat: Repeat | None = None,
+) -> Comparison:
+    """Compare records: each with the first, and all in one table. `repeat` makes control runs of pairs of which code is
+    unexplained. Raises UsageError for too many.
+    """
     if len(records) > MAX_RUNS:
         raise UsageError(f"{len(records)} runs are more than the {MAX_RUNS} that one comparison shows")
     records = [of_the_image(record) for record in records]
@@ -32,16 +40,15 @@ def build(records: Sequence[Record], skipped: Sequence[Skipped] = (), rules: Seq
     facts = [facts_of(record) for record in records]
     ran = [Ran(record.coverage.functions) for record in records]
     runs = [_run(key, name, record) for key, name, record in zip(ascii_uppercase, names, records, strict=False)]
-    pairs = [
-        pair_view(names[0], names[i], compare_facts(records[0], facts[0], records[i], facts[i], rules, (ran[0], ran[i])))
-        for i in range(1, len(records))
-    ]
+    pairs = [compare_facts(records[0], facts[0], records[i], facts[i], rules, (ran[0], ran[i])) for i in range(1, len(records))]
+    if repeat is not None:
+        pairs = settled(pairs, repeat)
     return Comparison(
         tool=f"efishim {efishim.__version__}",
         runs=runs,
         skipped=list(skipped),
         rows=rows(facts) if len(records) > 1 else [],
-        pairs=pairs,
+        pairs=[pair_view(names[0], name, pair) for name, pair in zip(names[1:], pairs, strict=True)],
     )
 
 

@@ -30,6 +30,22 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """A control run in which the same route did the opposite (control.py)."""
+
+    side: int
+    """Whose: 0 or 1."""
+    speed: int
+    """Of its processor, in instructions in a microsecond."""
+    ran: bool
+    """The code ran, though it did not at the usual speed; or else it did not, though it did."""
+
+    def said(self, route: str) -> str:
+        """A clause."""
+        return f"at {self.speed:,} instructions in a microsecond {route} {'runs it, too' if self.ran else 'does not run it'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """A fact that two records do not share; a value is empty where a record does not have the fact."""
 
@@ -42,6 +58,8 @@ class Difference:
     """Of code."""
     ground: Ground | None = None
     """Of code, where the kernel's image tells."""
+    timing: Timing | None = None
+    """Of code, where a control run tells."""
 
     @property
     def path(self) -> str:

@@ -39,6 +39,9 @@ class Pair:
     judged: tuple[Judged, ...]
     unused: tuple[str, ...]
     """Rules that apply to such a pair and matched nothing."""
+    judge: Judge
+    runs: tuple[Ran, Ran]
+    """What ran in each."""
 
     def of(self, kind: Class, side: Side | None = None) -> tuple[Judged, ...]:
         """The differences of one class."""
@@ -87,7 +90,7 @@ def compare_facts(
     judged = [Judged(side, difference, judge.judge(difference)) for side in Side for difference in found[side]]
     if judge.follows and any(map(_is_open, judged)):
         judged = _grounded(judged, left, right, judge, runs)
-    return Pair(left, right, identical + same, tuple(judged), judge.unused())
+    return Pair(left, right, identical + same, tuple(judged), judge.unused(), judge, runs)
 
 
 def _is_open(one: Judged) -> bool:

@@ -70,6 +70,7 @@ class Rule:
     values: re.Pattern[str] | None = None
     present: bool = False
     follows: bool = False
+    control: bool = False
     accepts: tuple[str, ...] = ()
     """Names of predicates, all of which must hold."""
     counter: tuple[CounterCase, ...] = ()
@@ -132,6 +133,8 @@ class Rule:
             return False
         if self.follows and difference.ground is None:
             return False
+        if self.control and difference.timing is None:
+            return False
         if self.only:
             has, lacks = (a, b) if self.only in left.words else (b, a)
             if lacks or not has:
@@ -188,6 +191,11 @@ class Judge:
         """Is there a rule for code that follows from something?"""
         return any(rule.follows for rule in self._rules)
 
+    @property
+    def controls(self) -> bool:
+        """Is there a rule for code that a control run tells about?"""
+        return any(rule.control for rule in self._rules)
+
     def unused(self) -> tuple[str, ...]:
         """Rules that speak about this pair and matched nothing."""
         return tuple(rule.name for rule in self._rules if rule.name not in self.used)
@@ -205,7 +213,7 @@ def parse_rules(text: str, name: str) -> tuple[Rule, ...]:
 
 _TEXTS = frozenset({"class", "reason", "source", "only", "without", "values"})
 _LISTS = frozenset({"paths", "one", "both", "differs", "accepts"})
-_SWITCHES = frozenset({"present", "follows"})
+_SWITCHES = frozenset({"present", "follows", "control"})
 _COUNTER = "counter"
 _NEEDED = frozenset({"class", "paths", "reason", "source", "differs"})
 
@@ -252,6 +260,7 @@ def _rule(file: str, name: str, row: Mapping[str, Any]) -> Rule:
         values=values,
         present=row.get("present", False) is True,
         follows=row.get("follows", False) is True,
+        control=row.get("control", False) is True,
         accepts=lists.get("accepts", ()),
         counter=_counter(where, row.get(_COUNTER, [])),
     )

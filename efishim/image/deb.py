@@ -29,6 +29,8 @@ PREFIX = "deb:"
 
 IMAGE_PATTERNS = (
     "boot/vmlinuz*",
+    "usr/lib/modules/*/vmlinuz",
+    "lib/modules/*/vmlinuz",
     "boot/xen-*.gz",
     "boot/gnumach*",
     "boot/memtest86+x64.efi",
@@ -37,8 +39,11 @@ IMAGE_PATTERNS = (
 )
 """What counts as the image of a package when the reference names no file; the first pattern that matches decides."""
 
-COMPANION_PATTERNS = ("boot/System.map*", "boot/config-*")
-"""Files that are unpacked with the image."""
+COMPANION_PATTERNS = ("boot/System.map*", "boot/config-*", "usr/lib/modules/*/System.map", "usr/lib/modules/*/config")
+"""Files that are unpacked with the image. They and kernels lie in /boot, or with the modules."""
+
+LATER = frozenset({"base", "headers", "modules"})
+"""Words in the names of dependencies that are looked into last: they are large, and rarely hold a kernel."""
 
 MAX_PACKAGES = 8
 """Most packages that are looked into for one reference."""
@@ -154,7 +159,8 @@ class DebStore:
     def _related(self, package: Package) -> Iterator[str]:
         """Dependencies that may hold what a meta-package stands for: those whose names start alike."""
         stem = package.name.split("-")[0]
-        return (name for name in package.depends if name.split("-")[0] == stem)
+        found = [name for name in package.depends if name.split("-")[0] == stem]
+        return iter(sorted(found, key=lambda name: not LATER.isdisjoint(name.split("-"))))
 
     def _unpacked(self, package: Package, patterns: tuple[str, ...], progress: Progress) -> tuple[Path, Manifest]:
         """(directory, manifest) of a package, downloaded when it is not there or damaged."""

@@ -14,6 +14,7 @@ from efishim.image.facts import KernelFacts
 from efishim.image.opened import Image
 from efishim.lab import collect
 from efishim.lab.boot.from_dump import prepare_dump
+from efishim.lab.boot.machine_for import machine_for
 from efishim.lab.boot.opened_image import opened
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.console import Console
@@ -60,7 +61,7 @@ def run_plan(
     names = _names(image, plan, registry)
     progress.phase("building the machine")
     screen = Console(console)
-    machine = Machine(seed=plan.seed)
+    machine = machine_for(plan)
     machine.ledger.enabled = plan.observers
     booted = (prepare_dump if plan.dump else prepare)(plan, image, machine, registry, screen)
     names.physical_slide = booted.kernel_slide

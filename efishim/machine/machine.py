@@ -30,7 +30,7 @@ from efishim.machine.ledger import Kind, Ledger
 from efishim.machine.memory import PhysicalMemory
 from efishim.machine.native import NEVER, BlockFlag, Cause
 from efishim.machine.processor import NoProcessor
-from efishim.machine.timekeeper import Timekeeper
+from efishim.machine.timekeeper import INSNS_PER_US, Timekeeper
 from efishim.machine.watchdog import watched
 from efishim.wire.x86 import EFLAGS_IF
 
@@ -54,7 +54,7 @@ class Stop:
 class Machine:
     """Memory, buses, clock, processor. Attach devices and RAM first, then `power_on`, set the entry state, `run`."""
 
-    def __init__(self, *, seed: int = 0, tsc_hz: int = 2_100_000_000) -> None:
+    def __init__(self, *, seed: int = 0, tsc_hz: int = 2_100_000_000, insns_per_us: int = INSNS_PER_US) -> None:
         self.memory = PhysicalMemory()
         self.ports = Bus("port", 0x10000)
         self.mmio = Bus("mmio", PHYSICAL_LIMIT)
@@ -71,6 +71,7 @@ class Machine:
         """When an interrupt that no controller knows of ends HLT (ns): firmware has a timer of its own."""
         self.on_exception: Callable[[Exception_, int], None] | None = None
         self.tsc_hz = tsc_hz
+        self._insns_per_us = insns_per_us
         self.halts = 0
         """How often the guest halted, or firmware waited for it."""
         self.exceptions, self.max_exceptions = 0, NEVER
@@ -106,7 +107,8 @@ class Machine:
         self._engine = Engine(self.memory, self)
         self._pages = self.memory.pages
         self.cpu = self._engine.processor
-        self.time = Timekeeper(self.clock, self._engine.state, tsc_hz=self.tsc_hz, seed=self.seed)
+        pace = self._insns_per_us
+        self.time = Timekeeper(self.clock, self._engine.state, tsc_hz=self.tsc_hz, seed=self.seed, insns_per_us=pace)
         self._delivery = Delivery(self._engine.processor, self.memory)
         self._instructions = Instructions(self, self._engine, self.time)
         self._blocks = BlockIndex(self._engine.processor)

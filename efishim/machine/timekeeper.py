@@ -1,8 +1,8 @@
 """Virtual time: converts instructions and waiting to nanoseconds, and provides the time stamp counter.
 
-The processor executes `INSNS_PER_NS` instructions per virtual nanosecond. A guest that only waits (RDTSC or PAUSE in a tight
-loop, HLT) is moved forward instead of being executed; a delay loop then ends a little late, never early, as on a real machine
-under load.
+The processor executes `INSNS_PER_US` instructions per virtual microsecond, unless told otherwise. A guest that only waits
+(RDTSC or PAUSE in a tight loop, HLT) is moved forward instead of being executed; a delay loop then ends a little late, never
+early, as on a real machine under load.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from efishim.machine.clock import Clock
 from efishim.machine.native import NEVER, State
 
-INSNS_PER_NS = 4
+INSNS_PER_US = 4000
+NS_PER_US = 1000
 TSC_READ_NS = 12
 PORT_ACCESS_NS = 1000
 """About what a cycle on an ISA or LPC bus takes. Loops that poll a timer depend on it for their number of turns."""
@@ -29,10 +30,11 @@ def first_jitter(seed: int) -> int:
 class Timekeeper:
     """Joins the instruction counter and the clock. `skew` is the part of `now` that no instruction accounts for."""
 
-    def __init__(self, clock: Clock, state: State, *, tsc_hz: int, seed: int) -> None:
+    def __init__(self, clock: Clock, state: State, *, tsc_hz: int, seed: int, insns_per_us: int = INSNS_PER_US) -> None:
         self._clock = clock
         self._state = state
         self.tsc_hz = tsc_hz
+        self._insns_per_us = insns_per_us
         self.tsc_offset = 0
         self.skew = 0
         self._planned = NEVER
@@ -42,9 +44,17 @@ class Timekeeper:
     def begin(self, insns: int, when: int, seed: int) -> None:
         """From here on `insns` instructions ran and it is `when` (ns), whatever was before. The clock is there already."""
         self._state.insns = insns
-        self.skew = when - insns // INSNS_PER_NS
+        self.skew = when - self._executing(insns)
         self._jitter = first_jitter(seed)
         self._spins.clear()
+
+    def _executing(self, insns: int) -> int:
+        """The nanoseconds that so many instructions take."""
+        return insns * NS_PER_US // self._insns_per_us
+
+    def _insns_in(self, ns: int) -> int:
+        """The least number of instructions that take so long."""
+        return -(-ns * self._insns_per_us // NS_PER_US)
 
     def now(self) -> int:
         """Nanoseconds since power-on; brings the clock up to date.
@@ -52,12 +62,12 @@ class Timekeeper:
         Never backwards, although the instruction counter is when a block turns out to have been left early: a device
         would plan its next event for a moment that the clock has passed, again and again.
         """
-        self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)
+        self._clock.advance_to(self.skew + self._executing(self._state.insns))
         return self._clock.now
 
     def insns_at(self, when: int) -> int:
         """The instruction count at which `when` (ns) is reached if the guest only executes."""
-        return max(0, (when - self.skew) * INSNS_PER_NS)
+        return max(0, self._insns_in(when - self.skew))
 
     def plan(self, deadline: int | None) -> None:
         """The next event is due at `deadline` (ns): have the native hook stop there."""
@@ -67,7 +77,7 @@ class Timekeeper:
     def _moved(self) -> None:
         """Time moved without instructions, so what is planned comes after fewer of them."""
         state = self._state
-        due = (self._planned - self.skew) * INSNS_PER_NS
+        due = self._insns_in(self._planned - self.skew)
         if due < state.limit:
             state.limit = due = max(due, 0)
             state.deadline = min(state.deadline, due)
@@ -125,4 +135,4 @@ class Timekeeper:
         self._spins.clear()
         self.skew += ns
         self._moved()
-        self._clock.advance_to(self.skew + self._state.insns // INSNS_PER_NS)
+        self._clock.advance_to(self.skew + self._executing(self._state.insns))

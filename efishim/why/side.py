@@ -13,6 +13,7 @@ from efishim.image.facts import KernelCache
 from efishim.image.opened import Image, open_image
 from efishim.image.symbols import Symbols
 from efishim.lab.boot.booted import Booted
+from efishim.lab.boot.machine_for import machine_for
 from efishim.lab.boot.prepare import prepare
 from efishim.lab.console import Console
 from efishim.lab.observe.address_names import AddressNames
@@ -78,7 +79,7 @@ def arrive(plan: Plan, registry: Registry, *, interrupt: Interrupt | None = None
     image = open_image(plan.image.read(), path=plan.image.label, cache=KernelCache(cache_directory(os.environ)))
     facts = image.kernel
     names = AddressNames(facts=facts)
-    machine, console = Machine(seed=plan.seed), Console(None)
+    machine, console = machine_for(plan), Console(None)
     seconds = _stopwatch()
     booted = prepare(plan, image, machine, registry, console)
     names.physical_slide = booted.kernel_slide

@@ -48,6 +48,10 @@ PACKAGES: dict[str, tuple[str, tuple[str, ...], Mapping[str, bytes]]] = {
         ("kmod",),
         {"./boot/System.map-6.1": b"map", "./boot/config-6.1": b"config", "./boot/vmlinuz-6.1": KERNEL},
     ),
+    "linux-image-7.3": ("7.3", ("linux-base", "linux-modules-7.3", "linux-binary-7.3"), {}),
+    "linux-base": ("4", (), {"./usr/bin/linux-version": b"#!"}),
+    "linux-modules-7.3": ("7.3", (), {"./usr/lib/modules/7.3/System.map": b"map", "./usr/lib/modules/7.3/config": b"y"}),
+    "linux-binary-7.3": ("7.3", (), {"./usr/lib/modules/7.3/vmlinuz": KERNEL}),
     "xen-hypervisor": ("4.17", (), {"./boot/xen-4.17.efi": b"efi", "./boot/xen-4.17.gz": b"gz", "./boot/xen.config": b""}),
     "libc6": ("2.36", (), {"./lib/libc.so": b"code"}),
     "linux-loop-a": ("1", ("linux-loop-b",), {}),
@@ -102,6 +106,13 @@ def test_a_meta_package_is_followed(store: DebStore, tmp_path: Path) -> None:
     assert [path.name for path in fetched.companions] == ["System.map-6.1", "config-6.1"]
     assert downloads(tmp_path) == ["linux-image-cloud-amd64", "linux-image-6.1.0-1"]
     assert "downloading linux-image-6.1.0-1" in steps
+
+
+def test_a_kernel_may_lie_with_its_modules(store: DebStore, tmp_path: Path) -> None:
+    """In a package of its own, which is looked into before that of the modules."""
+    fetched = store.fetch(parse_reference("deb:linux-image-7.3"))
+    assert (fetched.package, fetched.path.read_bytes()) == ("linux-binary-7.3", KERNEL)
+    assert downloads(tmp_path) == ["linux-image-7.3", "linux-binary-7.3"]
 
 
 def test_a_second_time_asks_nobody(store: DebStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

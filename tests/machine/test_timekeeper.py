@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from efishim.machine.clock import Clock
 from efishim.machine.native import NEVER, State
-from efishim.machine.timekeeper import INSNS_PER_NS, PORT_ACCESS_NS, SPIN_LONGEST_STEP_NS, TSC_READ_NS, Timekeeper
+from efishim.machine.timekeeper import INSNS_PER_US, PORT_ACCESS_NS, SPIN_LONGEST_STEP_NS, TSC_READ_NS, Timekeeper
 
 GHZ = 1_000_000_000
 
+INSNS_PER_NS = INSNS_PER_US // 1000
 
-def keeper(seed: int = 0, tsc_hz: int = 2 * GHZ) -> tuple[Timekeeper, State, Clock]:
+
+def keeper(seed: int = 0, tsc_hz: int = 2 * GHZ, insns_per_us: int = INSNS_PER_US) -> tuple[Timekeeper, State, Clock]:
     state, clock = State(deadline=NEVER, limit=NEVER), Clock()
-    return Timekeeper(clock, state, tsc_hz=tsc_hz, seed=seed), state, clock
+    return Timekeeper(clock, state, tsc_hz=tsc_hz, seed=seed, insns_per_us=insns_per_us), state, clock
 
 
 def test_instructions_are_time() -> None:
@@ -24,6 +26,19 @@ def test_instructions_are_time() -> None:
     assert time.now() == clock.now == 4000 // INSNS_PER_NS
     assert time.tsc() == 2 * 4000 // INSNS_PER_NS
     assert time.insns_at(5000) == 5000 * INSNS_PER_NS
+
+
+@pytest.mark.parametrize(("speed", "insns", "ns"), [(4000, 4000, 1000), (3970, 3970, 1000), (3970, 4000, 1007), (100, 1, 10)])
+def test_a_processor_has_a_speed(speed: int, insns: int, ns: int) -> None:
+    time, state, _ = keeper(insns_per_us=speed)
+    state.insns = insns
+    assert time.now() == ns
+    due = time.insns_at(ns + 1)
+    state.insns = due
+    assert time.now() >= ns + 1
+    other, state, _ = keeper(insns_per_us=speed)
+    state.insns = due - 1
+    assert other.now() <= ns, "one instruction less is too early"
 
 
 def test_skipping_takes_no_instructions() -> None:

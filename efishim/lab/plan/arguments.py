@@ -15,6 +15,7 @@ from efishim.lab.plan import default_words, modules, setup_data
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.faults import is_bios, is_efi, parse_faults
 from efishim.lab.plan.loader_plan import plan_disk, plan_loader, split_loader
+from efishim.lab.plan.machine_options import MACHINE_GROUP, MACHINE_OPTIONS, machine_options
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.plan.shim_options import SHIM_GROUP, SHIM_OPTIONS, shim_options
 from efishim.lab.record import Milestone, ShimPlace
@@ -76,6 +77,7 @@ def make_plan(registry: Registry, find_image: Callable[[], Blob], words: Words) 
             if one.name in given:
                 one.check(given)
     shim_options(plans.option_group(options, SHIM_GROUP))
+    machine_options(plans.option_group(options, MACHINE_GROUP))
     limits = numbers(words)
     plan = Plan(
         provider=provider.name,
@@ -186,7 +188,7 @@ def _require_place(shim: ShimPlace, provider: Provider, entry: Entry, words: Wor
 
 def known_options(provider: Provider, entry: Entry, platform: Platform, shim: ShimPlace | None = None) -> Mapping[str, str]:
     """What `--option` understands for a route on a platform: full names and their help."""
-    groups = {provider.name: provider.options, "platform": platform.options}
+    groups = {provider.name: provider.options, "platform": platform.options, MACHINE_GROUP: MACHINE_OPTIONS}
     if entry.through_shim and shim is not ShimPlace.GUEST:
         groups[SHIM_GROUP] = SHIM_OPTIONS
     return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
@@ -194,7 +196,8 @@ def known_options(provider: Provider, entry: Entry, platform: Platform, shim: Sh
 
 def known_platform_options(platform: Platform) -> Mapping[str, str]:
     """What `--option` understands without a provider."""
-    return {f"platform.{one.name}": one.help for one in platform.options}
+    groups = {"platform": platform.options, MACHINE_GROUP: MACHINE_OPTIONS}
+    return {f"{group}.{one.name}": one.help for group, options in groups.items() for one in options}
 
 
 def _entry(provider: Provider, name: str | None) -> Entry:

@@ -17,6 +17,7 @@ from efishim.image.entries import Entry
 from efishim.image.text import printable
 from efishim.lab.plan import plan as plans
 from efishim.lab.plan.arguments import Words, known_platform_options, numbers
+from efishim.lab.plan.machine_options import MACHINE_GROUP, machine_options
 from efishim.lab.plan.plan import MIB, Blob, Plan
 from efishim.machine.memory import BusError
 from efishim.plugins import Registry
@@ -74,6 +75,7 @@ def plan_opened(registry: Registry, dump: Dump, find_image: Callable[[], Blob] |
     entry = _entry(dump, words.entry)
     platform = registry.platform(words.platform or (QEMU_MACHINE if dump.form.startswith(OF_QEMU) else PLATFORM))
     options = plans.parse_options(words.options, known_platform_options(platform))
+    machine_options(plans.option_group(options, MACHINE_GROUP))
     limits = numbers(words)
     memory = plans.parse_memory(words.memory) if words.memory else memory_of(dump)
     return Plan(

@@ -256,6 +256,11 @@ def module_words(modules: tuple[Blob, ...]) -> list[str | bytes]:
     return [word for text in texts for word in ("--module", text)]
 
 
+def is_embedded(label: str) -> bool:
+    """Is it the label of a program of efishim's own?"""
+    return label.startswith("embedded:")
+
+
 def option_group(options: tuple[tuple[str, str], ...], group: str) -> dict[str, str]:
     """The options of one group, without the group's name."""
     prefix = group + "."

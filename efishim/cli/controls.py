@@ -1,0 +1,109 @@
+"""Control runs for `compare`: the plans of its records, made again at other speeds of the processor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from efishim.cli.run import interruptible
+from efishim.cli.runs_progress import route_name, shown_progress
+from efishim.errors import EfishimError
+
+if TYPE_CHECKING:
+    from efishim.cli.app import State
+    from efishim.lab.plan.plan import Blob, Plan
+    from efishim.lab.record import Record
+
+
+@dataclass
+class Controls:
+    """Makes control runs. `plans` has that of each record, None for a record from a file, whose plan is found when it is
+    asked for.
+    """
+
+    state: State
+    records: Sequence[Record]
+    plans: list[Plan | None]
+    jobs: int | None
+    quiet: bool
+    no_cache: bool
+    on: str | None
+    interrupted: int = 0
+    """An exit status, 0 unless the control runs were interrupted."""
+    _refused: set[int] = field(default_factory=set)
+
+    def repeat(self, numbers: Collection[int], speed: int) -> Mapping[int, Record]:
+        """The records of these runs at another speed, of those that can be made again and reach their goal."""
+        self._find_plans([number for number in sorted(numbers) if self.plans[number] is None])
+        plans = {number: plan for number in sorted(numbers) if (plan := self.plans[number]) is not None}
+        made = self._run({number: at_speed(plan, speed) for number, plan in plans.items()}, f"at {speed:,} instructions/µs")
+        return {number: record for number, record in made.items() if record.outcome.met}
+
+    def _find_plans(self, missing: Sequence[int]) -> None:
+        """Of records from files. A run is repeated as it was first: only if it does the same now, it can be varied."""
+        found = {number: plan for number in missing if number not in self._refused and (plan := self._plan(number))}
+        for number, again in self._run(found, "again").items():
+            if again.coverage == self.records[number].coverage:
+                self.plans[number] = found[number]
+            else:
+                self._refuse(number, "the same plan runs other code now")
+        self._refused |= {number for number in missing if self.plans[number] is None}
+
+    def _plan(self, number: int) -> Plan | None:
+        from efishim.cli.kernel import find_image
+        from efishim.compare.kernels import is_at_hand
+        from efishim.lab.plan.from_record import plan_of
+        from efishim.lab.progress import NoProgress
+
+        record = self.records[number]
+        if not is_at_hand(record):
+            return None  # and `compare` says that the image was not found
+
+        def find(name: str | None) -> Blob:
+            return find_image(name, NoProgress(), self.state.registry)
+
+        try:
+            return plan_of(record, self.state.registry, find)
+        except EfishimError as error:
+            self._refuse(number, error.sentence)
+            return None
+
+    def _refuse(self, number: int, why: str) -> None:
+        route = self.records[number].route
+        name = f"{route.provider}/{route.entry}@{route.platform}"
+        self.state.talk.warning(f"there are no control runs of {name}, whose run cannot be repeated: {why}")
+
+    def _run(self, plans: Mapping[int, Plan], what: str) -> dict[int, Record]:
+        from efishim.lab.cache.records import own_records
+        from efishim.lab.matrix import run_matrix
+
+        if not plans or self.interrupted:
+            return {}
+        names = [f"{route_name(plan)} {what}" for plan in plans.values()]
+        with interruptible() as interruption, shown_progress(self.state.talk, names, quiet=self.quiet) as progress:
+            results = run_matrix(
+                list(plans.values()),
+                jobs=self.jobs or os.cpu_count() or 1,
+                progress=progress,
+                interrupt=interruption,
+                registry=self.state.registry,
+                cache=None if self.no_cache else own_records(),
+                on=self.on,
+            )
+        self.interrupted = interruption.exit_status
+        found = zip(plans, results, strict=True)
+        return {} if self.interrupted else {number: one.record for number, one in found if one.record is not None}
+
+
+def at_speed(plan: Plan, speed: int) -> Plan:
+    """The plan with a processor of another speed, relative to the one that it has."""
+    from efishim.lab.plan.machine_options import MACHINE_GROUP, SPEED, SPEED_RANGE, machine_options
+    from efishim.machine.timekeeper import INSNS_PER_US
+
+    own = machine_options(plan.option_group(MACHINE_GROUP)).insns_per_us
+    least, most = SPEED_RANGE
+    number = min(max(own * speed // INSNS_PER_US, least), most)
+    options = dict(plan.options) | {f"{MACHINE_GROUP}.{SPEED}": str(number)}
+    return replace(plan, options=tuple(sorted(options.items())))

@@ -1,0 +1,66 @@
+"""Tries what no rule explains: control runs of pairs of which nothing but code is unexplained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from efishim.compare.control import SPEEDS, Both, Control, timing
+from efishim.compare.pair import Judged, Pair
+from efishim.compare.roots import Ran
+from efishim.compare.rules import Class
+from efishim.lab.record import Record
+
+PATIENCE = 2
+"""Speeds in a row at which nothing is found before no more are tried."""
+
+Repeat = Callable[[Collection[int], int], Mapping[int, Record]]
+"""Makes runs again: numbers of records, and instructions in a microsecond. A run that cannot be made has no record."""
+
+
+def settled(pairs: Sequence[Pair], repeat: Repeat) -> list[Pair]:
+    """Pairs of the first record with each of the others, judged again with control runs. Those of which anything else than
+    code is unexplained stay as they are: their verdict would be the same.
+    """
+    found = list(pairs)
+    controls: dict[int, list[Control]] = {}
+    fruitless = 0
+    for speed in SPEEDS:
+        unsettled = [index for index, pair in enumerate(found) if _is_unsettled(pair)]
+        if not unsettled or fruitless == PATIENCE:
+            break
+        made = repeat({0, *(index + 1 for index in unsettled)}, speed)
+        for number, record in made.items():
+            controls.setdefault(number, []).append(Control(speed, Ran(record.coverage.functions)))
+        before = _left(found)
+        for index in unsettled:
+            found[index] = _judged(found[index], (controls.get(0, []), controls.get(index + 1, [])))
+        fruitless = 0 if _left(found) < before else fruitless + 1
+    return found
+
+
+def _is_unsettled(pair: Pair) -> bool:
+    """Is something unexplained, and nothing but code of one image that has a rule about timing?"""
+    same = pair.left.image.sha256 == pair.right.image.sha256
+    unexplained = pair.of(Class.UNEXPLAINED)
+    return same and pair.judge.controls and bool(unexplained) and all(one.difference.way is not None for one in unexplained)
+
+
+def _left(pairs: Sequence[Pair]) -> int:
+    return sum(len(pair.of(Class.UNEXPLAINED)) for pair in pairs)
+
+
+def _judged(pair: Pair, controls: Both) -> Pair:
+    routes = [f"{record.route.provider}/{record.route.entry}" for record in (pair.left, pair.right)]
+    judged = []
+    for one in pair.judged:
+        found = timing(one.difference, pair.runs, controls) if one.verdict.kind is Class.UNEXPLAINED else None
+        if found is None:
+            judged.append(one)
+            continue
+        said = found.said(routes[found.side])
+        values = [text and f"{text}; {said}" for text in (one.difference.left, one.difference.right)]
+        difference = replace(one.difference, left=values[0], right=values[1], timing=found)
+        verdict = pair.judge.judge(difference)
+        judged.append(one if verdict.kind is Class.UNEXPLAINED else Judged(one.side, difference, verdict))
+    return replace(pair, judged=tuple(judged), unused=pair.judge.unused())
