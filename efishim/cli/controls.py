@@ -1,4 +1,4 @@
-"""Control runs for `compare`: the plans of its records, made again at other speeds of the processor."""
+"""Control runs for `compare`: the plans of its records, made again with one thing varied."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from efishim.errors import EfishimError
 
 if TYPE_CHECKING:
     from efishim.cli.app import State
+    from efishim.compare.control import Variation
     from efishim.lab.plan.plan import Blob, Plan
     from efishim.lab.record import Record
 
@@ -34,11 +35,12 @@ class Controls:
     """An exit status, 0 unless the control runs were interrupted."""
     _refused: set[int] = field(default_factory=set)
 
-    def repeat(self, numbers: Collection[int], speed: int) -> Mapping[int, Record]:
-        """The records of these runs at another speed, of those that can be made again and reach their goal."""
+    def repeat(self, numbers: Collection[int], variation: Variation) -> Mapping[int, Record]:
+        """The records of these runs with a variation, of those that can be made again and reach their goal."""
         self._find_plans([number for number in sorted(numbers) if self.plans[number] is None])
         plans = {number: plan for number in sorted(numbers) if (plan := self.plans[number]) is not None}
-        made = self._run({number: at_speed(plan, speed) for number, plan in plans.items()}, f"at {speed:,} instructions/µs")
+        changed = {number: other for number, plan in plans.items() if (other := varied(plan, variation)) is not None}
+        made = self._run(changed, variation.said)
         return {number: record for number, record in made.items() if record.outcome.met}
 
     def _find_plans(self, missing: Sequence[int]) -> None:
@@ -97,13 +99,17 @@ class Controls:
         return {} if self.interrupted else {number: one.record for number, one in found if one.record is not None}
 
 
-def at_speed(plan: Plan, speed: int) -> Plan:
-    """The plan with a processor of another speed, relative to the one that it has."""
+def varied(plan: Plan, variation: Variation) -> Plan | None:
+    """The plan with a processor of another speed, relative to the one that it has, or with nokaslr on the command line; None
+    where the command line is not the plan's to change.
+    """
     from efishim.lab.plan.machine_options import MACHINE_GROUP, SPEED, SPEED_RANGE, machine_options
     from efishim.machine.timekeeper import INSNS_PER_US
 
+    if not variation.kaslr:
+        return None if plan.dump or plan.loader is not None else replace(plan, cmdline=plan.cmdline + b" nokaslr")
     own = machine_options(plan.option_group(MACHINE_GROUP)).insns_per_us
     least, most = SPEED_RANGE
-    number = min(max(own * speed // INSNS_PER_US, least), most)
+    number = min(max(own * variation.speed // INSNS_PER_US, least), most)
     options = dict(plan.options) | {f"{MACHINE_GROUP}.{SPEED}": str(number)}
     return replace(plan, options=tuple(sorted(options.items())))

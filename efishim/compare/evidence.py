@@ -30,19 +30,19 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Shown:
     """A control run in which the same route did the opposite (control.py)."""
 
     side: int
     """Whose: 0 or 1."""
-    speed: int
-    """Of its processor, in instructions in a microsecond."""
+    how: str
+    """What was another one in it, a clause's beginning."""
     ran: bool
-    """The code ran, though it did not at the usual speed; or else it did not, though it did."""
+    """The code ran, though it did not before; or else it did not, though it did."""
 
     def said(self, route: str) -> str:
         """A clause."""
-        return f"at {self.speed:,} instructions in a microsecond {route} {'runs it, too' if self.ran else 'does not run it'}"
+        return f"{self.how} {route} {'runs it, too' if self.ran else 'does not run it'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Difference:
     """Of code."""
     ground: Ground | None = None
     """Of code, where the kernel's image tells."""
-    timing: Timing | None = None
+    shown: Shown | None = None
     """Of code, where a control run tells."""
 
     @property

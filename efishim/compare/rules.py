@@ -133,7 +133,7 @@ class Rule:
             return False
         if self.follows and difference.ground is None:
             return False
-        if self.control and difference.timing is None:
+        if self.control and difference.shown is None:
             return False
         if self.only:
             has, lacks = (a, b) if self.only in left.words else (b, a)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from efishim.compare.control import SPEEDS, Both, Control, timing
+from efishim.compare.control import VARIATIONS, Both, Control, Variation, shown
 from efishim.compare.pair import Judged, Pair
 from efishim.compare.roots import Ran
 from efishim.compare.rules import Class
+from efishim.compare.traits import traits
 from efishim.lab.record import Record
 
-PATIENCE = 2
-"""Speeds in a row at which nothing is found before no more are tried."""
+PATIENCE = 3
+"""Variations in a row that show nothing before no more are tried."""
 
-Repeat = Callable[[Collection[int], int], Mapping[int, Record]]
-"""Makes runs again: numbers of records, and instructions in a microsecond. A run that cannot be made has no record."""
+Repeat = Callable[[Collection[int], Variation], Mapping[int, Record]]
+"""Makes runs again: numbers of records, and what is another one. A run that cannot be made has no record."""
 
 
 def settled(pairs: Sequence[Pair], repeat: Repeat) -> list[Pair]:
@@ -25,13 +26,14 @@ def settled(pairs: Sequence[Pair], repeat: Repeat) -> list[Pair]:
     found = list(pairs)
     controls: dict[int, list[Control]] = {}
     fruitless = 0
-    for speed in SPEEDS:
+    for variation in VARIATIONS:
         unsettled = [index for index, pair in enumerate(found) if _is_unsettled(pair)]
         if not unsettled or fruitless == PATIENCE:
             break
-        made = repeat({0, *(index + 1 for index in unsettled)}, speed)
-        for number, record in made.items():
-            controls.setdefault(number, []).append(Control(speed, Ran(record.coverage.functions)))
+        numbers = [0, *(index + 1 for index in unsettled)]
+        numbers = [number for number in numbers if variation.kaslr or _has_kaslr(found, number)]
+        for number, record in repeat(numbers, variation).items() if numbers else ():
+            controls.setdefault(number, []).append(Control(variation, Ran(record.coverage.functions)))
         before = _left(found)
         for index in unsettled:
             found[index] = _judged(found[index], (controls.get(0, []), controls.get(index + 1, [])))
@@ -46,6 +48,12 @@ def _is_unsettled(pair: Pair) -> bool:
     return same and pair.judge.controls and bool(unexplained) and all(one.difference.way is not None for one in unexplained)
 
 
+def _has_kaslr(pairs: Sequence[Pair], number: int) -> bool:
+    """Did the kernel of this record place itself?"""
+    record = pairs[number - 1].right if number else pairs[0].left
+    return "kaslr" in traits(record).words
+
+
 def _left(pairs: Sequence[Pair]) -> int:
     return sum(len(pair.of(Class.UNEXPLAINED)) for pair in pairs)
 
@@ -54,13 +62,13 @@ def _judged(pair: Pair, controls: Both) -> Pair:
     routes = [f"{record.route.provider}/{record.route.entry}" for record in (pair.left, pair.right)]
     judged = []
     for one in pair.judged:
-        found = timing(one.difference, pair.runs, controls) if one.verdict.kind is Class.UNEXPLAINED else None
+        found = shown(one.difference, pair.runs, controls) if one.verdict.kind is Class.UNEXPLAINED else None
         if found is None:
             judged.append(one)
             continue
         said = found.said(routes[found.side])
         values = [text and f"{text}; {said}" for text in (one.difference.left, one.difference.right)]
-        difference = replace(one.difference, left=values[0], right=values[1], timing=found)
+        difference = replace(one.difference, left=values[0], right=values[1], shown=found)
         verdict = pair.judge.judge(difference)
         judged.append(one if verdict.kind is Class.UNEXPLAINED else Judged(one.side, difference, verdict))
     return replace(pair, judged=tuple(judged), unused=pair.judge.unused())

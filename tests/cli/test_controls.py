@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from efishim_firmware_stubs import probe_kernel
 from msgspec.structs import replace
 
 from efishim.cli.app import State, run_command_line
-from efishim.cli.controls import Controls, at_speed
+from efishim.cli.controls import Controls, varied
+from efishim.compare.control import Variation
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Record, read_record
 
@@ -37,7 +39,7 @@ def speeds(made: Mapping[int, Record]) -> dict[int, str]:
 
 
 def test_a_record_is_repeated_at_another_speed(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
-    made = controls(records).repeat({0, 1}, 3900)
+    made = controls(records).repeat({0, 1}, Variation(speed=3900))
     assert speeds(made) == {0: "3900", 1: "3900"}
     assert [made[number].route for number in (0, 1)] == [record.route for record in records]
     assert capsys.readouterr().err == ""
@@ -49,27 +51,29 @@ def test_a_record_of_other_code_than_its_plan_runs_now_is_not_varied(
     first, second = records
     coverage = replace(first.coverage, blocks=first.coverage.blocks + 1)
     repeated = controls([replace(first, coverage=coverage), second])
-    assert speeds(repeated.repeat({0, 1}, 3900)) == {1: "3900"}
+    assert speeds(repeated.repeat({0, 1}, Variation(speed=3900))) == {1: "3900"}
     said = capsys.readouterr().err
     assert "no control runs of hvmlite/efi@pc" in said
     assert "runs other code now" in said
-    assert speeds(repeated.repeat({0, 1}, 4100)) == {1: "4100"}
+    assert speeds(repeated.repeat({0, 1}, Variation(speed=4100))) == {1: "4100"}
     assert capsys.readouterr().err == "", "said once"
 
 
 def test_a_record_whose_image_is_not_here_is_not_repeated(records: list[Record], tmp_path: Path) -> None:
     first, second = records
     gone = replace(first, image=replace(first.image, path=str(tmp_path / "gone")))
-    assert list(controls([gone, second]).repeat({0, 1}, 3900)) == [1]
+    assert list(controls([gone, second]).repeat({0, 1}, Variation(speed=3900))) == [1]
     other = tmp_path / "other"
     other.write_bytes(bytes(first.image.size))
-    assert list(controls([replace(first, image=replace(first.image, path=str(other))), second]).repeat({0, 1}, 3900)) == [1]
+    assert list(
+        controls([replace(first, image=replace(first.image, path=str(other))), second]).repeat({0, 1}, Variation(speed=3900))
+    ) == [1]
 
 
 def test_a_run_that_cannot_be_made_again_is_named(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     first, second = records
     strange = replace(first, reproduce=first.reproduce + " --with boot_params.hdr.version@grub/linux64")
-    assert list(controls([strange, second]).repeat({0, 1}, 3900)) == [1]
+    assert list(controls([strange, second]).repeat({0, 1}, Variation(speed=3900))) == [1]
     assert "cannot be repeated: it differs in --with" in capsys.readouterr().err
 
 
@@ -79,9 +83,22 @@ def test_a_run_that_misses_its_goal_shows_nothing(records: list[Record], monkeyp
     def missed(plans: Mapping[int, Plan], _what: str) -> dict[int, Record]:
         return {number: replace(records[number], outcome=replace(records[number].outcome, met=False)) for number in plans}
 
-    assert list(repeated.repeat({0}, 3900)) == [0]
+    assert list(repeated.repeat({0}, Variation(speed=3900))) == [0]
     monkeypatch.setattr(repeated, "_run", missed)
-    assert repeated.repeat({0}, 4100) == {}
+    assert repeated.repeat({0}, Variation(speed=4100)) == {}
+
+
+def at_speed(plan: Plan, speed: int) -> Plan:
+    found = varied(plan, Variation(speed=speed))
+    assert found is not None
+    return found
+
+
+def test_without_kaslr_the_command_line_says_so() -> None:
+    plan = Plan(Blob.embedded("embedded:probe", b""), "hvmlite", "efi", "pc", cmdline=b"quiet")
+    assert varied(plan, Variation(kaslr=False)) == dataclasses.replace(plan, cmdline=b"quiet nokaslr")
+    dumped = dataclasses.replace(plan, dump=(Blob.embedded("embedded:dump", b""),))
+    assert varied(dumped, Variation(kaslr=False)) is None
 
 
 def test_a_speed_is_relative_to_the_one_that_was_chosen() -> None:

@@ -9,15 +9,17 @@ import pytest
 from msgspec.structs import replace
 
 from efishim.compare.build import build
-from efishim.compare.control import SPEEDS
+from efishim.compare.control import SPEEDS, VARIATIONS, Variation
 from efishim.compare.pair import compare
 from efishim.compare.rules import Class
 from efishim.compare.settle import PATIENCE, settled
-from efishim.lab.record import Record, RouteName
+from efishim.compare.traits import KASLR_FLAG
+from efishim.lab.record import Hex, Record, RouteName
 from efishim.machine.timekeeper import INSNS_PER_US
+from tests.compare.changes import at
 from tests.compare.test_roots import BASE, MORE, ran
 
-RULE = "code that depends on the timer"
+RULE = "code that depends on timing or on where the kernel lies"
 FIRST = RouteName(provider="hvmlite", entry="pvh", platform="pc")
 SECOND = RouteName(provider="grub", entry="linux64", platform="pc")
 LEFT, RIGHT = replace(ran(BASE), route=FIRST), replace(ran(MORE), route=SECOND)
@@ -25,12 +27,13 @@ LEFT, RIGHT = replace(ran(BASE), route=FIRST), replace(ran(MORE), route=SECOND)
 
 @dataclass
 class Runs:
-    """Control runs that are made already: by number of the record, what runs at each speed."""
+    """Control runs that are made already: by number of the record, what runs at each speed, 0 being without KASLR."""
 
     made: Mapping[int, Mapping[int, Record]]
     asked: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
-    def repeat(self, numbers: Collection[int], speed: int) -> dict[int, Record]:
+    def repeat(self, numbers: Collection[int], variation: Variation) -> dict[int, Record]:
+        speed = variation.speed if variation.kaslr else 0
         self.asked.append((speed, tuple(sorted(numbers))))
         return {number: self.made[number][speed] for number in numbers if speed in self.made.get(number, {})}
 
@@ -50,7 +53,7 @@ def test_code_that_the_other_route_runs_too_at_another_speed() -> None:
     assert open_code(LEFT, RIGHT, runs) == []
     assert runs.asked == [(SPEEDS[0], (0, 1))]
     (pair,) = settled([compare(LEFT, RIGHT)], runs.repeat)
-    (one,) = [one for one in pair.judged if one.difference.timing is not None]
+    (one,) = [one for one in pair.judged if one.difference.shown is not None]
     assert one.verdict.rule is not None
     assert one.verdict.rule.name == RULE
     assert one.difference.right.endswith(f"; at {SPEEDS[0]:,} instructions in a microsecond hvmlite/pvh runs it, too")
@@ -80,7 +83,21 @@ def test_code_that_its_route_leaves_out_at_another_speed() -> None:
 def test_what_no_control_run_shows_stays_unexplained(runs: Mapping[int, Mapping[int, Record]]) -> None:
     made = Runs(runs)
     assert open_code(LEFT, RIGHT, made) == ["code.a_start -> c_probe"]
-    assert len(made.asked) == PATIENCE
+    assert len(made.asked) == PATIENCE - 1, "neither kernel places itself, so there is no run without KASLR"
+
+
+def test_code_that_depends_on_where_the_kernel_lies() -> None:
+    """Only routes whose kernel places itself are tried without KASLR."""
+    assert sum(not one.kaslr for one in VARIATIONS) == 1
+    placing = at("boot_view/boot_params", lambda params: type(params)({**params, "hdr.loadflags": Hex(KASLR_FLAG)}))
+    fixed = at("boot_view/boot_params", lambda params: type(params)({**params, "hdr.loadflags": Hex(0)}))
+    made = {0: {0: ran(MORE)}, 1: {0: ran(BASE)}}
+    runs = Runs(made)
+    assert "code.a_start -> c_probe" in open_code(fixed(LEFT), fixed(RIGHT), runs)
+    assert 0 not in dict(runs.asked)
+    runs = Runs(made)
+    assert open_code(placing(LEFT), placing(RIGHT), runs) == []
+    assert runs.asked[2] == (0, (0, 1))
 
 
 def test_the_same_plan_is_never_tried() -> None:

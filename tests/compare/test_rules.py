@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from efishim.compare.evidence import Difference, Ground, Seen, Timing
+from efishim.compare.evidence import Difference, Ground, Seen, Shown
 from efishim.compare.facts import Facts, read_fact
 from efishim.compare.rules import DIFFERS, Class, Judge, Traits, head, parse_rules, pattern, read_rules, shipped_rules
 from efishim.errors import UsageError
@@ -301,12 +301,12 @@ def test_code_follows_only_from_a_ground() -> None:
         assert judge.judge(dataclasses.replace(differs(path, "ran", ""), ground=Ground((), ("the entry",)))).rule is rule
 
 
-def test_code_depends_on_the_timer_only_where_a_control_run_says_so() -> None:
+def test_code_depends_on_timing_only_where_a_control_run_says_so() -> None:
     (rule,) = (one for one in shipped_rules() if one.control)
     judge = Judge((rule,), Traits(frozenset()), Traits(frozenset()), frozenset({"route"}), BOTH)
     for path in ("code.start_kernel -> something", "code.? -> something", "code.interrupt 0xec -> something"):
         assert judge.judge(differs(path, "ran", "")).rule is None
-        assert judge.judge(dataclasses.replace(differs(path, "ran", ""), timing=Timing(1, 3900, True))).rule is rule
+        assert judge.judge(dataclasses.replace(differs(path, "ran", ""), shown=Shown(1, "without KASLR", True))).rule is rule
 
 
 MOST_ROOTS = {False: 78, True: 129}
