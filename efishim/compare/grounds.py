@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Set
 
 from efishim.compare.branches import Argument, Cell, Result, Source, Target, leads_to, sources
+from efishim.compare.derived import derived_of
 from efishim.compare.evidence import Block, Ground, Way
 from efishim.compare.facts import BOOT_PARAMS, EFI, Fact, Stage, given, members
 from efishim.compare.roots import UNTOLD, Ran, Walk
@@ -78,7 +79,10 @@ class Grounds:
                 yield from ((*one, number, block) for one in self._code.refers_to(address))
 
     def of(self, way: Way) -> Ground | None:
-        """The shortest way from a root to what was told."""
+        """The shortest way from a root to what was told; to a variable that was filled from that, where there is no other."""
+        return self._search(way, filled=False) or self._search(way, filled=True)
+
+    def _search(self, way: Way, *, filled: bool) -> Ground | None:
         queue: deque[tuple[Way, tuple[str, ...]]] = deque([(way, ())])
         seen = {way}
         looked = 0
@@ -90,6 +94,8 @@ class Grounds:
             if at in self._goals:
                 return Ground((), (*steps, self._goals[at]))
             facts, onward = self._edges_of(at)
+            if not facts and filled:
+                facts = [one for source in dict.fromkeys(self._sources(at)) for one in self._filled_by(source)]
             if facts:
                 fact, step = facts[0]
                 return Ground((fact,), (*steps, step))
@@ -209,14 +215,36 @@ class Grounds:
         if start is None or not start <= source.address < start + BootParams.SIZE:
             yield from self._table_behind(source)
             return
-        for offset in range(source.address - start, source.address - start + source.size):
+        for fact, name in self._fields(source.address - start, source.address - start + source.size):
+            yield fact, f"boot_params.{name}"
+
+    def _fields(self, low: int, high: int) -> Iterator[tuple[Fact, str]]:
+        """Those with these bytes that differ for a reason."""
+        for offset in range(low, high):
             leaf = BootParams.leaf_at(offset)
             if leaf is None:
                 continue
             for stage in (Stage.STARTUP_64, Stage.START_KERNEL):
                 fact = given(stage, BOOT_PARAMS, *members(leaf.name))
                 if fact in self._told:
-                    yield fact, f"boot_params.{leaf.name}"
+                    yield fact, leaf.name
+
+    def _filled_by(self, source: Source) -> Iterator[tuple[Fact, str]]:
+        """Fields of boot_params that differ, and that both sides fill what is tested from."""
+        derived = derived_of(self._code, self._runs[0])
+        if isinstance(source, Argument):
+            copies, shown = derived.passed_to(source.function), f"what {self._shown(source.function)} gets a pointer to"
+        elif isinstance(source, Cell):
+            copies, shown = derived.of(source.address, source.size), self._shown(source.address)
+        else:
+            return
+        for one in copies:
+            fields = list(self._fields(one.start, one.end))
+            if fields:
+                fact, name = fields[0]
+                structures = {other.rpartition(".")[0] for _, other in fields}
+                named = name if len(set(fields)) == 1 or len(structures) > 1 else structures.pop() or name
+                yield fact, f"{shown}, filled in {one.function} from boot_params.{named}"
 
     def _table_behind(self, cell: Cell) -> Iterator[tuple[Fact, str]]:
         """The configuration table of EFI whose address is kept there: the kernel has a row of GUID and place for each

@@ -59,6 +59,10 @@ class Instruction:
     memory: tuple[Memory, ...]
     addresses: tuple[int, ...]
     """Of things in the kernel that are constants in it."""
+    constant: int | None = None
+    """What it loads a register with, of MOV with a constant and of LEA."""
+    is_move: bool = False
+    """Is it MOV, or one that extends?"""
 
     @property
     def end(self) -> int:
@@ -74,7 +78,7 @@ class KernelCode:
         self._segments = [one for one in facts.segments if one.file_size]
         self.symbols = symbols
         self.wide = facts.wide
-        self._mask, self._word = ((1 << 64) - 1, 8) if facts.wide else ((1 << 32) - 1, 4)
+        self.mask, self._word = ((1 << 64) - 1, 8) if facts.wide else ((1 << 32) - 1, 4)
         self._blocks: dict[int, tuple[Instruction, ...]] = {}
         self._references: dict[int, tuple[tuple[int, int, bool], ...]] = {}
         self._pointers: dict[int, tuple[int, ...]] = {}
@@ -188,7 +192,7 @@ class KernelCode:
 
     def _instruction(self, one: Any) -> Instruction:
         """Capstone's in our form."""
-        mask, table, name = self._mask, self.symbols.table, self._register
+        mask, table, name = self.mask, self.symbols.table, self._register
         import capstone  # noqa: PLC0415 - see above
         from capstone import x86_const as x86  # noqa: PLC0415 - see above
 
@@ -203,6 +207,7 @@ class KernelCode:
             kind = "jmp" if one.id == x86.X86_INS_JMP else "jcc"
         read, written = (set(map(name, regs)) for regs in one.regs_access())
         memory, addresses = [], []
+        constant: int | None = None
         for operand in one.operands:
             if operand.type == x86.X86_OP_MEM:
                 registers = {name(reg) for reg in (operand.mem.base, operand.mem.index) if reg}
@@ -215,6 +220,7 @@ class KernelCode:
                     place = None  # a variable of each processor, or the thread's: too much code writes it
                 if one.id == x86.X86_INS_LEA:
                     addresses += [] if place is None else [place]
+                    constant = place
                 else:
                     reads = bool(operand.access & capstone.CS_AC_READ) or not operand.access
                     writes = bool(operand.access & capstone.CS_AC_WRITE)
@@ -223,6 +229,8 @@ class KernelCode:
                     addresses.append(operand.mem.disp & mask)
             elif operand.type == x86.X86_OP_IMM and not kind:
                 addresses.append(operand.imm & mask)
+                if one.id in (x86.X86_INS_MOV, x86.X86_INS_MOVABS):
+                    constant = operand.imm & mask
         return Instruction(
             one.address,
             one.size,
@@ -232,6 +240,8 @@ class KernelCode:
             frozenset(written - {"rip"}),
             tuple(memory),
             tuple(value for value in addresses if table.start <= value < table.end),
+            None if memory else constant,
+            one.id in (x86.X86_INS_MOV, x86.X86_INS_MOVZX, x86.X86_INS_MOVSX, x86.X86_INS_MOVSXD),
         )
 
     def _register(self, number: int) -> str:
@@ -252,7 +262,7 @@ class KernelCode:
         rows = []
         for at, (code, target, key) in enumerate(form.iter_unpack(data[: len(data) // form.size * form.size])):
             place = start + at * form.size
-            rows.append((place + code, place + 4 + target, (place + 8 + key) & self._mask & ~3))
+            rows.append((place + code, place + 4 + target, (place + 8 + key) & self.mask & ~3))
         rows.sort()
         return [row[0] for row in rows], [row[1:] for row in rows]
 

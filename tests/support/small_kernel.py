@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from efishim.image.elf import Segment
 from efishim.image.facts import KernelFacts
 from efishim.image.kernel_code import KernelCode
@@ -29,15 +31,18 @@ FLAG, BOOT_PARAMS, SIZE = 0x1C8, 0x200, 0x600
 
 def small_kernel() -> KernelCode:
     """The kernel; every function begins 64 bytes behind the one before it."""
-    data = b"".join(bytes.fromhex(code).ljust(SPACING, b"\x90") for code in CODE.values())
-    places = {name: BASE + at * SPACING for at, name in enumerate(CODE)} | {
-        "flag": BASE + FLAG,
-        "boot_params": BASE + BOOT_PARAMS,
-    }
-    symbols = Symbols.build([f"T{name}" for name in places], list(places.values()), BASE, BASE + SIZE)
-    whole = Segment(0, BASE, 0x100_0000, SIZE, SIZE, 7)
-    facts = KernelFacts("none", SIZE, True, 62, 0x100_0000, 0x100_0000, 0x100_0000 + SIZE, b"", (whole,), (), {})
-    return KernelCode(data.ljust(SIZE, b"\0"), facts, symbols)
+    code = {name: bytes.fromhex(text) for name, text in CODE.items()}
+    return a_kernel(code, {"flag": BASE + FLAG, "boot_params": BASE + BOOT_PARAMS}, SIZE)
+
+
+def a_kernel(code: Mapping[str, bytes], data: Mapping[str, int], size: int) -> KernelCode:
+    """A kernel of these functions, 64 bytes apart, with variables at these addresses."""
+    linked = b"".join(one.ljust(SPACING, b"\x90") for one in code.values())
+    places = {name: BASE + at * SPACING for at, name in enumerate(code)} | dict(data)
+    symbols = Symbols.build([f"T{name}" for name in places], list(places.values()), BASE, BASE + size)
+    whole = Segment(0, BASE, 0x100_0000, size, size, 7)
+    facts = KernelFacts("none", size, True, 62, 0x100_0000, 0x100_0000, 0x100_0000 + size, b"", (whole,), (), {})
+    return KernelCode(linked.ljust(size, b"\0"), facts, symbols)
 
 
 def ran(**blocks: tuple[str, str]) -> list[FunctionCoverage]:
