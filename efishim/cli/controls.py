@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from efishim.cli.run import interruptible
 from efishim.cli.runs_progress import route_name, shown_progress
@@ -14,8 +14,11 @@ from efishim.errors import EfishimError
 if TYPE_CHECKING:
     from efishim.cli.app import State
     from efishim.compare.control import Variation
+    from efishim.compare.settle import Wanted
     from efishim.lab.plan.plan import Blob, Plan
     from efishim.lab.record import Record
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass
@@ -35,18 +38,23 @@ class Controls:
     """An exit status, 0 unless the control runs were interrupted."""
     _refused: set[int] = field(default_factory=set)
 
-    def repeat(self, numbers: Collection[int], variation: Variation) -> Mapping[int, Record]:
+    def repeat(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Record]:
         """The records of these runs with a variation, of those that can be made again and reach their goal."""
-        self._find_plans([number for number in sorted(numbers) if self.plans[number] is None])
-        plans = {number: plan for number in sorted(numbers) if (plan := self.plans[number]) is not None}
-        changed = {number: other for number, plan in plans.items() if (other := varied(plan, variation)) is not None}
-        made = self._run(changed, variation.said)
-        return {number: record for number, record in made.items() if record.outcome.met}
+        numbers = sorted({number for number, _ in wanted})
+        self._find_plans([number for number in numbers if self.plans[number] is None])
+        changed: dict[Wanted, Plan] = {}
+        for number, variation in wanted:
+            plan = self.plans[number]
+            other = None if plan is None else varied(plan, variation)
+            if other is not None:
+                changed[number, variation] = other
+        made = self._run(changed, [variation.said for _, variation in changed])
+        return {one: record for one, record in made.items() if record.outcome.met}
 
     def _find_plans(self, missing: Sequence[int]) -> None:
         """Of records from files. A run is repeated as it was first: only if it does the same now, it can be varied."""
         found = {number: plan for number in missing if number not in self._refused and (plan := self._plan(number))}
-        for number, again in self._run(found, "again").items():
+        for number, again in self._run(found, ["again"] * len(found)).items():
             if again.coverage == self.records[number].coverage:
                 self.plans[number] = found[number]
             else:
@@ -77,13 +85,13 @@ class Controls:
         name = f"{route.provider}/{route.entry}@{route.platform}"
         self.state.talk.warning(f"there are no control runs of {name}, whose run cannot be repeated: {why}")
 
-    def _run(self, plans: Mapping[int, Plan], what: str) -> dict[int, Record]:
+    def _run(self, plans: Mapping[Key, Plan], what: Sequence[str]) -> dict[Key, Record]:
         from efishim.lab.cache.records import own_records
         from efishim.lab.matrix import run_matrix
 
         if not plans or self.interrupted:
             return {}
-        names = [f"{route_name(plan)} {what}" for plan in plans.values()]
+        names = [f"{route_name(plan)} {how}" for plan, how in zip(plans.values(), what, strict=True)]
         with interruptible() as interruption, shown_progress(self.state.talk, names, quiet=self.quiet) as progress:
             results = run_matrix(
                 list(plans.values()),
@@ -96,7 +104,7 @@ class Controls:
             )
         self.interrupted = interruption.exit_status
         found = zip(plans, results, strict=True)
-        return {} if self.interrupted else {number: one.record for number, one in found if one.record is not None}
+        return {} if self.interrupted else {key: one.record for key, one in found if one.record is not None}
 
 
 def varied(plan: Plan, variation: Variation) -> Plan | None:

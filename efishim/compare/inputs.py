@@ -44,6 +44,9 @@ from efishim.wire.bootparams import E820_TYPES
 MACHINE_MEMORY = given(Stage.MACHINE, "memory", kind=Kind.MAP)
 ENTRY_MEMORY = given(Stage.ENTRY, "memory_map", kind=Kind.MAP)
 """The memory map in the native structure."""
+NARROW_MODE = "protected32"
+"""In which a 32-bit kernel proper begins (arch/x86/kernel/head_32.S); a 64-bit one begins in 64-bit mode."""
+
 PHYSICAL_BASE = given(Stage.KERNEL, "physical_base", kind=Kind.ADDRESS)
 VIRTUAL_BASE = given(Stage.KERNEL, "virtual_base", kind=Kind.ADDRESS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from efishim.compare.control import VARIATIONS, Both, Control, Variation, shown
@@ -12,11 +12,23 @@ from efishim.compare.rules import Class
 from efishim.compare.traits import traits
 from efishim.lab.record import Record
 
-PATIENCE = 3
-"""Variations in a row that show nothing before no more are tried."""
+PATIENCE = 4
+"""Rounds in a row that show nothing before no more are made."""
 
-Repeat = Callable[[Collection[int], Variation], Mapping[int, Record]]
-"""Makes runs again: numbers of records, and what is another one. A run that cannot be made has no record."""
+ROUNDS: tuple[tuple[Sequence[Variation], Sequence[Variation]], ...] = (
+    (VARIATIONS[:2], ()),
+    ((), VARIATIONS[:1]),
+    (VARIATIONS[2:4], ()),
+    ((), VARIATIONS[1:2]),
+    (VARIATIONS[4:], VARIATIONS[2:3]),
+    *(((), (variation,)) for variation in VARIATIONS[3:]),
+)
+"""Variations of the reference, and of the others that are unsettled. A run of the reference counts for all pairs."""
+
+Wanted = tuple[int, Variation]
+"""The number of a record, and what is another one in its run."""
+Repeat = Callable[[Sequence[Wanted]], Mapping[Wanted, Record]]
+"""Makes runs again. One that cannot be made has no record."""
 
 
 def settled(pairs: Sequence[Pair], repeat: Repeat) -> list[Pair]:
@@ -26,22 +38,25 @@ def settled(pairs: Sequence[Pair], repeat: Repeat) -> list[Pair]:
     found = list(pairs)
     controls: dict[int, list[Control]] = {}
     fruitless = 0
-    for variation in VARIATIONS:
-        unsettled = [index for index, pair in enumerate(found) if _is_unsettled(pair)]
+    for of_reference, of_others in ROUNDS:
+        unsettled = [index for index, pair in enumerate(found) if is_unsettled(pair)]
         if not unsettled or fruitless == PATIENCE:
             break
-        numbers = [0, *(index + 1 for index in unsettled)]
-        numbers = [number for number in numbers if variation.kaslr or _has_kaslr(found, number)]
-        for number, record in repeat(numbers, variation).items() if numbers else ():
+        wanted = [(0, variation) for variation in of_reference]
+        wanted += [(index + 1, variation) for variation in of_others for index in unsettled]
+        wanted = [one for one in wanted if one[1].kaslr or _has_kaslr(found, one[0])]
+        if not wanted:
+            continue
+        for (number, variation), record in repeat(wanted).items():
             controls.setdefault(number, []).append(Control(variation, Ran(record.coverage.functions)))
         before = _left(found)
         for index in unsettled:
-            found[index] = _judged(found[index], (controls.get(0, []), controls.get(index + 1, [])))
+            found[index] = judged_again(found[index], (controls.get(0, []), controls.get(index + 1, [])))
         fruitless = 0 if _left(found) < before else fruitless + 1
     return found
 
 
-def _is_unsettled(pair: Pair) -> bool:
+def is_unsettled(pair: Pair) -> bool:
     """Is something unexplained, and nothing but code of one image that has a rule about timing?"""
     same = pair.left.image.sha256 == pair.right.image.sha256
     unexplained = pair.of(Class.UNEXPLAINED)
@@ -58,7 +73,8 @@ def _left(pairs: Sequence[Pair]) -> int:
     return sum(len(pair.of(Class.UNEXPLAINED)) for pair in pairs)
 
 
-def _judged(pair: Pair, controls: Both) -> Pair:
+def judged_again(pair: Pair, controls: Both) -> Pair:
+    """A pair with the control runs that were made of its two records."""
     routes = [f"{record.route.provider}/{record.route.entry}" for record in (pair.left, pair.right)]
     judged = []
     for one in pair.judged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from efishim.compare.facts import unnumbered
-from efishim.compare.inputs import RANGES
+from efishim.compare.inputs import NARROW_MODE, RANGES
 from efishim.compare.predicates.machine import Chosen, chosen
 from efishim.compare.rules import Traits
 from efishim.lab.record import BootView, Milestone, Record
@@ -14,9 +14,6 @@ from efishim.wire.acpi import BootArch
 
 KASLR_FLAG = 1 << 1
 """Of boot_params.hdr.loadflags: KASLR placed the kernel (Documentation/arch/x86/boot.rst)."""
-
-NARROW_MODE = "protected32"
-"""In which a 32-bit kernel proper begins (arch/x86/kernel/head_32.S); a 64-bit one begins in 64-bit mode."""
 
 ROM_AREA = (0xF_0000, 0x10_0000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from efishim.cli.app import State, run_command_line
 from efishim.cli.controls import Controls, varied
 from efishim.compare.control import Variation
+from efishim.compare.settle import Wanted
 from efishim.lab.plan.plan import Blob, Plan
 from efishim.lab.record import Record, read_record
 
@@ -34,14 +35,18 @@ def controls(records: list[Record]) -> Controls:
     return Controls(State(), records, [None] * len(records), jobs=1, quiet=True, no_cache=True, on=None)
 
 
-def speeds(made: Mapping[int, Record]) -> dict[int, str]:
-    return {number: record.options.options["machine.insns_per_us"] for number, record in made.items()}
+def wanted(speed: int, *numbers: int) -> list[Wanted]:
+    return [(number, Variation(speed=speed)) for number in numbers]
+
+
+def speeds(made: Mapping[Wanted, Record]) -> dict[int, str]:
+    return {number: record.options.options["machine.insns_per_us"] for (number, _), record in made.items()}
 
 
 def test_a_record_is_repeated_at_another_speed(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
-    made = controls(records).repeat({0, 1}, Variation(speed=3900))
+    made = controls(records).repeat(wanted(3900, 0, 1))
     assert speeds(made) == {0: "3900", 1: "3900"}
-    assert [made[number].route for number in (0, 1)] == [record.route for record in records]
+    assert [record.route for record in made.values()] == [record.route for record in records]
     assert capsys.readouterr().err == ""
 
 
@@ -51,41 +56,40 @@ def test_a_record_of_other_code_than_its_plan_runs_now_is_not_varied(
     first, second = records
     coverage = replace(first.coverage, blocks=first.coverage.blocks + 1)
     repeated = controls([replace(first, coverage=coverage), second])
-    assert speeds(repeated.repeat({0, 1}, Variation(speed=3900))) == {1: "3900"}
+    assert speeds(repeated.repeat(wanted(3900, 0, 1))) == {1: "3900"}
     said = capsys.readouterr().err
     assert "no control runs of hvmlite/efi@pc" in said
     assert "runs other code now" in said
-    assert speeds(repeated.repeat({0, 1}, Variation(speed=4100))) == {1: "4100"}
+    assert speeds(repeated.repeat(wanted(4100, 0, 1))) == {1: "4100"}
     assert capsys.readouterr().err == "", "said once"
 
 
 def test_a_record_whose_image_is_not_here_is_not_repeated(records: list[Record], tmp_path: Path) -> None:
     first, second = records
     gone = replace(first, image=replace(first.image, path=str(tmp_path / "gone")))
-    assert list(controls([gone, second]).repeat({0, 1}, Variation(speed=3900))) == [1]
+    assert list(speeds(controls([gone, second]).repeat(wanted(3900, 0, 1)))) == [1]
     other = tmp_path / "other"
     other.write_bytes(bytes(first.image.size))
-    assert list(
-        controls([replace(first, image=replace(first.image, path=str(other))), second]).repeat({0, 1}, Variation(speed=3900))
-    ) == [1]
+    changed = replace(first, image=replace(first.image, path=str(other)))
+    assert list(speeds(controls([changed, second]).repeat(wanted(3900, 0, 1)))) == [1]
 
 
 def test_a_run_that_cannot_be_made_again_is_named(records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     first, second = records
     strange = replace(first, reproduce=first.reproduce + " --with boot_params.hdr.version@grub/linux64")
-    assert list(controls([strange, second]).repeat({0, 1}, Variation(speed=3900))) == [1]
+    assert list(speeds(controls([strange, second]).repeat(wanted(3900, 0, 1)))) == [1]
     assert "cannot be repeated: it differs in --with" in capsys.readouterr().err
 
 
 def test_a_run_that_misses_its_goal_shows_nothing(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
     repeated = controls(records)
 
-    def missed(plans: Mapping[int, Plan], _what: str) -> dict[int, Record]:
-        return {number: replace(records[number], outcome=replace(records[number].outcome, met=False)) for number in plans}
+    def missed(plans: Mapping[Wanted, Plan], _what: Sequence[str]) -> dict[Wanted, Record]:
+        return {one: replace(records[0], outcome=replace(records[0].outcome, met=False)) for one in plans}
 
-    assert list(repeated.repeat({0}, Variation(speed=3900))) == [0]
+    assert list(speeds(repeated.repeat(wanted(3900, 0)))) == [0]
     monkeypatch.setattr(repeated, "_run", missed)
-    assert repeated.repeat({0}, Variation(speed=4100)) == {}
+    assert repeated.repeat(wanted(4100, 0)) == {}
 
 
 def at_speed(plan: Plan, speed: int) -> Plan:

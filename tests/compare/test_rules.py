@@ -309,7 +309,7 @@ def test_code_depends_on_timing_only_where_a_control_run_says_so() -> None:
         assert judge.judge(dataclasses.replace(differs(path, "ran", ""), shown=Shown(1, "without KASLR", True))).rule is rule
 
 
-MOST_ROOTS = {False: 73, True: 129}
+MOST_ROOTS = {False: 23, True: 129}
 """Paths of code in the rules between routes, and in those between machines; but those of the rules that need the image or a
 control run to say so, which name no code. The first were 160 when each function that ran on
 one side only needed one, and 111 when nothing was derived from the image."""

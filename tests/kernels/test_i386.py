@@ -10,8 +10,8 @@ import pytest
 
 from efishim import testing
 from efishim.compare.pair import compare
-from efishim.compare.rules import Class
 from efishim.lab.record import Milestone
+from tests.support.control_runs import unexplained
 from tests.support.kernels import I386_6_1
 from tests.support.milestones import WITHOUT_LOADER
 from tests.support.runs import Finished, efishim_run
@@ -77,8 +77,7 @@ def test_its_code_has_names_where_kaslr_put_it(by_grub: Finished, by_efi: Finish
 
 
 def test_what_differs_between_its_ways_is_explained(by_grub: Finished, by_efi: Finished) -> None:
-    pair = compare(by_efi.record, by_grub.record)
-    assert [one.difference.path for one in pair.of(Class.UNEXPLAINED)] == []
+    assert unexplained({("efi", "grub"): compare(by_efi.record, by_grub.record)}) == []
 
 
 def test_a_start_info_comes_to_it_through_a_32_bit_shim(i386_kernel: Path) -> None:

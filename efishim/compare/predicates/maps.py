@@ -7,7 +7,7 @@ import re
 from efishim.compare.areas import spans
 from efishim.compare.evidence import Evidence, Seen
 from efishim.compare.facts import EFI, Area, Fact, Kind, Stage
-from efishim.compare.inputs import ENTRY_MEMORY, MACHINE_MEMORY
+from efishim.compare.inputs import ENTRY_MEMORY, MACHINE_MEMORY, NARROW_MODE, PHYSICAL_BASE
 from efishim.compare.predicates import memory
 from efishim.compare.predicates.pointers import number
 from efishim.compare.shown import (
@@ -104,9 +104,26 @@ def total_pages(evidence: Evidence) -> bool:
     return abs(overheads[0] - overheads[1]) <= SLACK_KIB // 4
 
 
+MAPPED_BY_A_TABLE = (4 * memory.MIB, 2 * memory.MIB)
+"""What a page table of 32-bit paging maps, and one of PAE (Intel SDM volume 3, sections 4.3 and 4.4)."""
+
+
+def _early_tables(evidence: Evidence) -> set[int]:
+    """KiB of page tables that the left kernel has more than the right: one of 32 bits maps all memory up to its own end when it
+    starts, and keeps the tables (arch/x86/kernel/head_32.S, mk_early_pgtbl_32). None where neither kernel is one.
+    """
+    places = []
+    for _, seen in evidence.sides():
+        view = seen.record.boot_view
+        if view is None or view.cpu.mode != NARROW_MODE:
+            return {0}
+        places.append(number(seen.facts.inputs.get(PHYSICAL_BASE, "")) or 0)
+    return {(places[0] - places[1]) // size * (memory.PAGE >> 10) for size in MAPPED_BY_A_TABLE}
+
+
 def memory_line(evidence: Evidence) -> bool:
-    """Present memory is the sum of the map; what is reserved, less boot services' memory, is the same on both sides; and no
-    more is free than is present and not reserved.
+    """Present memory is the sum of the map; what is reserved, less boot services' memory and early page tables, is the same on
+    both sides; and no more is free than is present and not reserved.
     """
     reserved = []
     for _, seen in evidence.sides():
@@ -119,8 +136,8 @@ def memory_line(evidence: Evidence) -> bool:
         reserved.append(held)
     # A kernel that does not use runtime services does not keep boot services' memory for them either.
     left, right = (memory.boot_services(seen) - memory.boot_services_kept(seen) for _, seen in evidence.sides())
-    held_more = reserved[0] - reserved[1]
-    if min(abs(held_more - kept) for kept in (0, left, -right, left - right)) > SLACK_KIB:
+    held_more = {reserved[0] - reserved[1] - tables for tables in _early_tables(evidence)}
+    if min(abs(more - kept) for more in held_more for kept in (0, left, -right, left - right)) > SLACK_KIB:
         return False
     return _sections(evidence.left) == _sections(evidence.right)
 
@@ -143,8 +160,8 @@ def mem_total_as_told(evidence: Evidence) -> bool:
             return False
         kept.append(memory.ram_pages(seen) * (memory.PAGE >> 10) - total)
         late.append(memory.boot_services(seen))
-    own = kept[0] - kept[1]
-    return any(abs(own - boot_services) <= SLACK_KIB for boot_services in (0, late[0] - late[1]))
+    own = {kept[0] - kept[1] - tables for tables in _early_tables(evidence)}
+    return any(abs(more - boot_services) <= SLACK_KIB for more in own for boot_services in (0, late[0] - late[1]))
 
 
 _LAST_PAGE = re.compile(r"last_pfn = (?P<page>0x[0-9a-f]+)")

@@ -80,6 +80,7 @@ _start:
         call    mount_filesystems
         call    open_console
         call    quiet_kernel
+        call    open_below
         call    report_arguments
         call    report_table
         call    report_warnings
@@ -329,6 +330,28 @@ report_arguments:
         call    put_lines
         jmp     .list
 .done:  ret
+
+; Some sections open files below a directory that is open, where the firmware left such directories. The kernel's code for
+; that runs on every boot, so that it is no difference between them.
+open_below:
+        push    rbx
+        lea     rdi, [path_root]
+        mov     esi, O_DIRECTORY
+        sys     open
+        mov     ebx, eax
+        test    eax, eax
+        js      .done
+        mov     edi, ebx
+        lea     rsi, [path_proc + 1]
+        mov     edx, O_DIRECTORY
+        xor     r10d, r10d
+        sys     openat
+        mov     edi, eax
+        sys     close
+        mov     edi, ebx
+        sys     close
+.done:  pop     rbx
+        ret
 
 report_table:
         push    rbx

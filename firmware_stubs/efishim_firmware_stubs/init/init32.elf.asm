@@ -86,6 +86,7 @@ _start:
         call    mount_filesystems
         call    open_console
         call    quiet_kernel
+        call    open_below
         call    report_arguments
         call    report_table
         call    report_warnings
@@ -348,6 +349,26 @@ report_arguments:
         call    put_lines
         jmp     .list
 .done:  ret
+
+; Opens a file below a directory, as init.elf.asm does.
+open_below:
+        push    ebx
+        mov     edi, path_root
+        mov     esi, O_DIRECTORY
+        sys     open
+        mov     ebx, eax
+        test    eax, eax
+        js      .done
+        mov     edi, ebx
+        mov     esi, path_proc + 1
+        mov     edx, O_DIRECTORY
+        sys     openat
+        mov     edi, eax
+        sys     close
+        mov     edi, ebx
+        sys     close
+.done:  pop     ebx
+        ret
 
 report_table:
         push    ebx
