@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from efishim.compare.evidence import Difference, Seen
+from efishim.compare.evidence import Difference, Ground, Seen, Shown
 from efishim.compare.facts import Area, Fact, Side, fact_at
 from efishim.compare.predicates.memory import piece_of, whole_of
 from efishim.compare.rules import CounterCase, Judge, Rule, Traits, Verdict
@@ -14,13 +14,20 @@ from efishim.compare.rules import CounterCase, Judge, Rule, Traits, Verdict
 def tried(
     rules: Sequence[Rule], rule: Rule, case: CounterCase, runs: tuple[Seen, Seen], words: tuple[Traits, Traits]
 ) -> Iterator[tuple[str, Verdict]]:
-    """The verdict on a counter-case on the same plan, and between two runs for which the rule speaks."""
+    """The verdict on a counter-case on the same plan, and between two runs for which the rule speaks. A rule that asks for what
+    the image or a control run shows is shown it on the same plan, and not between the routes.
+    """
     (left, right), (one, other) = runs, words
     fact = fact_at(case.path)
     difference = Difference(fact, case.left, case.right)
     sides = with_value(left, fact, case.left), with_value(right, fact, case.right)
     same = with_value(left, fact, case.left), with_value(left, fact, case.right)
-    yield "same plan", Judge(rules, one, one, frozenset(), same).judge(difference)
+    evident = replace(
+        difference,
+        ground=Ground((), ("the entry",)) if rule.follows else None,
+        shown=Shown(0, "without KASLR", ran=True) if rule.control else None,
+    )
+    yield "same plan", Judge(rules, one, one, frozenset(), same).judge(evident)
     yield "across routes", Judge(rules, one, other, frozenset(rule.differs), sides).judge(difference)
 
 

@@ -333,16 +333,21 @@ def display_of_the_machine(evidence: Evidence) -> bool:
     return True
 
 
-_ADDED = re.compile(r"(?:auto )?(?:BOOT_IMAGE=\S+ ?)?")
+_ADDED = {"grub": re.compile(r"(?:BOOT_IMAGE=\S+ ?)?"), "lilo": re.compile(r"(?:auto )?(?:BOOT_IMAGE=\S+ ?)?")}
+"""What a loader puts in front of the command line, by the provider that is it; of others nothing."""
+_NOTHING = re.compile("")
 
 
 def users_command_line(evidence: Evidence) -> bool:
-    """The user's command line, behind what loaders put in front of it, wherever it is told or shown."""
+    """The user's command line, behind what the loader of that run puts in front of it, wherever it is told or shown."""
     fact = evidence.fact
     if fact.kind is Kind.ADDRESS:
         return all(in_memory(Value(fact, value, seen)) for value, seen in evidence.told())
-    lines = ((_line(fact, value), seen.record.options.cmdline) for value, seen in evidence.told())
-    return all(_ADDED.sub("", line, count=1).strip() == wanted.strip() for line, wanted in lines)
+    for value, seen in evidence.told():
+        added = _ADDED.get(seen.record.route.provider, _NOTHING)
+        if added.sub("", _line(fact, value), count=1).strip() != seen.record.options.cmdline.strip():
+            return False
+    return True
 
 
 def _line(fact: Fact, value: str) -> str:
