@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from efishim.compare.evidence import Evidence
-from efishim.compare.predicates import laws, machine, maps, originals, pointers, processor, real, tables
+from efishim.compare.predicates import early, laws, machine, maps, originals, pointers, processor, real, tables
 from efishim.compare.predicates.never import failed_call, is_grave, never_explained
 
 Predicate = Callable[[Evidence], bool]
@@ -44,6 +44,7 @@ PREDICATES: Mapping[str, Predicate] = {
         pointers.ranges_alike,
         pointers.same_ramdisk,
         pointers.somewhere,
+        early.before_the_routes_meet,
         laws.as_the_structure_asks,
         laws.display_of_the_machine,
         laws.loaders_number,
