@@ -164,7 +164,7 @@ class Bios:
             self._clock.tick()
         if vector in (rom.TIMER, rom.USER_TICK):
             return
-        service = self._services.get(vector, _nobody)
+        service = self._services.get(vector, _no_service)
         before = frame.registers()
         code = self.injections.strike(name_of(vector, before["eax"] & 0xFFFF)) if vector in WITH_STATUS else None
         if code is None:
@@ -196,6 +196,6 @@ class Bios:
         self._board.stop("image returned to the BIOS, which has nothing else to boot")
 
 
-def _nobody(frame: Frame) -> None:
+def _no_service(frame: Frame) -> None:
     """An interrupt that the BIOS has no use for."""
     frame.unknown = True

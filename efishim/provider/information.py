@@ -93,7 +93,7 @@ class EfiFacts:
     image_handle: int | None = None
     """What ExitBootServices has to be called with; None when that is done."""
     interrupts: tuple[int, int] = (0, 0)
-    """Address and limit of the firmware's interrupt descriptor table, which is loaded as long as nobody loads another one."""
+    """Address and limit of the firmware's interrupt descriptor table, which is loaded unless the provider loads another one."""
     page_tables: int = 0
     """What CR3 has."""
 

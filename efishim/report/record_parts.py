@@ -119,7 +119,7 @@ def _hardware(record: Record) -> PartView:
 
 def _touch(one: LedgerEntry) -> tuple[str, ...]:
     counts = f"{one.reads:,}", f"{one.writes:,}", f"{one.first_insns:,}"
-    return one.group, one.kind.value, one.what, one.device or "nobody", *counts, _place(one.code)
+    return one.group, one.kind.value, one.what, one.device or "no device", *counts, _place(one.code)
 
 
 def _code(record: Record) -> PartView:

@@ -368,7 +368,7 @@ class Dispatcher:
     def _unwind(self, unwind: Unwind) -> None:
         places = [i for i, f in enumerate(self._frames) if isinstance(f.waiting, Call) and f.waiting.catch is unwind.catch]
         if not places:
-            self.board.stop("firmware exception: an image left that nobody had started")
+            self.board.stop("firmware exception: an image called Exit that was not started")
             return
         for frame in reversed(self._frames[places[-1] + 1 :]):
             frame.steps.close()

@@ -162,7 +162,7 @@ def _setup_data(moment: Moment, findings: Findings, params: BootParams) -> dict[
     for problem in filter(None, problems):
         findings.demand(CHAIN, False, problem)
     for node in chain.nodes:
-        words = f"the node at {node.address:#x} has the type {node.type:#x}, which nobody defined"
+        words = f"the node at {node.address:#x} has the type {node.type:#x}, which setup_data.h does not define"
         findings.demand(CHAIN, node.type_name != "unknown", words)
     return {
         f"the setup_data node at {node.address:#x}": (node.address, node.address + SetupData.SIZE + node.len)

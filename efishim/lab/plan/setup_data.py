@@ -32,7 +32,7 @@ class _Names:
     numbers: Mapping[str, int]
 
     def number(self, text: str) -> int | None:
-        """What is meant, None for what nobody defines and is no number of 32 bits."""
+        """What is meant, None for a name that is not defined and a number of more than 32 bits."""
         name = text.upper().removeprefix("SETUP_")
         if name in self.numbers:
             return self.numbers[name]
