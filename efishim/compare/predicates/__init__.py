@@ -45,6 +45,7 @@ PREDICATES: Mapping[str, Predicate] = {
         pointers.same_ramdisk,
         pointers.somewhere,
         early.before_the_routes_meet,
+        early.on_the_told_screen,
         laws.as_the_structure_asks,
         laws.display_of_the_machine,
         laws.loaders_number,
