@@ -20,6 +20,7 @@ ROUTES = (
     "grub/linux64",
     "grub/linux32",
     "firmware/efi",
+    "firmware/efi-mixed",
     "lilo/linux16",
     "kexec/linux64",
 )
