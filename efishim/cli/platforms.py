@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def command(state: State, form: str) -> None:
     """List the platforms, the machines that `--platform` can emulate, with their options."""
     from efishim.cli.out import option_rows, print_json, table
+    from efishim.lab.plan.machine_options import MACHINE_GROUP, MACHINE_OPTIONS
 
     platforms = state.registry.platforms
     if form == "json":
@@ -28,6 +29,6 @@ def command(state: State, form: str) -> None:
         return
     table(("platform", "what it is"), [(one.name, one.summary) for one in platforms.values()])
     rows = [row for one in platforms.values() for row in option_rows("platform", one.options)]
-    if rows:
-        click.echo()
-        table(("option", "default", "meaning"), [(row["option"], row["default"], row["help"]) for row in rows])
+    rows += option_rows(MACHINE_GROUP, MACHINE_OPTIONS)
+    click.echo()
+    table(("option", "default", "meaning"), [(row["option"], row["default"], row["help"]) for row in rows])
