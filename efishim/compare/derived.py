@@ -25,7 +25,14 @@ BEHIND = 64
 """Bytes that are looked at behind the first one of a function's last block."""
 LONGEST_FUNCTION = 1 << 16
 FOLLOWED = 4096
-"""Most functions whose code is looked at."""
+"""Most functions whose code is followed."""
+SCANNED = 64 << 20
+"""Most bytes of code that are searched for a mention or a call; a word that may be relative costs as much as so many bytes."""
+RELATIVE = 16
+STEPS = 1 << 18
+"""Most instructions that are followed."""
+DEPTH = 6
+"""Calls that a pointer is followed through."""
 WRITTEN_BY_CALLS = frozenset({"rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"})
 DIRECT = re.compile(rb"[\xe8\xe9](?=(.{4}))", re.DOTALL)
 """CALL and JMP with a displacement, and much else."""
@@ -76,6 +83,9 @@ class Derived:
         self._given: dict[int, dict[int, set[str]]] = {}
         """Of functions that get a pointer to a variable that was filled: to which, and from whom."""
         self._followed: set[tuple[int, str, int]] = set()
+        self._filled: set[int] = set()
+        """Starts of the variables that were filled."""
+        self._bytes_left, self._steps_left, self._depth = SCANNED, STEPS, 0
         self._low, self._high = code.address("_sinittext") or 0, code.address("_einittext") or 0
 
     def of(self, address: int, size: int) -> Iterator[Copied]:
@@ -89,22 +99,23 @@ class Derived:
     def passed_to(self, function: int) -> Iterator[Copied]:
         """What is in the variables that a function gets pointers to. Of one that others call as well, nothing is known."""
         known = self._given.get(function, {}) if self._everything else {}
-        if known and self._callers(function) <= set().union(*known.values()):
+        if known and self._bytes_left >= 0 and self._callers[function] <= set().union(*known.values()):
             for place in sorted(known):
                 yield from self._in(place)
 
-    def _callers(self, function: int) -> set[str]:
-        """Functions of the kernel that ran and have a direct call, or a jump, to another."""
-        found = set()
+    @cached_property
+    def _callers(self) -> Mapping[int, set[str]]:
+        """Functions of the kernel that ran and have a direct call, or a jump, to one that gets a pointer; by that one."""
+        found: dict[int, set[str]] = {function: set() for function in self._given}
         for one in self._run.functions:
             place = self._code.address(one.name) if one.part == KERNEL else None
             if place is None:
                 continue
-            for match in DIRECT.finditer(self._code.read(place, self._length(one.name))):
+            for match in DIRECT.finditer(self._scanned(place, self._length(one.name))):
                 at = place + match.start()
                 target = at + CALL_SIZE + int.from_bytes(match[1], "little", signed=True) & self._code.mask
-                if target == function and self._object(at) == place:
-                    found.add(one.name)
+                if target in found and self._object(at) == place:
+                    found[target].add(one.name)
         return found
 
     def _in(self, place: int) -> Iterator[Copied]:
@@ -121,10 +132,15 @@ class Derived:
         start = self._code.boot_params
         if start is not None:
             self._learn([(start, BootParams.SIZE)])
-            filled = {self._object(one.address): one.address + one.size for one in self._copied}
-            if filled:
-                self._learn([(place, max(end - place, 1)) for place, end in sorted(filled.items())])
+            ends = {self._object(one.address): one.address + one.size for one in self._copied}
+            if ends:
+                self._learn([(place, max(end - place, 1)) for place, end in sorted(ends.items())])
         return self._copied
+
+    def _scanned(self, place: int, size: int, cost: int = 1) -> bytes:
+        """Code to be searched; none when too much was. A record may name any functions, as long as it likes."""
+        self._bytes_left -= size * cost
+        return self._code.read(place, size) if self._bytes_left >= 0 else b""
 
     def _learn(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Follow the functions that ran and mention one of these (start, size): in the kernel's initialisation in any way, in
@@ -140,7 +156,7 @@ class Derived:
             if self._low <= place < self._high:
                 mentions = self._mentions(place, size, ranges)
             else:
-                code = self._code.read(place, size)
+                code = self._scanned(place, size)
                 mentions = any(word in code for word in words)
             if mentions:
                 found += 1
@@ -160,7 +176,7 @@ class Derived:
 
     def _mentions(self, place: int, size: int, ranges: Sequence[tuple[int, int]]) -> bool:
         """Is there a word in the code that could be an address in one of these, counted from its own end or from 0?"""
-        code, mask = self._code.read(place, size), self._code.mask
+        code, mask = self._scanned(place, size, RELATIVE), self._code.mask
         low, high = min(start for start, _ in ranges), max(start + length for start, length in ranges)
         for shift in range(4):
             for index, (word,) in enumerate(struct.iter_unpack("<i", code[shift : shift + (len(code) - shift) // 4 * 4])):
@@ -179,16 +195,20 @@ class Derived:
         """
         blocks = self._blocks(name)
         offsets = {block: offset for offset, block in blocks}
+        begins = frozenset(offsets.values())
         known: dict[int, _Registers] = {}
         for offset, block in blocks:
             lead = self._run.lead(block)
             before = offset if isinstance(lead, str) else offsets.get(lead, offset)
             registers = (known.get(-offset) or known.get(before) or _Registers(dict(given))).copy()
             for one in self._code.block(place + offset):
+                self._steps_left -= 1
+                if self._steps_left < 0:
+                    return
                 self._step(name, one, registers)
                 if one.kind == "call":
                     known[place - one.end] = registers
-                if one.end - place in offsets.values() and not one.kind:
+                if one.end - place in begins and not one.kind:
                     known.setdefault(-(one.end - place), registers.copy())
             known[offset] = registers
 
@@ -202,7 +222,7 @@ class Derived:
         for place in one.memory:
             if place.written and place.address is not None:
                 for low, high in registers.origin(one.reads):
-                    self._copied[Copied(place.address, place.size, low, high, name)] = None
+                    self._fill(Copied(place.address, place.size, low, high, name))
                 for reg in sorted(one.reads & registers.constants.keys()):
                     self._pointers[place.address, place.size, registers.constants[reg]] = None
         origin = registers.origin(one.reads) | frozenset(self._read(one))
@@ -236,25 +256,30 @@ class Derived:
         if source is None or target is None or start is None or not 0 < size <= BootParams.SIZE:
             return True
         if 0 <= source - start < BootParams.SIZE:
-            self._copied[Copied(target, size, source - start, source - start + size, name)] = None
+            self._fill(Copied(target, size, source - start, source - start + size, name))
         registers.constants |= {FROM: source + size, TO: target + size}
         return True
+
+    def _fill(self, one: Copied) -> None:
+        self._copied[one] = None
+        self._filled.add(self._object(one.address))
 
     def _call(self, caller: str, one: Instruction, registers: _Registers) -> None:
         """Follows a pointer to what was copied into the function that is called, once."""
         name = None if one.target is None else self._code.name(one.target)
-        if name is None or name[1] or one.target is None:
+        if name is None or name[1] or one.target is None or self._depth == DEPTH:
             return
-        filled = {self._object(copied.address) for copied in self._copied}
         for reg in PASSED[self._code.wide]:
             value = registers.constants.get(reg)
-            if value is None or self._object(value) not in filled:
+            if value is None or self._object(value) not in self._filled:
                 continue
             self._given.setdefault(one.target, {}).setdefault(value, set()).add(caller)
             if (one.target, reg, value) in self._followed:
                 continue
             self._followed.add((one.target, reg, value))
+            self._depth += 1
             self._follow(name[0], one.target, {reg: value})
+            self._depth -= 1
 
 
 @lru_cache(maxsize=2)

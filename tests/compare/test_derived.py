@@ -145,3 +145,18 @@ def test_what_was_told_alike_grounds_nothing(told: frozenset[Fact]) -> None:
 def test_offsets_that_are_no_numbers_fill_nothing() -> None:
     derived = Derived(kernel(), Ran(ran(setup_arch=("zz", "?"))))
     assert list(derived.of(DATA["screen"], 64)) == []
+
+
+def test_a_function_that_runs_endlessly_and_names_without_end_cost_no_more_than_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anybody may write a record: the same function again and again, of any length, in any order."""
+    many = ran(**ALWAYS) * 1000
+    derived = Derived(kernel(), Ran(many))
+    assert list(derived.of(DATA["screen"], 64))
+    for name, value in (("STEPS", 3), ("SCANNED", 10)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"efishim.compare.derived.{name}", value)
+            short = Derived(kernel(), Ran(ran(**ALWAYS)))
+            assert list(short.of(DATA["loader"], 4)) == [], name
+            assert list(short.passed_to(PLACES["release"])) == [], name
