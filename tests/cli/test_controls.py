@@ -14,7 +14,8 @@ from efishim.cli.app import State, run_command_line
 from efishim.cli.controls import Controls, varied
 from efishim.compare.control import Variation
 from efishim.compare.settle import Wanted
-from efishim.lab.plan.plan import Blob, Plan
+from efishim.lab.plan.from_record import bounded
+from efishim.lab.plan.plan import DEFAULT_MAX_INSNS, DEFAULT_TIMEOUT, Blob, Plan
 from efishim.lab.record import Record, read_record
 
 pytestmark = pytest.mark.slow
@@ -112,3 +113,11 @@ def test_a_speed_is_relative_to_the_one_that_was_chosen() -> None:
     assert dict(at_speed(slow, 3900).options)["machine.insns_per_us"] == "1950"
     slowest = at_speed(plan, 100)
     assert dict(at_speed(slowest, 3900).options)["machine.insns_per_us"] == "100"
+
+
+def test_a_record_cannot_ask_for_a_run_without_end() -> None:
+    plan = Plan(Blob.embedded("embedded:probe", b""), "hvmlite", "pvh", "pc", timeout=0, max_insns=10**15)
+    found = bounded(plan)
+    assert (found.timeout, found.max_insns) == (DEFAULT_TIMEOUT, DEFAULT_MAX_INSNS)
+    short = dataclasses.replace(plan, timeout=3.0, max_insns=1000)
+    assert bounded(short) == short

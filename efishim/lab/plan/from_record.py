@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from efishim.errors import EfishimError
 from efishim.firmware.profile import ABSENT
 from efishim.lab.plan.arguments import Words, make_plan
-from efishim.lab.plan.plan import Blob, Plan, format_size, is_embedded, printable
+from efishim.lab.plan.plan import DEFAULT_MAX_INSNS, DEFAULT_TIMEOUT, Blob, Plan, format_size, is_embedded, printable
 from efishim.lab.record import Record
 from efishim.plugins import Registry
 
@@ -56,7 +57,15 @@ def plan_of(record: Record, registry: Registry, find_image: Callable[[str | None
     if plan.image.sha256 != record.image.sha256:
         raise NotRepeatable(f"{printable(plan.image.label)} is not the image that it was made with")
     _require_same(plan, record)
-    return plan
+    return bounded(plan)
+
+
+def bounded(plan: Plan) -> Plan:
+    """The plan of a record, which may be anybody's and ask for a run without end: with the limits that a run has by default,
+    unless its own are lower.
+    """
+    timeout = min(plan.timeout or DEFAULT_TIMEOUT, DEFAULT_TIMEOUT)
+    return replace(plan, max_insns=min(plan.max_insns, DEFAULT_MAX_INSNS), timeout=timeout)
 
 
 def _require_same(plan: Plan, record: Record) -> None:
