@@ -169,11 +169,7 @@ def stage_number(fact: Fact) -> int:
 
 
 def _differences(left: Mapping[Fact, str], right: Mapping[Fact, str]) -> tuple[list[Difference], int]:
-    found, same = [], 0
-    for fact in sorted({*left, *right}, key=by_path):
-        a, b = left.get(fact, ABSENT), right.get(fact, ABSENT)
-        if a == b:
-            same += 1
-        else:
-            found.append(Difference(fact, a, b))
-    return found, same
+    every = left.keys() | right.keys()
+    differing = [fact for fact in every if left.get(fact, ABSENT) != right.get(fact, ABSENT)]
+    found = [Difference(fact, left.get(fact, ABSENT), right.get(fact, ABSENT)) for fact in sorted(differing, key=by_path)]
+    return found, len(every) - len(found)
