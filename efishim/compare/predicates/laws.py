@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from efishim.compare.evidence import Evidence
+from efishim.compare.evidence import Evidence, Seen
 from efishim.compare.facts import BOOT_PARAMS, EFI, SETUP_DATA, Fact, Kind, Stage, given, unnumbered
 from efishim.compare.inputs import ENTRY_MEMORY, INITRD, MACHINE_MEMORY
 from efishim.compare.predicates import memory
@@ -88,7 +88,11 @@ def _loaders() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _loader(value: Value) -> Mapping[str, Any]:
-    return _loaders().get(value.seen.record.route.provider, {})
+    return _loader_of(value.seen)
+
+
+def _loader_of(seen: Seen) -> Mapping[str, Any]:
+    return _loaders().get(seen.record.route.provider, {})
 
 
 _STUB, _NOBODY, _XEN, _HYPERVISOR = 0x21, 0xFF, 0x90, 0xB0
@@ -333,19 +337,14 @@ def display_of_the_machine(evidence: Evidence) -> bool:
     return True
 
 
-_ADDED = {"grub": re.compile(r"(?:BOOT_IMAGE=\S+ ?)?"), "lilo": re.compile(r"(?:auto )?(?:BOOT_IMAGE=\S+ ?)?")}
-"""What a loader puts in front of the command line, by the provider that is it; of others nothing."""
-_NOTHING = re.compile("")
-
-
 def users_command_line(evidence: Evidence) -> bool:
     """The user's command line, behind what the loader of that run puts in front of it, wherever it is told or shown."""
     fact = evidence.fact
     if fact.kind is Kind.ADDRESS:
         return all(in_memory(Value(fact, value, seen)) for value, seen in evidence.told())
     for value, seen in evidence.told():
-        added = _ADDED.get(seen.record.route.provider, _NOTHING)
-        if added.sub("", _line(fact, value), count=1).strip() != seen.record.options.cmdline.strip():
+        added = str(_loader_of(seen).get("adds", ""))
+        if re.sub(added, "", _line(fact, value), count=1).strip() != seen.record.options.cmdline.strip():
             return False
     return True
 
