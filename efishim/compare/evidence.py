@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from efishim.compare.facts import Fact, Facts
 from efishim.lab.record import Record
@@ -65,6 +65,13 @@ class Difference:
     def path(self) -> str:
         """The fact as people see it."""
         return self.fact.path
+
+    def with_evidence(self, found: Ground | Shown, clause: str) -> Difference:
+        """With what was found out about code, and a clause about it behind the value of the side that has the code."""
+        left, right = (text and f"{text}; {clause}" for text in (self.left, self.right))
+        if isinstance(found, Ground):
+            return replace(self, left=left, right=right, ground=found)
+        return replace(self, left=left, right=right, shown=found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from efishim.compare.areas import map_differences
@@ -112,16 +112,21 @@ def _grounded(judged: Sequence[Judged], left: Record, right: Record, judge: Judg
         if one.difference.way is not None and one.verdict.rule is not None and one.verdict.rule.is_tied
     }
     grounds = Grounds(code, runs, told, goals, chosen=bool(judge.changed & {"provider", "entry"}))
-    out = []
-    for one in judged:
-        ground = grounds.of(one.difference.way) if _is_open(one) and one.difference.way is not None else None
-        if ground is None:
-            out.append(one)
-            continue
-        values = [text and f"{text}; {ground.said}" for text in (one.difference.left, one.difference.right)]
-        difference = replace(one.difference, left=values[0], right=values[1], ground=ground)
-        out.append(Judged(one.side, difference, judge.judge(difference)))
-    return out
+
+    def evident(difference: Difference) -> Difference | None:
+        ground = None if difference.way is None else grounds.of(difference.way)
+        return None if ground is None else difference.with_evidence(ground, ground.said)
+
+    return judge_open(judged, judge, evident)
+
+
+def judge_open(judged: Sequence[Judged], judge: Judge, evident: Callable[[Difference], Difference | None]) -> list[Judged]:
+    """Code that no rule explains so far is judged again, where `evident` has something to add to it."""
+    again = [evident(one.difference) if _is_open(one) else None for one in judged]
+    return [
+        one if difference is None else Judged(one.side, difference, judge.judge(difference))
+        for one, difference in zip(judged, again, strict=True)
+    ]
 
 
 def _view(fact: Fact) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from efishim.compare.control import VARIATIONS, Both, Control, Variation, shown
-from efishim.compare.pair import Judged, Pair
+from efishim.compare.evidence import Difference
+from efishim.compare.pair import Pair, judge_open
 from efishim.compare.roots import Ran
 from efishim.compare.rules import Class
 from efishim.compare.traits import traits
@@ -76,15 +77,12 @@ def _left(pairs: Sequence[Pair]) -> int:
 def judged_again(pair: Pair, controls: Both) -> Pair:
     """A pair with the control runs that were made of its two records."""
     routes = [f"{record.route.provider}/{record.route.entry}" for record in (pair.left, pair.right)]
-    judged = []
-    for one in pair.judged:
-        found = shown(one.difference, pair.runs, controls) if one.verdict.kind is Class.UNEXPLAINED else None
-        if found is None:
-            judged.append(one)
-            continue
-        said = found.said(routes[found.side])
-        values = [text and f"{text}; {said}" for text in (one.difference.left, one.difference.right)]
-        difference = replace(one.difference, left=values[0], right=values[1], shown=found)
-        verdict = pair.judge.judge(difference)
-        judged.append(one if verdict.kind is Class.UNEXPLAINED else Judged(one.side, difference, verdict))
-    return replace(pair, judged=tuple(judged), unused=pair.judge.unused())
+
+    def evident(difference: Difference) -> Difference | None:
+        found = shown(difference, pair.runs, controls)
+        return None if found is None else difference.with_evidence(found, found.said(routes[found.side]))
+
+    # Of code that stays unexplained, nothing is said: the next round would say more.
+    again = zip(pair.judged, judge_open(pair.judged, pair.judge, evident), strict=True)
+    judged = tuple(before if now.verdict.kind is Class.UNEXPLAINED else now for before, now in again)
+    return replace(pair, judged=judged, unused=pair.judge.unused())
